@@ -1,0 +1,240 @@
+// A tensor is a value: shape, dtype and shared storage, always dense and row-major. Copies alias. Beside the storage it
+// carries its gradient, so that a gradient lives as long as what it belongs to and no longer.
+#pragma once
+#include <cstring>
+#include <initializer_list>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "../core/dtype.hpp"
+#include "../core/error.hpp"
+#include "../core/math.hpp"
+#include "../core/random.hpp"
+#include "kernel.hpp"
+#include "storage.hpp"
+
+namespace bam {
+
+using Shape = std::vector<std::int64_t>;
+
+inline std::int64_t numel(const Shape& shape) {
+  std::int64_t n = 1;
+  for (std::int64_t d : shape) {
+    check(d >= 0, "shape.negative", "shape: an axis has ", d, " elements");
+    check(!__builtin_mul_overflow(n, d, &n), "shape.overflow", "shape: more than 2^63 elements");
+  }
+  return n;
+}
+inline std::string to_string(const Shape& shape) {
+  std::string s = "(";
+  for (std::size_t i = 0; i < shape.size(); ++i) s += (i ? ", " : "") + std::to_string(shape[i]);
+  return s + ")";
+}
+
+// Where a gradient is gathered, in fp32. The first contribution to an empty gradient overwrites, later ones add.
+class Gradient {
+ public:
+  bool wanted = false;  // somebody below asks for it
+
+  bool empty() const { return !filled_; }
+  // Memory of n floats to write to, and how: a kernel's output pointer and its Write.
+  std::pair<float*, Write> target(std::int64_t n) {
+    Write write = filled_ ? Write::add : Write::overwrite;
+    if (!buffer_) buffer_ = std::make_shared<Storage>(n * 4);
+    filled_ = true;
+    return {static_cast<float*>(buffer_->data()), write};
+  }
+  const float* data() const { return filled_ ? static_cast<const float*>(buffer_->data()) : nullptr; }
+  float* data() { return filled_ ? static_cast<float*>(buffer_->data()) : nullptr; }
+  // Adds all of `other` here, taking its memory when this one is empty; `other` is empty afterwards.
+  void absorb(Gradient& other, std::int64_t n) {
+    if (!filled_) {
+      buffer_ = std::move(other.buffer_);
+      filled_ = true;
+    } else {
+      auto [y, write] = target(n);
+      CopyArgs a;
+      a.write = write;
+      a.rank = 1;
+      a.shape[0] = n;
+      a.x_stride[0] = a.y_stride[0] = 1;
+      a.x = other.data();
+      a.y = y;
+      kernel::copy(a);
+    }
+    other.clear();
+  }
+  // Empty again; keep retains the memory for the next step.
+  void clear(bool keep = false) {
+    filled_ = false;
+    if (!keep) buffer_.reset();
+  }
+  void swap(Gradient& other) {
+    std::swap(buffer_, other.buffer_);
+    std::swap(filled_, other.filled_);
+  }
+
+ private:
+  std::shared_ptr<Storage> buffer_;
+  bool filled_ = false;
+};
+
+class Tensor {
+ public:
+  Tensor() = default;
+  explicit Tensor(Shape shape, DType dtype = DType::f32)
+      : shape_(std::move(shape)),
+        dtype_(dtype),
+        numel_(bam::numel(shape_)),
+        gradient_(std::make_shared<Gradient>()) {
+    std::int64_t bytes;
+    check(!__builtin_mul_overflow(numel_, size_of(dtype), &bytes), "shape.overflow", "shape: ", to_string(shape_), " is too large");
+    storage_ = std::make_shared<Storage>(bytes);
+  }
+
+  bool defined() const { return storage_ != nullptr; }
+  const Shape& shape() const { return shape_; }
+  std::int64_t rank() const { return static_cast<std::int64_t>(shape_.size()); }
+  // Axis i; negative counts from the end.
+  std::int64_t size(std::int64_t i) const {
+    std::int64_t axis = i < 0 ? i + rank() : i;
+    check(axis >= 0 && axis < rank(), "axis.range", "tensor: axis ", i, " of shape ", to_string(shape_));
+    return shape_[static_cast<std::size_t>(axis)];
+  }
+  std::int64_t numel() const { return numel_; }
+  std::int64_t columns() const { return shape_.empty() ? 1 : shape_.back(); }
+  std::int64_t rows() const {  // all axes but the last
+    std::int64_t n = 1;
+    for (std::size_t i = 0; i + 1 < shape_.size(); ++i) n *= shape_[i];
+    return n;
+  }
+  DType dtype() const { return dtype_; }
+  void* raw() { return storage_->data(); }
+  const void* raw() const { return storage_->data(); }
+  template <class T = float>
+  T* data() {
+    check(sizeof(T) == size_of(dtype_), "dtype.access", "tensor: holds ", name_of(dtype_));
+    return static_cast<T*>(storage_->data());
+  }
+  template <class T = float>
+  const T* data() const {
+    check(sizeof(T) == size_of(dtype_), "dtype.access", "tensor: holds ", name_of(dtype_));
+    return static_cast<const T*>(static_cast<const void*>(storage_->data()));
+  }
+  template <class T = float>
+  std::span<const T> values() const {
+    return {data<T>(), static_cast<std::size_t>(numel_)};
+  }
+  float item() const {
+    check(numel_ == 1 && dtype_ == DType::f32, "item.shape", "item: wanted one F32 element, shape is ", to_string(shape_));
+    return data<float>()[0];
+  }
+
+  // Same memory, same gradient, another shape of as many elements.
+  Tensor reshape(Shape shape) const {
+    check(bam::numel(shape) == numel_, "reshape.size", "reshape: ", to_string(shape_), " to ", to_string(shape));
+    Tensor t = *this;
+    t.shape_ = std::move(shape);
+    return t;
+  }
+  // Same memory, a gradient of its own: a second use of one parameter (tied embeddings), or a constant.
+  Tensor detach() const {
+    Tensor t = *this;
+    t.gradient_ = std::make_shared<Gradient>();
+    return t;
+  }
+  Tensor clone() const {
+    Tensor t(shape_, dtype_);
+    if (numel_) std::memcpy(t.raw(), raw(), static_cast<std::size_t>(numel_ * size_of(dtype_)));
+    return t;
+  }
+
+  Tensor& requires_grad(bool on = true) {
+    gradient_->wanted = on;
+    return *this;
+  }
+  bool wants_grad() const { return gradient_ && gradient_->wanted; }
+  bool has_grad() const { return gradient_ && !gradient_->empty(); }
+  // A copy of the gradient, of this shape; zeros when there is none.
+  Tensor grad() const {
+    Tensor g(shape_);
+    if (has_grad()) std::memcpy(g.raw(), gradient_->data(), static_cast<std::size_t>(numel_) * 4);
+    else std::memset(g.raw(), 0, static_cast<std::size_t>(numel_) * 4);
+    return g;
+  }
+  const std::shared_ptr<Gradient>& gradient() const { return gradient_; }
+
+ private:
+  Shape shape_;
+  DType dtype_ = DType::f32;
+  std::int64_t numel_ = 0;
+  std::shared_ptr<Storage> storage_;
+  std::shared_ptr<Gradient> gradient_;
+};
+
+inline Tensor full(Shape shape, double value, DType dtype = DType::f32) {
+  Tensor t(std::move(shape), dtype);
+  FillArgs a;
+  a.dtype = dtype;
+  a.n = t.numel();
+  a.value = value;
+  a.y = t.raw();
+  kernel::fill(a);
+  return t;
+}
+inline Tensor zeros(Shape shape, DType dtype = DType::f32) { return full(std::move(shape), 0, dtype); }
+inline Tensor ones(Shape shape) { return full(std::move(shape), 1); }
+
+namespace detail {
+template <class T>
+constexpr DType dtype_of() {
+  if constexpr (std::is_same_v<T, float>) return DType::f32;
+  else if constexpr (std::is_same_v<T, double>) return DType::f64;
+  else if constexpr (std::is_same_v<T, std::int32_t>) return DType::i32;
+  else if constexpr (std::is_same_v<T, std::int64_t>) return DType::i64;
+  else return DType::u8;
+}
+}  // namespace detail
+
+// A tensor of these values.
+template <class T>
+Tensor tensor(std::span<const T> values, Shape shape) {
+  Tensor t(std::move(shape), detail::dtype_of<T>());
+  check(static_cast<std::int64_t>(values.size()) == t.numel(), "tensor.size", "tensor: ", values.size(), " values for shape ", to_string(t.shape()));
+  if (!values.empty()) std::memcpy(t.raw(), values.data(), values.size_bytes());
+  return t;
+}
+template <class T>
+Tensor tensor(const std::vector<T>& values, Shape shape) {
+  return tensor(std::span<const T>(values), std::move(shape));
+}
+template <class T>
+Tensor tensor(const std::vector<T>& values) {
+  return tensor(std::span<const T>(values), {static_cast<std::int64_t>(values.size())});
+}
+inline Tensor tensor(std::initializer_list<float> values) {
+  return tensor(std::span<const float>(values.begin(), values.size()), {static_cast<std::int64_t>(values.size())});
+}
+
+// Independent normal draws, mean 0.
+inline Tensor randn(Shape shape, Random& random, double std = 1.0) {
+  Tensor t(std::move(shape));
+  float* p = t.data();
+  for (std::int64_t i = 0; i < t.numel(); ++i) p[i] = static_cast<float>(std * math::normal(random));
+  return t;
+}
+inline Tensor rand(Shape shape, Random& random, double low = 0.0, double high = 1.0) {
+  Tensor t(std::move(shape));
+  float* p = t.data();
+  for (std::int64_t i = 0; i < t.numel(); ++i) p[i] = static_cast<float>(low + (high - low) * random.uniform());
+  return t;
+}
+// Marks t as a parameter: a tape then gathers its gradient.
+inline Tensor parameter(Tensor t) {
+  check(t.dtype() == DType::f32, "parameter.dtype", "parameter: wanted F32, got ", name_of(t.dtype()));
+  return t.requires_grad();
+}
+
+}  // namespace bam
