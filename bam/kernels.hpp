@@ -180,6 +180,16 @@ struct RoutePlanArgs {
   float* slot_gate = nullptr;
 };
 
+// dgates (N, E) = or += dscale of each token's slots at its chosen experts; overwrite clears the others.
+struct RouteGradientArgs {
+  Write write = Write::overwrite;
+  std::int64_t tokens = 0, experts = 0, top_k = 0;
+  const std::int32_t* chosen = nullptr;      // (N, K)
+  const std::int64_t* token_slot = nullptr;  // (N, K)
+  const float* dscale = nullptr;             // (N * K), by slot
+  float* dgates = nullptr;
+};
+
 // y[r, :] = or += sum over j, in order, of x[index[r * terms + j], :]. terms 1 is a row gather (embedding lookup);
 // terms K combines the K expert rows of a token. An index below 0 contributes nothing.
 // i32 index when index32 is set, else i64.
@@ -336,6 +346,7 @@ struct AdamWArgs {
   X(router_forward, RouterArgs)               \
   X(router_backward, RouterArgs)              \
   X(route_plan, RoutePlanArgs)                \
+  X(route_gradient, RouteGradientArgs)        \
   X(gather, GatherArgs)                       \
   X(scatter, ScatterArgs)                     \
   X(softmax_forward, SoftmaxArgs)             \

@@ -24,6 +24,7 @@ BAM_INLINE float* f32(void* p) { return static_cast<float*>(p); }
 #include "rope.inl"
 #include "swiglu.inl"
 #include "router.inl"
+#include "route_gradient.inl"
 #include "rows.inl"
 #include "softmax.inl"
 #include "elementwise.inl"

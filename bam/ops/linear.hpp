@@ -1,0 +1,122 @@
+// Matrix products. linear: y = x W^T; linear_add: y = residual + x W^T; matmul: batched, with broadcasting.
+// x (..., K), W (O, K), y (..., O). Forward saves x and W. dx = dy W, dW = dy^T x (a chain over tokens in order).
+#pragma once
+#include <algorithm>
+
+#include "../tensor/tape.hpp"
+
+namespace bam {
+
+namespace detail {
+inline GemmArgs gemm_args(std::int64_t M, std::int64_t N, std::int64_t K, const float* A, std::int64_t lda, bool ta,
+                          const float* B, std::int64_t ldb, bool tb, float* C, std::int64_t ldc, Write write) {
+  GemmArgs a;
+  a.write = write;
+  a.transpose_a = ta;
+  a.transpose_b = tb;
+  a.M = M;
+  a.N = N;
+  a.K = K;
+  a.A = A;
+  a.lda = lda;
+  a.B = B;
+  a.ldb = ldb;
+  a.C = C;
+  a.ldc = ldc;
+  return a;
+}
+inline void linear_backward(const Tensor& x, const Tensor& w, const float* dy) {
+  std::int64_t n = x.rows(), k = x.columns(), o = w.size(0);
+  if (w.wants_grad()) {
+    auto [dw, write] = w.gradient()->target(o * k);
+    kernel::gemm(gemm_args(o, k, n, dy, o, true, x.data(), k, false, dw, k, write));
+  }
+  if (x.wants_grad()) {
+    auto [dx, write] = x.gradient()->target(n * k);
+    kernel::gemm(gemm_args(n, k, o, dy, o, false, w.data(), k, false, dx, k, write));
+  }
+}
+inline Shape with_last(Shape shape, std::int64_t n) {
+  shape.back() = n;
+  return shape;
+}
+inline void check_linear(const char* op, const Tensor& x, const Tensor& w) {
+  check(x.rank() >= 1 && w.rank() == 2 && x.columns() == w.size(1), "linear.shape", op, ": x is ", to_string(x.shape()),
+        ", w is ", to_string(w.shape()), "; wanted (..., K) and (O, K)");
+}
+}  // namespace detail
+
+inline Tensor linear(const Tensor& x, const Tensor& w) {
+  detail::check_linear("linear", x, w);
+  std::int64_t n = x.rows(), k = x.columns(), o = w.size(0);
+  Tensor y(detail::with_last(x.shape(), o));
+  kernel::gemm(detail::gemm_args(n, o, k, x.data(), k, false, w.data(), k, true, y.data(), o, Write::overwrite));
+  record({x, w}, {y}, [x, w, g = y.gradient()] { detail::linear_backward(x, w, g->data()); });
+  return y;
+}
+
+inline Tensor linear_add(const Tensor& residual, const Tensor& x, const Tensor& w) {
+  detail::check_linear("linear_add", x, w);
+  std::int64_t n = x.rows(), k = x.columns(), o = w.size(0);
+  check(residual.numel() == n * o, "linear_add.shape", "linear_add: residual is ", to_string(residual.shape()), ", product is (", n, ", ", o, ")");
+  Tensor y = residual.clone();
+  kernel::gemm(detail::gemm_args(n, o, k, x.data(), k, false, w.data(), k, true, y.data(), o, Write::add));
+  record({residual, x, w}, {y}, [r = residual.gradient(), x, w, g = y.gradient(), n, o] {
+    detail::linear_backward(x, w, g->data());
+    if (r->wanted) r->absorb(*g, n * o);
+  });
+  return y;
+}
+
+// a (..., M, K) times b (..., K, N), transposed on request; batch axes are equal or those of one operand are all 1.
+inline Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a = false, bool transpose_b = false) {
+  check(a.rank() >= 2 && b.rank() >= 2, "matmul.rank", "matmul: wanted matrices, got ", to_string(a.shape()), " and ", to_string(b.shape()));
+  auto matrix = [](const Tensor& t) { return t.size(-1) * t.size(-2); };
+  std::int64_t M = a.size(transpose_a ? -1 : -2), K = a.size(transpose_a ? -2 : -1);
+  std::int64_t N = b.size(transpose_b ? -2 : -1), K2 = b.size(transpose_b ? -1 : -2);
+  check(K == K2, "matmul.shape", "matmul: inner sizes ", K, " and ", K2, " of ", to_string(a.shape()), " and ", to_string(b.shape()));
+  std::int64_t batch_a = 1, batch_b = 1;
+  for (std::int64_t i = 0; i < a.rank() - 2; ++i) batch_a *= a.size(i);
+  for (std::int64_t i = 0; i < b.rank() - 2; ++i) batch_b *= b.size(i);
+  check(batch_a == batch_b || batch_a == 1 || batch_b == 1, "matmul.batch", "matmul: batches of ", to_string(a.shape()), " and ", to_string(b.shape()));
+  std::int64_t batch = batch_a == 1 ? batch_b : batch_a;
+  Shape shape = batch_a == 1 && b.rank() > a.rank() ? b.shape() : batch_a >= batch_b ? a.shape() : b.shape();
+  shape[shape.size() - 2] = M;
+  shape[shape.size() - 1] = N;
+  Tensor y(shape);
+  auto product = [](std::int64_t n, std::int64_t m, std::int64_t nn, std::int64_t k, const float* A, std::int64_t lda, bool ta, std::int64_t sa,
+                    const float* B, std::int64_t ldb, bool tb, std::int64_t sb, float* C, std::int64_t ldc, std::int64_t sc, Write write) {
+    GemmArgs args = detail::gemm_args(m, nn, k, A, lda, ta, B, ldb, tb, C, ldc, write);
+    args.batch = n;
+    args.batch_a = sa;
+    args.batch_b = sb;
+    args.batch_c = sc;
+    if (sc != 0 || n <= 1) return kernel::gemm(args);
+    args.batch = 1;  // a repeated operand's gradient is a sum over the batch, in order
+    for (std::int64_t i = 0; i < n; ++i) {
+      args.A = A + i * sa;
+      args.B = B + i * sb;
+      args.write = i ? Write::add : write;
+      kernel::gemm(args);
+    }
+  };
+  std::int64_t sa = batch_a == 1 ? 0 : matrix(a), sb = batch_b == 1 ? 0 : matrix(b), sy = M * N;
+  std::int64_t lda = a.size(-1), ldb = b.size(-1);
+  product(batch, M, N, K, a.data(), lda, transpose_a, sa, b.data(), ldb, transpose_b, sb, y.data(), N, sy, Write::overwrite);
+  record({a, b}, {y}, [=, g = y.gradient()] {
+    const float* dy = g->data();
+    if (a.wants_grad()) {
+      auto [da, write] = a.gradient()->target(a.numel());
+      if (transpose_a) product(batch, K, M, N, b.data(), ldb, transpose_b, sb, dy, N, true, sy, da, M, sa, write);
+      else product(batch, M, K, N, dy, N, false, sy, b.data(), ldb, !transpose_b, sb, da, K, sa, write);
+    }
+    if (b.wants_grad()) {
+      auto [db, write] = b.gradient()->target(b.numel());
+      if (transpose_b) product(batch, N, K, M, dy, N, true, sy, a.data(), lda, transpose_a, sa, db, K, sb, write);
+      else product(batch, K, N, M, a.data(), lda, !transpose_a, sa, dy, N, false, sy, db, N, sb, write);
+    }
+  });
+  return y;
+}
+
+}  // namespace bam

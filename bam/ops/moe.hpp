@@ -1,0 +1,174 @@
+// Mixture of SwiGLU experts, dropless: y = residual + sum over the K chosen experts of gate * Wdown(silu(Wgate u) * (Wup u)).
+// u (N, C), W_in (E, 2F, C) = [gate | up] per expert, W_out (E, C, F). Rows run through grouped GEMMs in the stable
+// order of the route plan; the gate multiplies the activation, so combining is a plain sum in order and the gate's
+// gradient is a row sum that SwiGLU's backward computes anyway. Nothing is scattered.
+#pragma once
+#include "router.hpp"
+#include "swiglu.hpp"
+
+namespace bam {
+
+inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing& routing, const Tensor& w_in, const Tensor& w_out) {
+  std::int64_t n = u.rows(), c = u.columns(), e = w_in.size(0), f = w_out.size(-1), k = routing.chosen.columns(), slots = n * k;
+  check(w_in.rank() == 3 && w_out.rank() == 3 && w_in.size(1) == 2 * f && w_in.size(2) == c && w_out.size(0) == e && w_out.size(1) == c, "moe.shape",
+        "mixture_ffn: u is ", to_string(u.shape()), ", w_in ", to_string(w_in.shape()), ", w_out ", to_string(w_out.shape()));
+  check(routing.gates.rows() == n && routing.gates.columns() == e, "moe.gates", "mixture_ffn: gates are ", to_string(routing.gates.shape()));
+  check(residual.numel() == n * c, "moe.residual", "mixture_ffn: residual is ", to_string(residual.shape()));
+
+  Tensor offsets({e + 1}, DType::i64), slot_token({slots}, DType::i64), token_slot({n, k}, DType::i64), slot_gate({slots});
+  RoutePlanArgs plan;
+  plan.tokens = n;
+  plan.experts = e;
+  plan.top_k = k;
+  plan.chosen = routing.chosen.data<std::int32_t>();
+  plan.gates = routing.gates.data();
+  plan.offsets = offsets.data<std::int64_t>();
+  plan.slot_token = slot_token.data<std::int64_t>();
+  plan.token_slot = token_slot.data<std::int64_t>();
+  plan.slot_gate = slot_gate.data();
+  kernel::route_plan(plan);
+
+  GroupedGemmArgs base;
+  base.experts = e;
+  base.offsets = plan.offsets;
+
+  Tensor x({slots, 2 * f}), act({slots, f}), out({slots, c});
+  GroupedGemmArgs in = base;
+  in.transpose_b = true;
+  in.N = 2 * f;
+  in.K = c;
+  in.a_index = plan.slot_token;
+  in.A = u.raw();
+  in.lda = c;
+  in.B = w_in.raw();
+  in.ldb = c;
+  in.expert_stride = 2 * f * c;
+  in.C = x.raw();
+  in.ldc = 2 * f;
+  kernel::grouped_gemm(in);
+
+  SwigluArgs s = detail::swiglu_args(x, f);
+  s.scale = slot_gate.data();
+  s.y = act.raw();
+  kernel::swiglu_forward(s);
+
+  GroupedGemmArgs down = base;
+  down.transpose_b = true;
+  down.N = c;
+  down.K = f;
+  down.A = act.raw();
+  down.lda = f;
+  down.B = w_out.raw();
+  down.ldb = f;
+  down.expert_stride = c * f;
+  down.C = out.raw();
+  down.ldc = c;
+  kernel::grouped_gemm(down);
+
+  Tensor y = residual.clone();
+  GatherArgs combine;
+  combine.write = Write::add;
+  combine.rows = n;
+  combine.columns = c;
+  combine.terms = k;
+  combine.x = out.raw();
+  combine.x_row = c;
+  combine.index = plan.token_slot;
+  combine.y = y.raw();
+  combine.y_row = c;
+  kernel::gather(combine);
+
+  record({residual, u, routing.gates, w_in, w_out}, {y},
+         [=, r = residual.gradient(), gates = routing.gates.gradient(), g = y.gradient()]() {
+           const float* dy = g->data();
+           const std::int64_t *token = slot_token.data<std::int64_t>(), *slot = token_slot.data<std::int64_t>();
+           Tensor dact({slots, f}), dx({slots, 2 * f}), dscale({slots});
+           GroupedGemmArgs a = base;  // dact = dy W_out
+           a.N = f;
+           a.K = c;
+           a.a_index = token;
+           a.A = dy;
+           a.lda = c;
+           a.B = w_out.raw();
+           a.ldb = f;
+           a.expert_stride = c * f;
+           a.C = dact.raw();
+           a.ldc = f;
+           kernel::grouped_gemm(a);
+           if (w_out.wants_grad()) {  // dW_out = dy^T act
+             GroupedGemmArgs w = base;
+             w.weights = true;
+             w.M = c;
+             w.N = f;
+             w.a_index = token;
+             w.A = dy;
+             w.lda = c;
+             w.B = act.raw();
+             w.ldb = f;
+             std::tie(w.C, w.write) = w_out.gradient()->target(w_out.numel());
+             w.ldc = f;
+             w.expert_stride = c * f;
+             kernel::grouped_gemm(w);
+           }
+           SwigluArgs b = s;
+           b.y = nullptr;
+           b.dy = dact.raw();
+           b.dx = dx.raw();
+           b.dscale = dscale.data();
+           kernel::swiglu_backward(b);
+           if (gates->wanted) {
+             RouteGradientArgs d;
+             d.tokens = n;
+             d.experts = e;
+             d.top_k = k;
+             d.chosen = routing.chosen.data<std::int32_t>();
+             d.token_slot = slot;
+             d.dscale = dscale.data();
+             std::tie(d.dgates, d.write) = gates->target(n * e);
+             kernel::route_gradient(d);
+           }
+           if (w_in.wants_grad()) {  // dW_in = dx^T u
+             GroupedGemmArgs w = base;
+             w.weights = true;
+             w.M = 2 * f;
+             w.N = c;
+             w.A = dx.raw();
+             w.lda = 2 * f;
+             w.b_index = token;
+             w.B = u.raw();
+             w.ldb = c;
+             std::tie(w.C, w.write) = w_in.gradient()->target(w_in.numel());
+             w.ldc = c;
+             w.expert_stride = 2 * f * c;
+             kernel::grouped_gemm(w);
+           }
+           if (u.wants_grad()) {
+             Tensor du({slots, c});
+             GroupedGemmArgs d = base;
+             d.N = c;
+             d.K = 2 * f;
+             d.A = dx.raw();
+             d.lda = 2 * f;
+             d.B = w_in.raw();
+             d.ldb = c;
+             d.expert_stride = 2 * f * c;
+             d.C = du.raw();
+             d.ldc = c;
+             kernel::grouped_gemm(d);
+             GatherArgs sum;
+             sum.rows = n;
+             sum.columns = c;
+             sum.terms = k;
+             sum.x = du.raw();
+             sum.x_row = c;
+             sum.index = slot;
+             std::tie(sum.y, sum.write) = u.gradient()->target(n * c);
+             sum.y_row = c;
+             kernel::gather(sum);
+           }
+           if (r->wanted) r->absorb(*g, n * c);
+         });
+  return y;
+}
+
+}  // namespace bam

@@ -1,0 +1,38 @@
+// LayerNorm (weight only) and RMSNorm over the last axis: x (..., C), w (C). Forward saves x, w, mean and 1/std.
+#pragma once
+#include "../tensor/tape.hpp"
+
+namespace bam {
+
+namespace detail {
+inline Tensor normalize(const Tensor& x, const Tensor& w, float eps, bool rms) {
+  const char* op = rms ? "rms_norm" : "layer_norm";
+  check(x.rank() >= 1 && w.rank() == 1 && w.numel() == x.columns(), "norm.shape", op, ": w is ", to_string(w.shape()), ", x is ", to_string(x.shape()));
+  check(eps >= 0, "norm.eps", op, ": eps is ", eps);
+  Tensor y(x.shape()), mean({rms ? 0 : x.rows()}), rstd({x.rows()});
+  NormArgs a;
+  a.rms = rms;
+  a.eps = eps;
+  a.rows = x.rows();
+  a.columns = x.columns();
+  a.x = x.raw();
+  a.w = w.data();
+  a.y = y.raw();
+  a.mean = mean.data();
+  a.rstd = rstd.data();
+  kernel::norm_forward(a);
+  record({x, w}, {y}, [a, x, w, mean, rstd, g = y.gradient()]() mutable {
+    a.y = nullptr;
+    a.dy = g->data();
+    if (x.wants_grad()) std::tie(a.dx, a.write_dx) = x.gradient()->target(x.numel());
+    if (w.wants_grad()) std::tie(a.dw, a.write_dw) = w.gradient()->target(w.numel());
+    kernel::norm_backward(a);
+  });
+  return y;
+}
+}  // namespace detail
+
+inline Tensor layer_norm(const Tensor& x, const Tensor& w, float eps = 1e-5f) { return detail::normalize(x, w, eps, false); }
+inline Tensor rms_norm(const Tensor& x, const Tensor& w, float eps = 1e-5f) { return detail::normalize(x, w, eps, true); }
+
+}  // namespace bam

@@ -1,0 +1,34 @@
+// SwiGLU: x (..., 2F) = [gate | up] -> silu(gate) * up (..., F). Forward saves x.
+#pragma once
+#include "../tensor/tape.hpp"
+
+namespace bam {
+
+namespace detail {
+inline SwigluArgs swiglu_args(const Tensor& x, std::int64_t f) {
+  SwigluArgs a;
+  a.rows = x.rows();
+  a.columns = f;
+  a.x = x.raw();
+  a.x_row = a.dx_row = 2 * f;
+  a.y_row = a.dy_row = f;
+  return a;
+}
+}  // namespace detail
+
+inline Tensor swiglu(const Tensor& x) {
+  check(x.rank() >= 1 && x.columns() % 2 == 0, "swiglu.shape", "swiglu: x is ", to_string(x.shape()), ", wanted an even last axis");
+  std::int64_t f = x.columns() / 2;
+  Tensor y(x.rank() ? [&] { Shape s = x.shape(); s.back() = f; return s; }() : Shape{});
+  SwigluArgs a = detail::swiglu_args(x, f);
+  a.y = y.raw();
+  kernel::swiglu_forward(a);
+  record({x}, {y}, [a, x, g = y.gradient()]() mutable {
+    a.dy = g->data();
+    std::tie(a.dx, a.write) = x.gradient()->target(x.numel());
+    kernel::swiglu_backward(a);
+  });
+  return y;
+}
+
+}  // namespace bam
