@@ -1,0 +1,108 @@
+// Losses. Targets below 0 are not trained: their loss and gradient are exactly 0.
+// linear_cross_entropy fuses the output layer: x (N, C), W (V, C), nll (N) = lse - logit of the target. It works through chunks of
+// rows, so that never more than 64 MiB of logits exist; a batch whose logits fit keeps them, a larger one computes
+// them again in backward. Both give the same bits.
+#pragma once
+#include "elementwise.hpp"
+#include "linear.hpp"
+#include "reduce.hpp"
+
+namespace bam {
+
+inline constexpr std::int64_t logits_chunk_bytes = 64 << 20;
+
+namespace detail {
+inline void check_targets(const char* op, const Tensor& targets, std::int64_t rows, std::int64_t classes) {
+  check(targets.dtype() == DType::i32 && targets.numel() == rows, "loss.targets", op, ": ", targets.numel(), " targets of ", name_of(targets.dtype()), " for ", rows, " rows, wanted I32");
+  for (std::int64_t i = 0; i < rows; ++i)
+    check(targets.data<std::int32_t>()[i] < classes, "loss.target", op, ": target ", targets.data<std::int32_t>()[i], " of ", classes, " classes");
+}
+}  // namespace detail
+
+// nll per row of logits (N, V).
+inline Tensor cross_entropy_rows(const Tensor& logits, const Tensor& targets, float scale = 1.0f) {
+  std::int64_t n = logits.rows(), v = logits.columns();
+  detail::check_targets("cross_entropy", targets, n, v);
+  Tensor nll({n}), lse({n});
+  CrossEntropyArgs a;
+  a.rows = n;
+  a.columns = a.x_row = a.dx_row = v;
+  a.scale = scale;
+  a.x = logits.raw();
+  a.target = targets.data<std::int32_t>();
+  a.nll = nll.data();
+  a.lse = lse.data();
+  kernel::cross_entropy_forward(a);
+  record({logits}, {nll}, [a, logits, targets, lse, g = nll.gradient()]() mutable {
+    a.nll = nullptr;
+    a.dnll = g->data();
+    std::tie(a.dx, a.write) = logits.gradient()->target(logits.numel());
+    kernel::cross_entropy_backward(a);
+  });
+  return nll;
+}
+// Mean over the trained rows: a scalar.
+inline Tensor cross_entropy(const Tensor& logits, const Tensor& targets) {
+  std::int64_t trained = 0;
+  for (std::int64_t i = 0; i < targets.numel(); ++i) trained += targets.data<std::int32_t>()[i] >= 0;
+  check(trained > 0, "loss.empty", "cross_entropy: no target is trained");
+  return scale(sum(cross_entropy_rows(logits, targets)), 1.0f / static_cast<float>(trained));
+}
+
+// nll per row; logits = logit_scale * x W^T.
+inline Tensor linear_cross_entropy(const Tensor& x, const Tensor& w, const Tensor& targets, float logit_scale = 1.0f) {
+  detail::check_linear("linear_cross_entropy", x, w);
+  std::int64_t n = x.rows(), c = x.columns(), v = w.size(0);
+  detail::check_targets("linear_cross_entropy", targets, n, v);
+  std::int64_t chunk = std::max<std::int64_t>(1, std::min(n, logits_chunk_bytes / (4 * std::max<std::int64_t>(v, 1))));
+  Tensor nll({n}), lse({n}), logits({n ? chunk : 0, v});
+  CrossEntropyArgs base;
+  base.columns = base.x_row = base.dx_row = v;
+  base.scale = logit_scale;
+  base.x = logits.raw();
+  base.dx = logits.raw();
+  auto compute = [=](std::int64_t at, std::int64_t rows, float* out) {
+    kernel::gemm(detail::gemm_args(rows, v, c, x.data() + at * c, c, false, w.data(), c, true, out, v, Write::overwrite));
+  };
+  for (std::int64_t at = 0; at < n; at += chunk) {
+    CrossEntropyArgs a = base;
+    a.rows = std::min(chunk, n - at);
+    compute(at, a.rows, logits.data());
+    a.target = targets.data<std::int32_t>() + at;
+    a.nll = nll.data() + at;
+    a.lse = lse.data() + at;
+    kernel::cross_entropy_forward(a);
+  }
+  bool kept = chunk >= n;
+  record({x, w}, {nll}, [=, kept_logits = kept ? logits : Tensor(), g = nll.gradient()]() {
+    Tensor work = kept ? kept_logits : Tensor({chunk, v});
+    Write dx_write = Write::overwrite;  // each chunk owns its rows: all are written as the first one is
+    for (std::int64_t at = 0; at < n; at += chunk) {
+      CrossEntropyArgs a = base;
+      a.rows = std::min(chunk, n - at);
+      if (!kept) compute(at, a.rows, work.data());
+      a.x = a.dx = work.raw();
+      a.target = targets.data<std::int32_t>() + at;
+      a.lse = const_cast<float*>(lse.data()) + at;
+      a.dnll = g->data() + at;
+      kernel::cross_entropy_backward(a);
+      if (w.wants_grad()) {
+        auto [dw, write] = w.gradient()->target(w.numel());
+        kernel::gemm(detail::gemm_args(v, c, a.rows, work.data(), v, true, x.data() + at * c, c, false, dw, c, write));
+      }
+      if (x.wants_grad()) {
+        auto [dx, write] = x.gradient()->target(x.numel());
+        if (at == 0) dx_write = write;
+        kernel::gemm(detail::gemm_args(a.rows, c, v, work.data(), v, false, w.data(), c, false, dx + at * c, c, dx_write));
+      }
+    }
+  });
+  return nll;
+}
+
+// Mean of (a - b)^2.
+inline Tensor mse_loss(const Tensor& a, const Tensor& b) { return mean(square(sub(a, b))); }
+// Mean binary cross-entropy of logits x against labels y in [0, 1]: softplus(x) - x y.
+inline Tensor bce_loss(const Tensor& x, const Tensor& y) { return mean(sub(softplus(x), mul(x, y))); }
+
+}  // namespace bam
