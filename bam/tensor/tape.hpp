@@ -16,10 +16,22 @@ class Tape {
 
   static Tape* active() { return current(); }
 
+  // While one lives, nothing is recorded.
+  struct Pause {
+    Pause() : tape(current()) { current() = nullptr; }
+    ~Pause() { current() = tape; }
+    Pause(const Pause&) = delete;
+    Pause& operator=(const Pause&) = delete;
+    Tape* tape;
+  };
+
   // Appends a custom op: `backward` reads the gradients of `outputs` and adds to those of `inputs` that want one
   // (Gradient::target). Outputs want a gradient when an input does; otherwise nothing is recorded and false returned.
   // Capture only what backward needs: an output's gradient is reached through output.gradient().
   bool record(std::initializer_list<Tensor> inputs, std::initializer_list<Tensor> outputs, std::function<void()> backward) {
+    return record(inputs, std::span(outputs.begin(), outputs.size()), std::move(backward));
+  }
+  bool record(std::initializer_list<Tensor> inputs, std::span<const Tensor> outputs, std::function<void()> backward) {
     check(!used_, "tape.used", "tape: an op was recorded after backward; open a new Tape");
     bool wanted = false;
     for (const Tensor& t : inputs) wanted = wanted || t.wants_grad();
@@ -53,12 +65,7 @@ class Tape {
       a.y = y;
       kernel::copy(a);
     }
-    Tape* recording = current();
-    current() = nullptr;  // backward records nothing
-    struct Restore {
-      Tape* tape;
-      ~Restore() { current() = tape; }
-    } restore{recording};
+    Pause pause;
     while (!records_.empty()) {
       Record r = std::move(records_.back());
       records_.pop_back();

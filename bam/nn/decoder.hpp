@@ -1,0 +1,245 @@
+// The decoder: dense (Cohere and Llama blocks), BTX, and BAM with own or shared KV. One forward for all of them, used by
+// training, evaluation, `bam forward` and generation.
+//
+//   parallel block    u = norm(h);  h' = h + attention(u) + ffn(u)
+//   sequential block  h1 = h + attention(norm(h));  h' = h1 + ffn(norm(h1))
+//   attention         plain, or the mixture of all experts' attention with gates softmax(u Wa) (BAM)
+//   ffn               SwiGLU, or the top-k mixture of SwiGLU experts
+//
+// Blocks of memory: qkv ((E H + 2 KV) D, C) = rows q_0 .. q_{E-1} | k_0 .. | v_0 ..; out (C, E H D); ffn_in (N, 2F, C) =
+// [gate | up] per expert; ffn_out (N, C, F). parameters() names the views of FORMATS section 1 into them.
+#pragma once
+#include "../ops/attention.hpp"
+#include "../ops/dropout.hpp"
+#include "../ops/embedding.hpp"
+#include "../ops/loss.hpp"
+#include "../ops/moe.hpp"
+#include "../ops/norm.hpp"
+#include "../ops/rope.hpp"
+#include "../ops/router.hpp"
+#include "../ops/swiglu.hpp"
+#include "config.hpp"
+#include "parameter.hpp"
+#include "recompute.hpp"
+
+namespace bam {
+
+// Tokens of several sequences, one after the other. N tokens.
+struct TokenBatch {
+  Tensor ids;         // (N) I32
+  Tensor positions;   // (N) I32, from 0 in each sequence
+  Segments segments;  // which tokens see which
+  Tensor real;        // (N) U8, 0 for pads; undefined: all are real
+};
+
+struct ForwardOptions {
+  float dropout = 0;  // on each branch's output, before the residual sum
+  DropoutKey key;     // stream is chosen per layer and branch
+  bool recompute = false;
+  std::vector<Tensor> balance_f;         // per router with losses, (E) each; empty: f of this batch
+  std::vector<KvCache>* cache = nullptr;  // per layer; then cache_rows (N, I64) says where new keys go
+  Tensor cache_rows;
+};
+
+struct Hidden {
+  Tensor states;                 // (N, C), after the final norm
+  std::vector<Routing> routers;  // those with balance and z losses, by layer, attention before FFN
+  std::vector<Tensor> attention_gates;  // per layer with attention experts, (N, E)
+};
+
+class Decoder {
+ public:
+  struct Layer {
+    Tensor norm, post_norm, qkv, out, attention_router, ffn_in, ffn_out, ffn_router;
+  };
+
+  // Uninitialised weights: load them, or call initialize.
+  explicit Decoder(const ModelConfig& config) : config_(config) {
+    const auto& c = config_;
+    auto matrix = [](std::int64_t rows, std::int64_t columns) { return parameter(Tensor({rows, columns})); };
+    auto vector = [](std::int64_t n) { return parameter(Tensor({n})); };
+    embedding_ = matrix(c.vocab_size, c.hidden_size);
+    for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
+      Layer l;
+      l.norm = vector(c.hidden_size);
+      if (!c.parallel_block) l.post_norm = vector(c.hidden_size);
+      l.qkv = matrix(c.query_width() + 2 * c.kv_width(), c.hidden_size);
+      l.out = matrix(c.hidden_size, c.query_width());
+      if (c.moa()) l.attention_router = matrix(c.num_attention_experts, c.hidden_size);
+      if (c.moe()) {
+        l.ffn_router = matrix(c.num_experts, c.hidden_size);
+        l.ffn_in = parameter(Tensor({c.num_experts, 2 * c.intermediate_size, c.hidden_size}));
+        l.ffn_out = parameter(Tensor({c.num_experts, c.hidden_size, c.intermediate_size}));
+      } else {
+        l.ffn_in = matrix(2 * c.intermediate_size, c.hidden_size);
+        l.ffn_out = matrix(c.hidden_size, c.intermediate_size);
+      }
+      layers_.push_back(l);
+    }
+    norm_ = vector(c.hidden_size);
+    // A tied head is a second use of the embedding, with a gradient of its own: the two chains are added once a step.
+    head_ = c.tie_word_embeddings ? embedding_.detach().requires_grad() : matrix(c.vocab_size, c.hidden_size);
+  }
+
+  const ModelConfig& config() const { return config_; }
+  std::vector<Layer>& layers() { return layers_; }
+  const Tensor& embedding() const { return embedding_; }
+  const Tensor& head() const { return head_; }
+
+  // Every weight under its name in FORMATS section 1, in name-independent model order.
+  std::vector<Parameter> parameters() const {
+    const auto& c = config_;
+    std::vector<Parameter> list;
+    auto rows = [&](std::string name, const Tensor& block, std::int64_t first, std::int64_t n) {
+      list.push_back({std::move(name), block, first * block.columns(), n, block.columns(), block.columns(), false});
+    };
+    list.push_back(whole("model.embed_tokens.weight", embedding_));
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      const Layer& l = layers_[i];
+      std::string p = "model.layers." + std::to_string(i) + ".";
+      list.push_back(whole(p + "input_layernorm.weight", l.norm));
+      if (!c.parallel_block) list.push_back(whole(p + "post_attention_layernorm.weight", l.post_norm));
+      std::int64_t e_q = c.num_attention_experts, e_kv = c.share_kv ? 1 : e_q;
+      std::int64_t q = c.num_attention_heads * c.head_dim, kv = c.num_key_value_heads * c.head_dim;
+      auto attention = [&](std::int64_t e) { return c.moa() ? p + "self_attn.experts." + std::to_string(e) + "." : p + "self_attn."; };
+      if (c.moa()) list.push_back(whole(p + "self_attn.router.weight", l.attention_router));
+      for (std::int64_t e = 0; e < e_q; ++e) rows(attention(e) + "q_proj.weight", l.qkv, e * q, q);
+      for (std::int64_t e = 0; e < e_kv; ++e) {
+        std::string owner = c.share_kv ? p + "self_attn." : attention(e);
+        rows(owner + "k_proj.weight", l.qkv, e_q * q + e * kv, kv);
+        rows(owner + "v_proj.weight", l.qkv, e_q * q + (e_kv + e) * kv, kv);
+      }
+      for (std::int64_t e = 0; e < e_q; ++e)
+        list.push_back({attention(e) + "o_proj.weight", l.out, e * q, c.hidden_size, q, e_q * q, false});
+      std::int64_t f = c.intermediate_size, n = c.moe() ? c.num_experts : 1;
+      if (c.moe()) list.push_back(whole(p + "mlp.router.weight", l.ffn_router));
+      for (std::int64_t e = 0; e < n; ++e) {
+        std::string m = c.moe() ? p + "mlp.experts." + std::to_string(e) + "." : p + "mlp.";
+        rows(m + "gate_proj.weight", l.ffn_in, e * 2 * f, f);
+        rows(m + "up_proj.weight", l.ffn_in, e * 2 * f + f, f);
+        rows(m + "down_proj.weight", l.ffn_out, e * c.hidden_size, c.hidden_size);
+      }
+    }
+    list.push_back(whole("model.norm.weight", norm_));
+    if (!c.tie_word_embeddings) list.push_back(whole("lm_head.weight", head_));
+    return list;
+  }
+
+  // N(0, std) for matrices, 1 for norms; each tensor from a stream of its own.
+  void initialize(std::uint64_t seed, double std = 0.02) {
+    std::uint32_t stream = 0;
+    for (Parameter& p : parameters()) {
+      Random random(seed, stream++);
+      std::vector<float> values(static_cast<std::size_t>(p.numel()));
+      for (float& v : values) v = p.vector ? 1.0f : static_cast<float>(std * math::normal(random));
+      p.write(values.data());
+    }
+  }
+
+  // The embedding's gradient with the tied head's added; call once, after the last backward of a step.
+  void join_tied_gradients() {
+    if (config_.tie_word_embeddings && head_.has_grad()) embedding_.gradient()->absorb(*head_.gradient(), head_.numel());
+  }
+
+  std::size_t routers() const {
+    return layers_.size() * (static_cast<std::size_t>(config_.moe()) + static_cast<std::size_t>(attention_losses()));
+  }
+
+  Hidden hidden(const TokenBatch& batch, const ForwardOptions& options = {}) const {
+    const auto& c = config_;
+    check(batch.positions.numel() == batch.ids.numel(), "decoder.positions", "decoder: ", batch.positions.numel(), " positions for ", batch.ids.numel(), " ids");
+    Rope rope{table(batch.positions), batch.positions, c.family == Family::llama};
+    Hidden result;
+    Tensor h = bam::embedding(embedding_, batch.ids);
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      auto block = [this, i, batch, rope, options](const Tensor& x) { return run_block(i, x, batch, rope, options); };
+      std::vector<Tensor> y = options.recompute ? recompute(h, block) : block(h);
+      h = y[0];
+      std::size_t at = 1;
+      if (c.moa()) result.attention_gates.push_back(y[at + 0]);
+      auto take = [&](bool loss) {
+        if (loss) result.routers.push_back({y[at], y[at + 1], y[at + 2], y[at + 3], y[at + 4]});
+        at += 5;
+      };
+      if (c.moa()) take(attention_losses());
+      if (c.moe()) take(true);
+    }
+    result.states = normalize(h, norm_);
+    return result;
+  }
+
+  // nll (N) of targets (N, I32; below 0: not trained).
+  Tensor nll(const Hidden& hidden, const Tensor& targets) const {
+    return linear_cross_entropy(hidden.states, head_, targets, config_.logit_scale);
+  }
+  // (N, V)
+  Tensor logits(const Hidden& hidden) const { return scale(linear(hidden.states, head_), config_.logit_scale); }
+
+ private:
+  bool attention_losses() const { return config_.moa() && config_.attention_routing != AttentionRouting::soft; }
+  Tensor normalize(const Tensor& x, const Tensor& w) const {
+    return config_.family == Family::llama ? rms_norm(x, w, config_.norm_eps) : layer_norm(x, w, config_.norm_eps);
+  }
+  const Tensor& table(const Tensor& positions) const {
+    std::int64_t most = rope_.defined() ? rope_.rows() : 0, wanted = 0;
+    for (std::int32_t p : positions.values<std::int32_t>()) {
+      check(p >= 0, "decoder.positions", "decoder: position ", p);
+      wanted = std::max<std::int64_t>(wanted, p + 1);
+    }
+    if (wanted > most || !rope_.defined())
+      rope_ = rope_table(std::max<std::int64_t>({wanted, 2 * most, 1}), config_.head_dim, config_.rope_theta);
+    return rope_;
+  }
+
+  // h' and then, per router of the layer, the five tensors of its Routing.
+  std::vector<Tensor> run_block(std::size_t i, const Tensor& h, const TokenBatch& batch, const Rope& rope, const ForwardOptions& o) const {
+    const auto& c = config_;
+    const Layer& l = layers_[i];
+    std::vector<Tensor> out(1);
+    std::size_t per_layer = static_cast<std::size_t>(attention_losses()) + static_cast<std::size_t>(c.moe());
+    auto add_routing = [&](const Routing& r) { out.insert(out.end(), {r.gates, r.chosen, r.balance, r.z, r.counts}); };
+    auto f_of = [&](std::size_t router) { return o.balance_f.empty() ? Tensor() : o.balance_f[i * per_layer + router]; };
+    auto drop = [&](const Tensor& branch, std::uint32_t which) {
+      DropoutKey key = o.key;
+      key.stream = static_cast<std::uint32_t>(2 * i) + which;
+      return dropout(branch, o.dropout, key);
+    };
+
+    Tensor u = normalize(h, l.norm);
+    AttentionShape shape;
+    shape.heads = c.num_attention_experts * c.num_attention_heads;
+    shape.kv_heads = c.kv_heads();
+    shape.group = c.num_attention_heads / c.num_key_value_heads;
+    shape.head_dim = c.head_dim;
+    Tensor qkv = qkv_projection(u, l.qkv, rope, shape.heads + shape.kv_heads);
+    Tensor gates;
+    if (c.moa()) {
+      bool soft = c.attention_routing == AttentionRouting::soft;
+      Routing r = route(linear(u, l.attention_router), c.attention_top_k(), !soft && c.norm_topk_prob, batch.real, soft ? Tensor() : f_of(0));
+      gates = r.gates;
+      add_routing(r);
+    }
+    Tensor a = o.cache ? cached_attention(qkv, gates, shape, batch.segments, (*o.cache)[i], o.cache_rows)
+                       : attention(qkv, gates, shape, batch.segments);
+    Tensor h1 = o.dropout > 0 ? add(h, drop(linear(a, l.out), 0)) : linear_add(h, a, l.out);
+
+    Tensor u2 = c.parallel_block ? u : normalize(h1, l.post_norm);
+    if (c.moe()) {
+      Routing r = route(linear(u2, l.ffn_router), c.num_experts_per_tok, c.norm_topk_prob, batch.real, f_of(attention_losses() ? 1 : 0));
+      add_routing(r);
+      out[0] = o.dropout > 0 ? add(h1, drop(mixture_ffn(zeros(h1.shape()), u2, r, l.ffn_in, l.ffn_out), 1))
+                             : mixture_ffn(h1, u2, r, l.ffn_in, l.ffn_out);
+    } else {
+      Tensor act = swiglu(linear(u2, l.ffn_in));
+      out[0] = o.dropout > 0 ? add(h1, drop(linear(act, l.ffn_out), 1)) : linear_add(h1, act, l.ffn_out);
+    }
+    return out;
+  }
+
+  ModelConfig config_;
+  std::vector<Layer> layers_;
+  Tensor embedding_, norm_, head_;
+  mutable Tensor rope_;  // grows with the longest sequence seen
+};
+
+}  // namespace bam

@@ -1,0 +1,40 @@
+// A parameter is a named 2-D view (rows, columns, stride) of a block of memory. Experts' projections lie side by side in one
+// block, so that one GEMM reads them all, while loading, saving, freezing and decay still work on each by name.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "../tensor/tensor.hpp"
+
+namespace bam {
+
+struct Parameter {
+  std::string name;
+  Tensor block;
+  std::int64_t offset = 0, rows = 1, columns = 0, stride = 0;
+  bool vector = false;  // a norm weight: shape (columns), no weight decay
+
+  std::int64_t numel() const { return rows * columns; }
+  Shape shape() const { return vector ? Shape{columns} : Shape{rows, columns}; }
+  void read(float* out) const { read(block.data(), out); }  // dense copy of the values
+  void read_gradient(float* out) const {
+    if (block.has_grad()) read(block.gradient()->data(), out);
+    else std::memset(out, 0, static_cast<std::size_t>(numel()) * 4);
+  }
+  void write(const float* values) {
+    float* p = block.data() + offset;
+    for (std::int64_t r = 0; r < rows; ++r) std::memcpy(p + r * stride, values + r * columns, static_cast<std::size_t>(columns) * 4);
+  }
+
+ private:
+  void read(const float* from, float* out) const {
+    for (std::int64_t r = 0; r < rows; ++r) std::memcpy(out + r * columns, from + offset + r * stride, static_cast<std::size_t>(columns) * 4);
+  }
+};
+
+// The whole of a matrix or vector.
+inline Parameter whole(std::string name, const Tensor& t) {
+  return {std::move(name), t, 0, t.rank() == 1 ? 1 : t.rows(), t.columns(), t.columns(), t.rank() == 1};
+}
+
+}  // namespace bam

@@ -1,0 +1,135 @@
+// AdamW (Loshchilov & Hutter 2019) with decoupled decay, groups, and clipping by global norm. A step consumes gradients.
+#pragma once
+#include <cmath>
+
+#include "../nn/parameter.hpp"
+#include "../tensor/tape.hpp"
+
+namespace bam {
+
+struct AdamWOptions {
+  double lr = 1e-3, beta1 = 0.9, beta2 = 0.95, eps = 1e-8;
+  double weight_decay = 0;  // on matrices only, unless a parameter's group says otherwise
+  double clip = 0;          // largest global gradient norm; 0: no clipping
+};
+
+class AdamW {
+ public:
+  // Tensors of rank 1 get no weight decay.
+  AdamW(std::vector<Tensor> tensors, AdamWOptions options) : options_(options) {
+    for (Tensor& t : tensors) add(whole("", t), options.weight_decay != 0 && t.rank() > 1, false);
+  }
+  // frozen(name): left out of the update and of the gradient norm.
+  AdamW(const std::vector<Parameter>& parameters, AdamWOptions options, const std::function<bool(const std::string&)>& frozen = {}) : options_(options) {
+    for (const Parameter& p : parameters) add(p, !p.vector, frozen && frozen(p.name));
+  }
+
+  AdamWOptions& options() { return options_; }
+  std::int64_t steps() const { return t_; }
+  void set_steps(std::int64_t t) { t_ = t; }
+
+  // Norm over all gradients, in a fixed order.
+  double gradient_norm() {
+    double total = 0;
+    for (Block& b : blocks_) {
+      if (!b.tensor.has_grad()) continue;
+      for (const View& v : b.views)
+        if (v.frozen) clear_view(b, v);
+      SumSquaresArgs a;
+      a.n = b.tensor.numel();
+      a.x = b.tensor.gradient()->data();
+      std::vector<double> partial(static_cast<std::size_t>((a.n + a.block - 1) / a.block));
+      a.partial = partial.data();
+      kernel::sum_squares(a);
+      for (double p : partial) total += p;
+    }
+    return std::sqrt(total);
+  }
+
+  // Updates and empties the gradients; returns their norm before clipping. Parameters without a gradient stay as they are.
+  double step() {
+    double norm = options_.clip > 0 ? gradient_norm() : 0;
+    step(norm);
+    return norm;
+  }
+  void step(double norm) {
+    ++t_;
+    double t = static_cast<double>(t_);
+    AdamWScalars s;
+    s.lr = static_cast<float>(options_.lr);
+    s.correction1 = static_cast<float>(1 - math::pow(options_.beta1, t));
+    s.correction2 = static_cast<float>(1 - math::pow(options_.beta2, t));
+    s.factor = options_.clip > 0 && norm > options_.clip ? static_cast<float>(options_.clip / norm) : 1.0f;
+    for (Block& b : blocks_) {
+      if (!b.tensor.has_grad()) continue;
+      AdamWArgs a;
+      a.beta1 = static_cast<float>(options_.beta1);
+      a.beta2 = static_cast<float>(options_.beta2);
+      a.eps = static_cast<float>(options_.eps);
+      a.scalars = &s;
+      for (const View& v : b.views) {
+        if (v.frozen) continue;
+        a.decay = v.decay ? static_cast<float>(options_.weight_decay) : 0.0f;
+        a.rows = v.rows;
+        a.columns = v.columns;
+        a.stride = v.stride;
+        a.p = b.tensor.data() + v.offset;
+        a.g = b.tensor.gradient()->data() + v.offset;
+        a.m = b.m.data() + v.offset;
+        a.v = b.v.data() + v.offset;
+        kernel::adamw(a);
+      }
+      b.tensor.gradient()->clear(true);
+    }
+  }
+  void zero_grad() {
+    for (Block& b : blocks_) b.tensor.gradient()->clear(true);
+  }
+
+  // Per block: the parameter and its moments, for checkpoints and hashes.
+  struct State {
+    Tensor parameter, m, v;
+  };
+  std::vector<State> state() const {
+    std::vector<State> s;
+    for (const Block& b : blocks_) s.push_back({b.tensor, b.m, b.v});
+    return s;
+  }
+
+ private:
+  struct View {
+    std::int64_t offset, rows, columns, stride;
+    bool decay, frozen;
+  };
+  struct Block {
+    Tensor tensor, m, v;
+    std::vector<View> views;
+  };
+  void add(const Parameter& p, bool decay, bool frozen) {
+    View view{p.offset, p.rows, p.columns, p.stride, decay, frozen};
+    if (p.stride == p.columns) view = {p.offset, 1, p.numel(), p.numel(), decay, frozen};
+    for (Block& b : blocks_) {
+      if (b.tensor.gradient() != p.block.gradient()) continue;
+      View& last = b.views.back();  // neighbours that are treated alike become one
+      if (last.rows == 1 && view.rows == 1 && last.offset + last.columns == view.offset && last.decay == decay && last.frozen == frozen) {
+        last.columns += view.columns;
+        last.stride = last.columns;
+      } else {
+        b.views.push_back(view);
+      }
+      return;
+    }
+    check(p.block.wants_grad(), "adamw.parameter", "adamw: '", p.name, "' wants no gradient; mark it with parameter()");
+    blocks_.push_back({p.block, zeros(p.block.shape()), zeros(p.block.shape()), {view}});
+  }
+  static void clear_view(Block& b, const View& v) {
+    for (std::int64_t r = 0; r < v.rows; ++r)
+      std::memset(b.tensor.gradient()->data() + v.offset + r * v.stride, 0, static_cast<std::size_t>(v.columns) * 4);
+  }
+
+  AdamWOptions options_;
+  std::vector<Block> blocks_;
+  std::int64_t t_ = 0;
+};
+
+}  // namespace bam
