@@ -98,7 +98,7 @@ inline FlopCount count_flops(const ModelConfig& c, std::int64_t context) {
 }
 
 // Logits of a micro-batch larger than this are made, and turned into their gradient, a chunk of this size at a time.
-inline constexpr std::int64_t logits_chunk_bytes = std::int64_t{64} << 20;
+inline constexpr std::int64_t most_logits_bytes = std::int64_t{64} << 20;
 
 // The training step's memory by class, in bytes. Every term is a tensor that a step keeps.
 inline MemoryEstimate estimate_memory(const ModelConfig& c, const StepShape& step) {
@@ -142,7 +142,7 @@ inline MemoryEstimate estimate_memory(const ModelConfig& c, const StepShape& ste
   if (c.tie_word_embeddings) m.gradients = plus(m.gradients, times(V, C, f32));
   m.optimizer = times(2, parameters, f32);
   m.activations = times(rows, plus(times(c.num_hidden_layers, layer), head, inputs));
-  m.logits = std::min(all_logits, std::max(logits_chunk_bytes, times(V, f32)));
+  m.logits = std::min(all_logits, std::max(most_logits_bytes, times(V, f32)));
   m.scratch = times(rows, plus(dh, std::max(d_attention, d_ffn)));
   m.peak = plus(plus(m.weights, m.gradients, m.optimizer), m.activations, std::max(m.logits, m.scratch));
   return m;
