@@ -1,0 +1,221 @@
+// One optimizer step: micro-batches -> gradients -> one hook -> update. The cut into micro-batches leaves no trace: every sum
+// over tokens is a chain in token order that the next micro-batch continues, and losses are scaled by the step's two
+// counts (trained targets, real positions), known before its first micro-batch. With gradient_leaves L the step's rows are L
+// equal parts, each a chain, added in a fixed tree.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "../nn/decoder.hpp"
+#include "../optim/adamw.hpp"
+
+namespace bam {
+
+// The rows of one step: (rows, context) each.
+struct StepRows {
+  std::int64_t rows = 0, context = 0;
+  std::vector<std::int32_t> inputs, targets, positions;  // target < 0: not trained; position 0 starts a sequence
+  std::vector<std::uint8_t> real;                        // 0 for pads
+};
+
+struct StepOptions {
+  std::int64_t micro_batch = 8;      // rows at a time
+  std::int64_t gradient_leaves = 1;  // divides rows
+  float dropout = 0;
+  std::uint64_t seed = 0;
+  bool recompute = false;
+  bool batch_balance = false;  // f of the micro-batch instead of the previous step's
+};
+
+struct StepResult {
+  double loss = 0, nll = 0, load_balance = 0, z = 0, gradient_norm = 0;
+  std::int64_t targets = 0, positions = 0;
+};
+
+// Shares of assignments per router of the last step: what the balance loss reads in the next (METHOD 1.2).
+struct RouterCounts {
+  std::vector<std::vector<std::int64_t>> counts;  // per router, per expert; empty: uniform
+};
+
+// Runs of tokens that see each other: a sequence starts where position is 0 and at each row.
+inline Segments row_segments(const std::int32_t* positions, std::int64_t rows, std::int64_t context) {
+  auto list = std::make_shared<std::vector<Segment>>();
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t t = 0, begin = 0; t < context; ++t) {
+      bool last = t + 1 == context || positions[r * context + t + 1] == 0;
+      if (!last) continue;
+      std::int64_t at = r * context + begin, n = t + 1 - begin;
+      list->push_back({at, n, at, n});
+      begin = t + 1;
+    }
+  return list;
+}
+
+namespace detail {
+// Adds leaves two by two as they come: 1 + 1, 2 + 2, ... The tree depends on their number alone.
+class GradientTree {
+ public:
+  explicit GradientTree(std::vector<Tensor> tensors) : tensors_(std::move(tensors)) {}
+  void push() {
+    Level top{1, {}};
+    for (Tensor& t : tensors_) {
+      top.gradients.emplace_back();
+      top.gradients.back().swap(*t.gradient());
+    }
+    stack_.push_back(std::move(top));
+    while (stack_.size() > 1 && stack_[stack_.size() - 2].leaves == stack_.back().leaves) join();
+  }
+  void finish() {
+    while (stack_.size() > 1) join();
+    for (std::size_t i = 0; i < tensors_.size(); ++i) tensors_[i].gradient()->swap(stack_.back().gradients[i]);
+    stack_.clear();
+  }
+
+ private:
+  struct Level {
+    std::int64_t leaves;
+    std::vector<Gradient> gradients;
+  };
+  void join() {
+    Level right = std::move(stack_.back());
+    stack_.pop_back();
+    Level& left = stack_.back();
+    left.leaves += right.leaves;
+    for (std::size_t i = 0; i < tensors_.size(); ++i)
+      if (!right.gradients[i].empty()) left.gradients[i].absorb(right.gradients[i], tensors_[i].numel());
+  }
+  std::vector<Tensor> tensors_;
+  std::vector<Level> stack_;
+};
+}  // namespace detail
+
+// Every tensor that gathers a gradient, a tied head's second use included.
+inline std::vector<Tensor> gradient_tensors(const Decoder& model) {
+  std::vector<Tensor> list;
+  for (const Parameter& p : model.parameters())
+    if (list.empty() || list.back().gradient() != p.block.gradient()) {
+      bool seen = false;
+      for (const Tensor& t : list) seen = seen || t.gradient() == p.block.gradient();
+      if (!seen) list.push_back(p.block);
+    }
+  if (model.config().tie_word_embeddings) list.push_back(model.head());
+  return list;
+}
+
+// Forward and backward of all rows; gradients are left in the parameters. `step` is the global step number, for dropout.
+// counts is read (f of the step before) and replaced by this step's.
+inline StepResult accumulate_gradients(Decoder& model, const StepRows& rows, const StepOptions& o, std::int64_t step, RouterCounts& counts) {
+  const ModelConfig& c = model.config();
+  check(o.micro_batch >= 1 && o.gradient_leaves >= 1 && rows.rows % o.gradient_leaves == 0, "train.gradient_leaves",
+        "train: ", rows.rows, " rows do not divide into ", o.gradient_leaves, " leaves");
+  StepResult result;
+  for (std::int32_t t : rows.targets) result.targets += t >= 0;
+  for (std::uint8_t r : rows.real) result.positions += r;
+  check(result.targets > 0, "train.targets", "train: step ", step, " has no trained target");
+  float per_target = 1.0f / static_cast<float>(result.targets), per_position = 1.0f / static_cast<float>(result.positions);
+
+  std::size_t routers = model.routers();
+  std::vector<Tensor> f;
+  if (!o.batch_balance)
+    for (std::size_t r = 0; r < routers; ++r) {
+      bool attention = c.moa() && c.attention_routing != AttentionRouting::soft && (!c.moe() || r % 2 == 0);
+      std::int64_t experts = attention ? c.num_attention_experts : c.num_experts;
+      Tensor t = full({experts}, 1.0 / static_cast<double>(experts));
+      if (r < counts.counts.size()) {
+        std::int64_t total = 0;
+        for (std::int64_t n : counts.counts[r]) total += n;
+        for (std::int64_t e = 0; e < experts && total > 0; ++e)
+          t.data()[e] = static_cast<float>(static_cast<double>(counts.counts[r][static_cast<std::size_t>(e)]) / static_cast<double>(total));
+      }
+      f.push_back(t);
+    }
+  RouterCounts now;
+  now.counts.resize(routers);
+  std::vector<double> balance(routers, 0.0), z(routers, 0.0);
+  double nll_sum = 0;
+
+  std::int64_t leaf_rows = rows.rows / o.gradient_leaves, context = rows.context;
+  detail::GradientTree tree(o.gradient_leaves > 1 ? gradient_tensors(model) : std::vector<Tensor>());
+  for (std::int64_t leaf = 0; leaf < o.gradient_leaves; ++leaf) {
+    for (std::int64_t row = leaf * leaf_rows, end = row + leaf_rows; row < end; row += o.micro_batch) {
+      std::int64_t n_rows = std::min(o.micro_batch, end - row), n = n_rows * context;
+      auto part = [&](const auto& v) {
+        using T = std::remove_cvref_t<decltype(v[0])>;
+        return tensor(std::span<const T>(v.data() + row * context, static_cast<std::size_t>(n)), {n});
+      };
+      TokenBatch batch{part(rows.inputs), part(rows.positions), row_segments(rows.positions.data() + row * context, n_rows, context), part(rows.real)};
+      Tensor targets = part(rows.targets);
+      ForwardOptions options;
+      options.dropout = o.dropout;
+      options.key = {o.seed, 0, static_cast<std::uint32_t>(step), row * context};
+      options.recompute = o.recompute;
+      options.balance_f = f;
+
+      Tape tape;
+      Hidden hidden = model.hidden(batch, options);
+      Tensor nll = model.nll(hidden, targets);
+      std::vector<Tensor> outputs{nll}, upstream{full({n}, per_target)};
+      for (Routing& r : hidden.routers) {
+        outputs.push_back(r.balance);
+        upstream.push_back(full({n}, c.router_aux_loss_coef * per_position));
+        outputs.push_back(r.z);
+        upstream.push_back(full({n}, c.router_z_loss_coef * per_position));
+      }
+      for (std::int64_t i = 0; i < n; ++i) nll_sum += static_cast<double>(nll.data()[i]);
+      for (std::size_t r = 0; r < hidden.routers.size(); ++r) {
+        for (float v : hidden.routers[r].balance.values()) balance[r] += static_cast<double>(v);
+        for (float v : hidden.routers[r].z.values()) z[r] += static_cast<double>(v);
+        auto experts = hidden.routers[r].counts.values<std::int64_t>();
+        now.counts[r].resize(experts.size());
+        for (std::size_t e = 0; e < experts.size(); ++e) now.counts[r][e] += experts[e];
+      }
+      hidden = {};
+      tape.backward(outputs, upstream);
+    }
+    if (o.gradient_leaves > 1) tree.push();
+  }
+  if (o.gradient_leaves > 1) tree.finish();
+  model.join_tied_gradients();
+  counts = std::move(now);
+  result.nll = nll_sum / static_cast<double>(result.targets);
+  for (std::size_t r = 0; r < routers; ++r) {
+    result.load_balance += balance[r] / static_cast<double>(result.positions);
+    result.z += z[r] / static_cast<double>(result.positions);
+  }
+  result.loss = result.nll + static_cast<double>(c.router_aux_loss_coef) * result.load_balance + static_cast<double>(c.router_z_loss_coef) * result.z;
+  return result;
+}
+
+// The first parameter whose values (or gradient) are not finite; empty when all are.
+inline std::string first_non_finite(const Decoder& model, bool gradient) {
+  for (const Parameter& p : model.parameters()) {
+    std::vector<float> v(static_cast<std::size_t>(p.numel()));
+    if (gradient) p.read_gradient(v.data());
+    else p.read(v.data());
+    for (float x : v)
+      if (!(x - x == 0)) return p.name;
+  }
+  return "";
+}
+
+// Gradients, checks and the update at learning rate lr. Nothing non-finite ever reaches the weights: Error(numerics) names
+// step and tensor and leaves model and optimizer as they were.
+inline StepResult train_step(Decoder& model, AdamW& optimizer, const StepRows& rows, const StepOptions& o, std::int64_t step, double lr, RouterCounts& counts) {
+  RouterCounts next = counts;
+  StepResult r = accumulate_gradients(model, rows, o, step, next);
+  r.gradient_norm = optimizer.gradient_norm();
+  if (!std::isfinite(r.loss) || !std::isfinite(r.gradient_norm)) {
+    std::string weight = first_non_finite(model, false), gradient = first_non_finite(model, true);
+    optimizer.zero_grad();
+    fail(ErrorKind::numerics, "train.non_finite", "step ", step, ": loss ", r.loss, ", gradient norm ", r.gradient_norm, "; first non-finite ",
+         weight.empty() ? (gradient.empty() ? std::string("value is the loss itself") : "gradient is that of " + gradient) : "weight is " + weight,
+         "; nothing was updated; lower lr, or look at the data of this step");
+  }
+  counts = std::move(next);
+  optimizer.options().lr = lr;
+  optimizer.step(r.gradient_norm);
+  return r;
+}
+
+}  // namespace bam
