@@ -1,0 +1,34 @@
+// The verbs of the command line. A new verb is one file with add_<verb>, one line here, and one line in main.cpp.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace bam::app {
+
+inline constexpr const char* version = "0.1.0";
+
+// The flags that every verb has (FORMATS section 4), and what to run once all flags are read.
+struct Common {
+  std::string dtype = "fp32";  // or bf16: of the computation
+  std::string config;
+  std::vector<std::string> set;  // key=value
+  std::string out;
+  std::optional<std::uint64_t> seed;
+  std::int64_t threads = 0;     // 0: as many as the machine has
+  std::string device = "cpu";   // cpu or cuda; "auto" is resolved before the verb runs
+  bool json = false, quiet = false, force = false;
+  std::function<void()> run;
+
+  bool bf16() const { return dtype == "bf16"; }
+};
+
+void add_doctor(CLI::App& app, Common& common);
+void add_estimate(CLI::App& app, Common& common);
+void add_inspect(CLI::App& app, Common& common);
+void add_tokenizer(CLI::App& app, Common& common);
+
+}  // namespace bam::app
