@@ -80,7 +80,7 @@ void refuse_extras(CLI::App& app) {
       for (const std::string& name : o->get_lnames()) flags.push_back("--" + name);
     std::string near = nearest(word, flags);
     fail(ErrorKind::usage, "flag.unknown", path_of(at), ": unknown flag ", printable(word, 100),
-         near.empty() ? str("; see ", path_of(at), " --help") : str("; did you mean ", near, "?"));
+         near.empty() ? str("; one of: ", listed(flags)) : str("; did you mean ", near, "?"));
   }
   std::vector<std::string> verbs = verbs_of(*at);
   if (verbs.empty()) fail(ErrorKind::usage, "argument.unknown", path_of(at), ": unexpected argument '", printable(word, 100), "'; see ", path_of(at), " --help");
@@ -142,7 +142,7 @@ void run(int argc, char** argv) {
   if (!common.run) {
     std::fflush(stdout);
     std::fprintf(stderr, "error[usage]: %s: wanted a command, got none; one of: %s\n\n%s", path_of(verb).c_str(), listed(verbs_of(*verb)).c_str(),
-                 verb->help().c_str());
+                 app.help().c_str());
     throw ErrorKind::usage;
   }
   refuse_twice(app, *verb);
