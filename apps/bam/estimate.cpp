@@ -25,7 +25,7 @@ io::ConfigFile read_config(const Common& common) {
   std::string path = common.config;
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) path += "/config.json";
-  io::Json json = io::parse_json(io::read_text(path), path);
+  io::Json json = io::parse_json(io::read_file(path), path);
   for (const std::string& text : common.set) {
     auto [key, value] = parse_set(text);
     json.set(key, std::move(value));

@@ -119,8 +119,8 @@ inline MemoryEstimate estimate_memory(const ModelConfig& c, const StepShape& ste
   const std::int64_t qkv = times(plus(c.query_width(), times(2, c.kv_width())), wide);
   const std::int64_t attention_out = times(c.query_width(), wide);
   const std::int64_t lse = times(experts, c.num_attention_heads, f32);
-  // A router keeps probabilities and gates, lse, z and balance; int32 choices.
-  auto router = [&](std::int64_t n, std::int64_t k) { return times(plus(times(2, n), 3, k), f32); };
+  // A router keeps logits, probabilities and gates, lse, z and balance; int32 choices.
+  auto router = [&](std::int64_t n, std::int64_t k) { return times(plus(times(3, n), 3, k), f32); };
   const std::int64_t attention_router = c.moa() ? router(experts, c.attention_top_k()) : 0;
   const std::int64_t ffn = times(K, 3, F, wide);  // gate | up and the activation of each chosen expert
   // Two int64 permutations and a gate a slot.
