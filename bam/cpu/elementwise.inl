@@ -101,15 +101,6 @@ inline void unary_backward(const Exec& exec, const UnaryArgs& s) {
   parallel_ranges(exec, s.n, 1, [&](std::int64_t begin, std::int64_t end, int) { unary_gradient_range(s, begin, end); });
 }
 
-// Up to sixteen elements at any distance. Distances 1 and 0 are the fast ones.
-BAM_INLINE F32x16 load_strided(const float* p, std::int64_t stride, std::int64_t left) {
-  if (stride == 1) return load_up_to(p, left);
-  if (stride == 0) return F32x16(*p);
-  alignas(64) float l[16] = {};
-  for (std::int64_t i = 0; i < smaller(16, left); ++i) l[i] = p[i * stride];
-  return load(l);
-}
-
 struct BinaryRun {
   const float *a, *b;
   std::int64_t a_stride, b_stride, n;

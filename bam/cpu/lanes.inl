@@ -6,25 +6,56 @@ inline constexpr std::int64_t grain = 1 << 14;  // elements a task should have t
 BAM_INLINE std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 BAM_INLINE std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
 
+// base is for its bits, not its speed: there, calls instead of inlined loops, and elementary functions lane by lane (the
+// same formulas, so the same bits), keep the compile time down.
+#if BAM_LEVEL == 0
+#define BAM_LANES [[gnu::noinline]] inline
+#define BAM_ROW(f)                                   \
+  [[gnu::noinline]] inline F32x16 f(F32x16 x) {      \
+    for (float& l : x.v) l = math::f(l);             \
+    return x;                                        \
+  }
+BAM_ROW(exp)
+BAM_ROW(log)
+BAM_ROW(sigmoid)
+BAM_ROW(tanh)
+BAM_ROW(silu)
+BAM_ROW(silu_gradient)
+BAM_ROW(softplus)
+BAM_ROW(gelu)
+BAM_ROW(gelu_gradient)
+#undef BAM_ROW
+#else
+#define BAM_LANES BAM_INLINE
+#endif
+
 // The first `left` lanes, at most 16. One loop body serves whole blocks and the tail: the branch is predicted, and a
 // second copy of every loop would cost compile time.
-BAM_INLINE F32x16 load_up_to(const float* p, std::int64_t left) {
+BAM_LANES F32x16 load_up_to(const float* p, std::int64_t left) {
   return left >= 16 ? load(p) : load_part(p, static_cast<int>(left));
 }
-BAM_INLINE void store_up_to(float* p, F32x16 x, std::int64_t left) {
+BAM_LANES void store_up_to(float* p, const F32x16& x, std::int64_t left) {
   if (left >= 16) store(p, x);
   else store_part(p, x, static_cast<int>(left));
 }
 // Writes x, or adds it to what is there.
-BAM_INLINE void put(float* p, F32x16 x, std::int64_t left, bool add) {
-  if (add) x = load_up_to(p, left) + x;
-  store_up_to(p, x, left);
+BAM_LANES void put(float* p, const F32x16& x, std::int64_t left, bool add) {
+  store_up_to(p, add ? load_up_to(p, left) + x : x, left);
 }
 alignas(64) inline constexpr float lane_number[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 // Lanes from n on become `fill`, for tails whose zeros would count.
-BAM_INLINE F32x16 first_lanes(F32x16 x, std::int64_t n, float fill) {
+BAM_LANES F32x16 first_lanes(const F32x16& x, std::int64_t n, float fill) {
   return n >= 16 ? x : select(load(lane_number) < F32x16(static_cast<float>(n)), x, F32x16(fill));
 }
+// Up to sixteen elements at any distance. Distances 1 and 0 are the fast ones.
+BAM_LANES F32x16 load_strided(const float* p, std::int64_t stride, std::int64_t left) {
+  if (stride == 1) return load_up_to(p, left);
+  if (stride == 0) return F32x16(*p);
+  alignas(64) float l[16] = {};
+  for (std::int64_t i = 0; i < smaller(16, left); ++i) l[i] = p[i * stride];
+  return load(l);
+}
+#undef BAM_LANES
 
 // body(begin, end, worker) over ranges of [0, n), each of about `grain` elements when one item has `cost`.
 template <class F>
