@@ -3,6 +3,12 @@
 
 #include <doctest/doctest.h>
 
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+
 using namespace bam;
 using namespace bam::io;
 
@@ -192,4 +198,40 @@ TEST_CASE("config: special ids are checked where they are used") {
   CHECK_THROWS_AS(special_id(file.pad_token_id, file.model, "pad_token_id"), Error);
   file.bos_token_id = 5;
   CHECK(special_id(file.bos_token_id, file.model, "bos_token_id") == 5);
+}
+
+TEST_CASE("config: names and shapes of the golden models, from their configs") {
+  namespace fs = std::filesystem;
+  fs::path golden = fs::path(__FILE__).parent_path() / "golden";
+  auto text_of = [](const fs::path& path) {
+    std::ifstream in(path, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  int models = 0;
+  for (auto& entry : fs::directory_iterator(golden)) {
+    if (!entry.is_directory()) continue;
+    CAPTURE(entry.path().string());
+    ++models;
+    ConfigFile file = parse_model_config(parse_json(text_of(entry.path() / "config.json"), "config.json"), "config.json");
+    std::string weights = text_of(entry.path() / "model.safetensors");
+    REQUIRE(weights.size() > 8);
+    std::uint64_t size;
+    std::memcpy(&size, weights.data(), 8);
+    Json header = parse_json(std::string_view(weights).substr(8, size), "header");
+    std::map<std::string, Json, std::less<>> wanted;
+    for (auto [name, value] : header.members(""))
+      if (name != "__metadata__") wanted.emplace(name, value.at("shape"));
+    std::vector<TensorShape> shapes = tensor_shapes(file.model);
+    CHECK(shapes.size() == wanted.size());
+    std::int64_t total = 0;
+    for (const TensorShape& t : shapes) {
+      CAPTURE(t.name);
+      REQUIRE(wanted.contains(t.name));
+      CHECK(wanted.at(t.name) == Json::array_of(t.shape));
+      total += t.elements();
+    }
+    CHECK(total == count_parameters(file.model).total);
+    CHECK(parse_model_config(model_config_json(file), "again").model.query_width() == file.model.query_width());
+  }
+  CHECK(models >= 15);
 }
