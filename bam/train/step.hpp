@@ -3,7 +3,8 @@
 // counts (trained targets, real positions), known before its first micro-batch. With gradient_leaves L the step's rows are L
 // equal parts, each a chain, added in a fixed tree.
 #pragma once
-#include <functional>
+#include <cmath>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -104,8 +105,10 @@ inline std::vector<Tensor> gradient_tensors(const Decoder& model) {
 }
 
 // Forward and backward of all rows; gradients are left in the parameters. `step` is the global step number, for dropout.
-// counts is read (f of the step before) and replaced by this step's.
-inline StepResult accumulate_gradients(Decoder& model, const StepRows& rows, const StepOptions& o, std::int64_t step, RouterCounts& counts) {
+// counts is read (f of the step before) and replaced by this step's. logits, when wanted, are those of the last micro-batch;
+// without gradients only the losses are computed.
+inline StepResult accumulate_gradients(Decoder& model, const StepRows& rows, const StepOptions& o, std::int64_t step, RouterCounts& counts,
+                                       Tensor* logits = nullptr, bool gradients = true) {
   const ModelConfig& c = model.config();
   check(o.micro_batch >= 1 && o.gradient_leaves >= 1 && rows.rows % o.gradient_leaves == 0, "train.gradient_leaves",
         "train: ", rows.rows, " rows do not divide into ", o.gradient_leaves, " leaves");
@@ -152,7 +155,8 @@ inline StepResult accumulate_gradients(Decoder& model, const StepRows& rows, con
       options.recompute = o.recompute;
       options.balance_f = f;
 
-      Tape tape;
+      std::optional<Tape> tape;
+      if (gradients) tape.emplace();
       Hidden hidden = model.hidden(batch, options);
       Tensor nll = model.nll(hidden, targets);
       std::vector<Tensor> outputs{nll}, upstream{full({n}, per_target)};
@@ -170,8 +174,12 @@ inline StepResult accumulate_gradients(Decoder& model, const StepRows& rows, con
         now.counts[r].resize(experts.size());
         for (std::size_t e = 0; e < experts.size(); ++e) now.counts[r][e] += experts[e];
       }
+      if (logits) {
+        Tape::Pause pause;
+        *logits = model.logits(hidden);
+      }
       hidden = {};
-      tape.backward(outputs, upstream);
+      if (tape) tape->backward(outputs, upstream);
     }
     if (o.gradient_leaves > 1) tree.push();
   }

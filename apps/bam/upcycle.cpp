@@ -1,0 +1,135 @@
+// bam upcycle: dense models to a mixture, with the provenance of each tensor and an identity check.
+#include "bam/upcycle/upcycle.hpp"
+
+#include "bam/io/model_folder.hpp"
+#include "flags.hpp"
+#include "output.hpp"
+#include "verbs.hpp"
+
+namespace bam::app {
+namespace {
+
+struct Flags {
+  std::string method = "bam", seed_model, routing = "soft";
+  std::vector<std::string> experts;
+  std::int64_t extra = 0, num_experts = 4, top_k = 1;
+  std::uint64_t router_seed = 0;
+  bool plan = false, norm_topk_prob = false;
+};
+
+io::Json provenance_json(const std::vector<Provenance>& plan, const UpcycleOptions& o) {
+  io::Json list = io::Json::object();
+  for (const Provenance& p : plan) {
+    io::Json j = io::Json::object();
+    j.set("rule", p.rule);
+    if (p.rule == "random" || p.rule == "redrawn") {
+      j.set("seed", static_cast<std::int64_t>(o.router_seed));
+      j.set("stream", static_cast<std::int64_t>(p.stream));
+    }
+    if (!p.source.empty()) {
+      io::Json parents = io::Json::array({});
+      for (std::int64_t i : p.parents) parents.push_back(i);
+      j.set("parents", std::move(parents));
+      j.set("source", p.source);
+    }
+    list.set(p.name, std::move(j));
+  }
+  return list;
+}
+
+void run(const Common& common, const Flags& f) {
+  UpcycleOptions o;
+  o.method = upcycle_method(f.method);
+  o.extra_seed_experts = f.extra;
+  o.num_experts = f.num_experts;
+  o.top_k = f.top_k;
+  o.norm_topk_prob = f.norm_topk_prob;
+  o.attention_routing = f.routing == "top1" ? AttentionRouting::top1 : f.routing == "top2" ? AttentionRouting::top2 : AttentionRouting::soft;
+  o.router_seed = f.router_seed;
+  std::vector<std::string> paths{io::resolve_model_folder(f.seed_model)};
+  for (const std::string& e : f.experts) paths.push_back(io::resolve_model_folder(e));
+
+  if (f.plan) {  // names and shapes need no weights
+    io::ConfigFile seed = io::read_model_config(paths[0] + "/config.json");
+    ModelConfig c = upcycled_config(seed.model, static_cast<std::int64_t>(paths.size()), o);
+    std::vector<std::string> names;
+    for (auto& t : tensor_shapes(c)) names.push_back(t.name);
+    auto plan = upcycle_plan(names, static_cast<std::int64_t>(paths.size()), o);
+    if (common.json) return print_json(provenance_json(plan, o));
+    Table table;
+    table.add({"tensor", "rule", "parents"});
+    for (auto& p : plan) {
+      std::string parents;
+      for (std::int64_t i : p.parents) parents += (parents.empty() ? "" : ",") + str(i);
+      table.add({p.name, p.rule, parents.empty() ? "-" : parents});
+    }
+    return print(table.text());
+  }
+  if (common.out.empty()) fail(ErrorKind::usage, "flag.missing", "bam upcycle: wanted --out DIR, or --plan");
+  for (const std::string& p : paths)
+    if (std::filesystem::exists(common.out) && std::filesystem::equivalent(common.out, p))
+      fail(ErrorKind::usage, "out.input", common.out, ": --out is the folder of a parent; name another");
+
+  std::vector<io::ModelFolder> models;
+  std::vector<const Decoder*> dense;
+  for (const std::string& p : paths) {
+    note(common, str("reading ", p));
+    models.push_back(io::load_model(p));
+    if (models.back().has_tokenizer && models.front().has_tokenizer &&
+        io::sha256_file(models.back().path + "/tokenizer.json") != io::sha256_file(models.front().path + "/tokenizer.json"))
+      fail(ErrorKind::input, "upcycle.tokenizer", p, ": its tokenizer differs from the seed's; all parents must share one");
+  }
+  for (auto& m : models) dense.push_back(m.decoder.get());
+  std::vector<Provenance> plan;
+  Decoder mixture = upcycle(dense, o, &plan);
+  double identity = upcycle_identity(*dense[0], static_cast<std::int64_t>(dense.size()), o);
+  if (!(identity < 1e-5))
+    fail(ErrorKind::numerics, "upcycle.identity", "upcycle: copies of the seed, mixed softly, differ from it by ", identity, " (relative logits), wanted below 1e-5; nothing was written");
+
+  io::ConfigFile config = models[0].config;
+  config.model = mixture.config();
+  io::Json manifest = io::Json::object(), parents = io::Json::array({});
+  manifest.set("bam_version", version);
+  manifest.set("method", f.method);
+  manifest.set("router_seed", static_cast<std::int64_t>(o.router_seed));
+  for (const std::string& p : paths) parents.push_back(io::model_hashes(p));
+  manifest.set("parents", std::move(parents));
+  manifest.set("identity", identity);
+  manifest.set("tensors", provenance_json(plan, o));
+  io::StagedDirectory staged(common.out, common.force);
+  io::write_model(staged.path(), config, mixture, models[0].has_tokenizer ? models[0].path + "/tokenizer.json" : "", manifest);
+  staged.commit();
+
+  ParameterCount count = count_parameters(mixture.config());
+  if (common.json) {
+    io::Json j = io::Json::object();
+    j.set("out", common.out);
+    j.set("method", f.method);
+    j.set("parameters_total", count.total);
+    j.set("parameters_active", count.active);
+    j.set("identity", identity);
+    return print_json(j);
+  }
+  print(str(common.out, ": ", f.method, " of ", paths.size(), " models, ", grouped(count.total), " parameters, ", grouped(count.active), " active\n",
+            "identity: copies of the seed, mixed softly, give its logits within ", identity, " (relative)\n"));
+}
+
+}  // namespace
+
+void add_upcycle(CLI::App& app, Common& common) {
+  auto f = std::make_shared<Flags>();
+  CLI::App* verb = app.add_subcommand("upcycle", "Dense models to a mixture: experts copied, the rest averaged, routers drawn");
+  choice_flag(*verb, "--method", f->method, {"bam", "bam-shared-kv", "btx", "sparse", "drop"}, "How");
+  verb->add_option("--seed-model", f->seed_model, "The dense seed; expert 0")->type_name("DIR")->required();
+  verb->add_option("--experts", f->experts, "Branches of the seed, in order")->type_name("DIR");
+  integer_flag<std::int64_t>(*verb, "--extra-seed-experts", f->extra, 0, 1000, "Further FFN experts, copies of the seed's");
+  integer_flag<std::int64_t>(*verb, "--num-experts", f->num_experts, 2, 1000, "Experts of sparse and drop (default 4)");
+  integer_flag<std::int64_t>(*verb, "--top-k", f->top_k, 1, 1000, "FFN experts a token (default 1)");
+  integer_flag<std::uint64_t>(*verb, "--router-seed", f->router_seed, 0, INT64_MAX, "Seed of the routers (default 0)");
+  choice_flag(*verb, "--attention-routing", f->routing, {"soft", "top1", "top2"}, "Attention experts a token (default soft: all)");
+  verb->add_flag("--norm-topk-prob", f->norm_topk_prob, "Renormalise the chosen probabilities");
+  verb->add_flag("--plan", f->plan, "Print where each tensor would come from; write nothing");
+  verb->callback([&common, f] { common.run = [&common, f] { run(common, *f); }; });
+}
+
+}  // namespace bam::app

@@ -1,0 +1,110 @@
+// A model is a folder: config.json, weights, tokenizer.json, bam_manifest.json (FORMATS section 1).
+#pragma once
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../nn/decoder.hpp"
+#include "file.hpp"
+#include "model_config.hpp"
+#include "safetensors.hpp"
+#include "sha256.hpp"
+
+namespace bam::io {
+
+struct ModelFolder {
+  std::string path;  // resolved: a run folder gives its newest checkpoint
+  ConfigFile config;
+  std::unique_ptr<Decoder> decoder;
+  bool has_tokenizer = false;
+};
+
+// DIR itself when it holds config.json; else, for a run folder, its newest complete checkpoint.
+inline std::string resolve_model_folder(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code ec;
+  if (fs::exists(fs::path(path) / "config.json", ec)) return path;
+  fs::path newest;
+  if (fs::is_directory(fs::path(path) / "checkpoints", ec))
+    for (auto& entry : fs::directory_iterator(fs::path(path) / "checkpoints", ec)) {
+      std::string name = entry.path().filename().string();
+      if (name.starts_with("step-") && fs::exists(entry.path() / "config.json", ec) && (newest.empty() || name > newest.filename().string())) newest = entry.path();
+    }
+  if (newest.empty())
+    fail(ErrorKind::input, "model.folder", printable(path, 4096), ": wanted a model folder (config.json) or a run folder with a checkpoint, found neither");
+  return newest.string();
+}
+
+inline ConfigFile read_model_config(const std::string& file) { return parse_model_config(parse_json(read_file(file), file), file); }
+
+// Fills the decoder's weights; names missing, unexpected or of another shape are listed together. finite: refuse NaN and
+// infinity.
+inline void load_weights_into(Decoder& decoder, const std::string& folder, bool finite = true) {
+  WeightSet weights = load_weights(folder);
+  std::string problems;
+  std::size_t count = 0;
+  auto problem = [&](const auto&... parts) {
+    if (++count <= 8) problems += str(count > 1 ? "; " : "", parts...);
+  };
+  std::map<std::string, bool> used;
+  for (Parameter& p : decoder.parameters()) {
+    const auto* t = weights.find(p.name);
+    used[p.name] = true;
+    if (!t) {
+      problem("'", p.name, "' is missing");
+      continue;
+    }
+    if (t->shape != p.shape()) {
+      problem("'", printable(p.name), "' wanted shape ", to_string(p.shape()), ", found ", to_string(t->shape));
+      continue;
+    }
+    std::vector<float> values(static_cast<std::size_t>(p.numel()));
+    t->to_float(values.data());
+    if (finite)
+      for (float v : values)
+        if (!(v - v == 0)) {
+          problem("'", p.name, "' holds a value that is not finite");
+          break;
+        }
+    p.write(values.data());
+  }
+  for (auto& name : weights.names())
+    if (!used.contains(name)) problem("'", printable(name), "' is not part of this model");
+  if (count) fail(ErrorKind::input, "model.weights", printable(folder, 4096), ": ", problems, count > 8 ? str("; and ", count - 8, " more") : std::string());
+}
+
+inline ModelFolder load_model(const std::string& path, bool finite = true) {
+  ModelFolder m;
+  m.path = resolve_model_folder(path);
+  m.config = read_model_config(m.path + "/config.json");
+  m.decoder = std::make_unique<Decoder>(m.config.model);
+  load_weights_into(*m.decoder, m.path, finite);
+  m.has_tokenizer = std::filesystem::exists(m.path + "/tokenizer.json");
+  return m;
+}
+
+// Writes config.json, model.safetensors (F32), the tokenizer at `tokenizer` (a file; empty: none) and the manifest into a
+// folder that is being staged.
+inline void write_model(const std::string& folder, const ConfigFile& config, const Decoder& decoder, const std::string& tokenizer, const Json& manifest) {
+  write_file(folder + "/config.json", dump(model_config_json(config), 2) + "\n");
+  std::vector<Parameter> parameters = decoder.parameters();
+  SafetensorsWriter writer;
+  for (const Parameter& p : parameters)
+    writer.add(p.name, StoredType::f32, p.shape(), [&p](void* out) { p.read(static_cast<float*>(out)); });
+  writer.write(folder + "/model.safetensors");
+  if (!tokenizer.empty()) write_file(folder + "/tokenizer.json", read_file(tokenizer));
+  write_file(folder + "/bam_manifest.json", dump(manifest, 2) + "\n");
+}
+
+// Name and SHA-256 of each file of a model, for the manifest of what is made from it.
+inline Json model_hashes(const std::string& folder) {
+  Json j = Json::object();
+  j.set("path", folder);
+  for (const char* file : {"config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json"})
+    if (std::filesystem::exists(folder + "/" + file)) j.set(file, sha256_file(folder + "/" + file));
+  return j;
+}
+
+}  // namespace bam::io

@@ -1,0 +1,420 @@
+// A whole training run: model and data from a run file, steps, metrics, checkpoints that are complete or absent, resume
+// with the bits of the uninterrupted run. One trainer for pre-training, continued pre-training and mixtures.
+#pragma once
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "../eval/nll.hpp"
+#include "../io/hash.hpp"
+#include "../io/model_folder.hpp"
+#include "../optim/schedule.hpp"
+#include "../text/packing.hpp"
+#include "../text/tokenizer.hpp"
+#include "run_config.hpp"
+#include "step.hpp"
+
+namespace bam::train {
+
+inline constexpr std::int64_t checkpoint_format = 1;
+
+struct RunResult {
+  std::int64_t steps = 0;
+  double final_loss = 0, final_nll = 0;
+  std::int64_t peak_bytes = 0;
+  std::string hash;
+  int stopped_by = 0;  // the signal, when one stopped the run
+};
+
+// What the caller shows; everything else goes to the run folder.
+struct RunEvents {
+  std::function<void(const std::string&)> note;
+  // step just done, of all; its result, learning rate and tokens per second
+  std::function<void(std::int64_t, std::int64_t, const StepResult&, double, double)> step;
+  std::function<int()> stop_signal;  // non-zero asks to save and stop
+};
+
+struct RunOptions {
+  std::string out;
+  bool resume = false, force = false;
+  std::optional<std::int64_t> stop_at;
+  std::string version;
+};
+
+namespace detail {
+
+// The running hash: each step's loss bits are folded into the hash so far.
+inline std::string fold(const std::string& hash, double loss) {
+  io::Hasher h;
+  h.update(hash.data(), hash.size());
+  h.update(&loss, sizeof loss);
+  return h.hex();
+}
+
+inline std::string final_hash(const std::string& running, const Decoder& model, const AdamW& optimizer, const std::vector<Parameter>& parameters) {
+  io::Hasher h;
+  h.update(running.data(), running.size());
+  for (const Parameter& p : parameters) {
+    std::vector<float> v(static_cast<std::size_t>(p.numel()));
+    p.read(v.data());
+    h.update(p.name.data(), p.name.size());
+    h.update(v.data(), v.size() * 4);
+  }
+  (void)model;
+  for (auto& s : optimizer.state()) {
+    h.update(s.m.raw(), static_cast<std::size_t>(s.m.numel()) * 4);
+    h.update(s.v.raw(), static_cast<std::size_t>(s.v.numel()) * 4);
+  }
+  return h.hex();
+}
+
+// The moments of p, seen through the same view as its values.
+inline std::vector<Parameter> moment_views(const std::vector<Parameter>& parameters, const AdamW& optimizer) {
+  std::vector<Parameter> views;
+  auto state = optimizer.state();
+  for (const Parameter& p : parameters)
+    for (auto& s : state)
+      if (s.parameter.gradient() == p.block.gradient()) {
+        Parameter m = p, v = p;
+        m.name = "m." + p.name;
+        m.block = s.m;
+        v.name = "v." + p.name;
+        v.block = s.v;
+        views.push_back(m);
+        views.push_back(v);
+      }
+  return views;
+}
+
+inline std::string step_folder(std::int64_t step) {
+  std::string n = std::to_string(step);
+  return "step-" + std::string(n.size() < 8 ? 8 - n.size() : 0, '0') + n;
+}
+
+}  // namespace detail
+
+class Run {
+ public:
+  Run(const RunConfig& config, const RunOptions& options, const RunEvents& events) : config_(config), options_(options), events_(events) {}
+
+  RunResult execute() {
+    namespace fs = std::filesystem;
+    std::error_code ec;
+    fs::path out(options_.out);
+    bool started = fs::exists(out / "checkpoints", ec);
+    if (started && !options_.resume && !options_.force)
+      fail(ErrorKind::usage, "run.exists", options_.out, ": a run is there already; add --resume to continue it, or --force to start over");
+    io::make_folders((out / "checkpoints").string());
+    io::FileLock lock(options_.out);
+    if (started && options_.force && !options_.resume)
+      for (auto& e : fs::directory_iterator(out / "checkpoints", ec)) fs::remove_all(e.path(), ec);
+
+    load();
+    bool resumed = options_.resume && started && resume();
+    if (!resumed) {
+      io::write_file_atomic((out / "config.toml").string(), config_.source_text);
+      io::write_file_atomic((out / "resolved.toml").string(), resolved_toml(config_));
+      io::write_file_atomic((out / "manifest.json").string(), io::dump(manifest_, 2) + "\n");
+      truncate_metrics(0);
+    }
+    io::LineWriter metrics((out / "metrics.jsonl").string()), events((out / "events.jsonl").string());
+    event(events, resumed ? "resume" : "start");
+    return loop(metrics, events);
+  }
+
+ private:
+  void load() {
+    const RunConfig& c = config_;
+    std::string tokenizer_file = c.model.tokenizer;
+    if (!c.model.init_from.empty()) {
+      io::ModelFolder m = io::load_model(c.model.init_from);
+      config_file_ = std::move(m.config);
+      model_ = std::move(m.decoder);
+      if (tokenizer_file.empty() && m.has_tokenizer) tokenizer_file = m.path + "/tokenizer.json";
+      manifest_.set("init_from", io::model_hashes(m.path));
+    } else {
+      config_file_ = io::read_model_config(c.model.config);
+      model_ = std::make_unique<Decoder>(config_file_.model);
+      model_->initialize(c.train.seed, c.train.init_std);
+    }
+    if (tokenizer_file.empty()) fail(ErrorKind::input, "run.tokenizer", "[model] tokenizer: wanted a tokenizer.json, got none");
+    if (std::filesystem::is_directory(tokenizer_file)) tokenizer_file += "/tokenizer.json";
+    tokenizer_file_ = tokenizer_file;
+    tokenizer_.emplace(text::Tokenizer::load(tokenizer_file));
+    if (tokenizer_->vocab_size() > config_file_.model.vocab_size)
+      fail(ErrorKind::input, "run.vocabulary", tokenizer_file, ": has ", tokenizer_->vocab_size(), " ids, the model's vocab_size is ", config_file_.model.vocab_size);
+    if (!config_file_.bos_token_id && tokenizer_->bos_id() >= 0) config_file_.bos_token_id = tokenizer_->bos_id();
+    if (config_file_.eos_token_ids.empty() && tokenizer_->eos_id() >= 0) config_file_.eos_token_ids.push_back(tokenizer_->eos_id());
+    bos_ = static_cast<std::int32_t>(io::special_id(config_file_.bos_token_id, config_file_.model, "bos_token_id"));
+    eos_ = static_cast<std::int32_t>(io::special_id(config_file_.eos_token_ids.empty() ? std::nullopt : std::optional(config_file_.eos_token_ids[0]), config_file_.model, "eos_token_id"));
+    note(str("reading data, tokenizer ", tokenizer_file));
+    data_.emplace(make_data_stream(config_, *tokenizer_, bos_, eos_));
+    parameters_ = model_->parameters();
+    AdamWOptions o;
+    o.lr = c.train.lr;
+    o.beta1 = c.train.beta1;
+    o.beta2 = c.train.beta2;
+    o.eps = c.train.adam_eps;
+    o.weight_decay = c.train.weight_decay;
+    o.clip = c.train.clip;
+    optimizer_.emplace(parameters_, o, [&](const std::string& name) { return c.frozen(name); });
+    manifest_.set("bam_version", options_.version);
+    manifest_.set("compiler", __VERSION__);
+    manifest_.set("isa", cpu::name_of(cpu::isa()));
+    manifest_.set("seed", static_cast<std::int64_t>(c.train.seed));
+    manifest_.set("tokenizer", io::sha256_file(tokenizer_file));
+    manifest_.set("data", data_->manifest());
+  }
+
+  // Newest first; a damaged one is named and the one before taken.
+  bool resume() {
+    std::vector<std::string> folders;
+    std::error_code ec;
+    for (auto& e : std::filesystem::directory_iterator(std::filesystem::path(options_.out) / "checkpoints", ec))
+      if (e.path().filename().string().starts_with("step-")) folders.push_back(e.path().string());
+    std::sort(folders.rbegin(), folders.rend());
+    std::string damage;
+    for (const std::string& folder : folders) {
+      try {
+        read_checkpoint(folder);
+        note(str("resuming from ", folder));
+        truncate_metrics(step_);
+        return true;
+      } catch (const Error& e) {
+        if (e.id() == "checkpoint.other") throw;
+        damage += str(damage.empty() ? "" : "; ", e.what());
+        note(str("warning: ", folder, " cannot be used: ", e.what()));
+      }
+    }
+    if (!damage.empty()) fail(ErrorKind::input, "checkpoint.damaged", options_.out, ": no checkpoint can be used: ", damage);
+    return false;
+  }
+
+  void read_checkpoint(const std::string& folder) {
+    io::Json state = io::parse_json(io::read_file(folder + "/state.json"), folder + "/state.json");
+    std::int64_t format = state.at("format").as_int("state.json: format");
+    if (format != checkpoint_format)
+      fail(ErrorKind::input, "checkpoint.format", folder, ": has format ", format, ", this program reads ", checkpoint_format);
+    const io::Json& files = state.at("files");
+    for (const char* name : {"config.json", "model.safetensors", "optimizer.safetensors", "tokenizer.json"}) {
+      std::string found = io::sha256_file(folder + "/" + name), wanted(files.at(name).as_string("state.json: files"));
+      if (found != wanted) fail(ErrorKind::input, "checkpoint.damaged", folder, "/", name, ": SHA-256 is ", found, ", wanted ", wanted);
+    }
+    if (!options_.force)
+      for (const char* key : {"tokenizer", "data"})
+        if (io::dump(state.at("manifest").at(key)) != io::dump(manifest_.at(key)))
+          fail(ErrorKind::input, "checkpoint.other", folder, ": was made with another ", key, "; --force goes on all the same");
+    std::int64_t step = state.at("step").as_int("state.json: step", 0);
+    io::ConfigFile saved = io::read_model_config(folder + "/config.json");
+    if (io::dump(io::model_config_json(saved)) != io::dump(io::model_config_json(config_file_)))
+      fail(ErrorKind::input, "checkpoint.other", folder, ": its config.json describes another model than the run file; start a new run");
+    io::load_weights_into(*model_, folder);
+    io::WeightSet moments = io::load_weights(folder + "/optimizer.safetensors");
+    for (Parameter& p : detail::moment_views(parameters_, *optimizer_)) {
+      const auto* t = moments.find(p.name);
+      if (!t || t->shape != p.shape()) fail(ErrorKind::input, "checkpoint.damaged", folder, "/optimizer.safetensors: '", p.name, "' is missing or has another shape");
+      std::vector<float> v(static_cast<std::size_t>(p.numel()));
+      t->to_float(v.data());
+      p.write(v.data());
+    }
+    data_->restore(state.at("data"));
+    router_counts_.counts.clear();
+    for (const io::Json& router : state.at("router_counts").items("state.json: router_counts")) {
+      router_counts_.counts.emplace_back();
+      for (const io::Json& n : router.items("state.json: router_counts")) router_counts_.counts.back().push_back(n.as_int("state.json: router_counts", 0));
+    }
+    hash_ = state.at("hash").as_string("state.json: hash");
+    last_loss_ = state.at("loss").as_double("state.json: loss");
+    last_nll_ = state.at("nll").as_double("state.json: nll");
+    optimizer_->set_steps(state.at("updates").as_int("state.json: updates", 0));
+    step_ = step;
+  }
+
+  void save() {
+    std::string name = detail::step_folder(step_), final = options_.out + "/checkpoints/" + name;
+    if (std::filesystem::exists(final)) return;
+    io::StagedDirectory staged(final);
+    const std::string& at = staged.path();
+    io::Json model_manifest = manifest_;
+    model_manifest.set("step", step_);
+    io::write_model(at, config_file_, *model_, tokenizer_file_, model_manifest);
+    io::SafetensorsWriter writer;
+    auto moments = detail::moment_views(parameters_, *optimizer_);
+    for (const Parameter& p : moments) writer.add(p.name, io::StoredType::f32, p.shape(), [&p](void* out) { p.read(static_cast<float*>(out)); });
+    writer.write(at + "/optimizer.safetensors");
+    io::Json state = io::Json::object(), files = io::Json::object(), routers = io::Json::array({});
+    state.set("format", checkpoint_format);
+    state.set("step", step_);
+    state.set("updates", optimizer_->steps());
+    state.set("hash", hash_);
+    state.set("loss", last_loss_);
+    state.set("nll", last_nll_);
+    state.set("data", data_->state());
+    for (auto& router : router_counts_.counts) {
+      io::Json list = io::Json::array({});
+      for (std::int64_t n : router) list.push_back(n);
+      routers.push_back(std::move(list));
+    }
+    state.set("router_counts", std::move(routers));
+    state.set("manifest", manifest_);
+    for (const char* file : {"config.json", "model.safetensors", "optimizer.safetensors", "tokenizer.json"}) files.set(file, io::sha256_file(at + "/" + file));
+    state.set("files", std::move(files));
+    io::write_file(at + "/state.json", io::dump(state, 2) + "\n");
+    staged.commit();
+    prune();
+  }
+
+  // Keeps the newest keep_checkpoints.
+  void prune() {
+    std::vector<std::string> folders;
+    std::error_code ec;
+    for (auto& e : std::filesystem::directory_iterator(options_.out + "/checkpoints", ec))
+      if (e.path().filename().string().starts_with("step-")) folders.push_back(e.path().string());
+    std::sort(folders.rbegin(), folders.rend());
+    for (std::size_t i = static_cast<std::size_t>(config_.train.keep_checkpoints); i < folders.size(); ++i) std::filesystem::remove_all(folders[i], ec);
+  }
+
+  RunResult loop(io::LineWriter& metrics, io::LineWriter& events) {
+    const auto& t = config_.train;
+    Schedule schedule{t.schedule, t.lr, t.min_lr_ratio, t.steps, t.warmup, t.decay_steps};
+    StepOptions o;
+    o.micro_batch = t.micro_batch;
+    o.gradient_leaves = t.gradient_leaves;
+    o.dropout = static_cast<float>(t.dropout);
+    o.seed = t.seed;
+    o.recompute = t.recompute;
+    o.batch_balance = t.batch_balance;
+    RunResult result;
+    std::int64_t end = options_.stop_at ? std::min(*options_.stop_at, t.steps) : t.steps;
+    Allocator::get().reset_peak();
+    while (step_ < end) {
+      auto start = std::chrono::steady_clock::now();
+      StepRows rows = data_->next(t.batch);
+      double lr = schedule.at(step_);
+      StepResult r;
+      try {
+        r = train_step(*model_, *optimizer_, rows, o, step_, lr, router_counts_);
+      } catch (const Error& e) {
+        event(events, "error", e.what());
+        throw;
+      }
+      hash_ = detail::fold(hash_, r.loss);
+      last_loss_ = r.loss;
+      last_nll_ = r.nll;
+      ++step_;
+      double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      double rate = static_cast<double>(rows.rows * rows.context) / seconds;
+      if (step_ % t.log_every == 0 || step_ == end) metrics.write(io::dump(metric(r, lr, rate)));
+      if (events_.step) events_.step(step_, t.steps, r, lr, rate);
+      if (t.eval_every > 0 && step_ % t.eval_every == 0 && !config_.eval.empty()) evaluate(metrics);
+      int signal = events_.stop_signal ? events_.stop_signal() : 0;
+      if (step_ % t.checkpoint_every == 0 || step_ == end || signal) save();
+      if (signal) {
+        event(events, "stopped", str("signal ", signal));
+        result.stopped_by = signal;
+        break;
+      }
+    }
+    if (!result.stopped_by) save();
+    result.steps = step_;
+    result.final_loss = last_loss_;
+    result.final_nll = last_nll_;
+    result.peak_bytes = Allocator::get().stats().peak;
+    result.hash = detail::final_hash(hash_, *model_, *optimizer_, parameters_);
+    event(events, "end", result.hash);
+    return result;
+  }
+
+  io::Json metric(const StepResult& r, double lr, double rate) const {
+    io::Json j = io::Json::object();
+    j.set("step", step_);
+    j.set("loss", r.loss);
+    j.set("nll", r.nll);
+    j.set("load_balance", r.load_balance);
+    j.set("z", r.z);
+    j.set("gradient_norm", r.gradient_norm);
+    j.set("lr", lr);
+    j.set("targets", r.targets);
+    j.set("tokens_per_s", rate);
+    io::Json routers = io::Json::array({});
+    for (auto& counts : router_counts_.counts) {
+      io::Json list = io::Json::array({});
+      for (std::int64_t n : counts) list.push_back(n);
+      routers.push_back(std::move(list));
+    }
+    j.set("expert_tokens", std::move(routers));
+    io::Json epochs = data_->epochs();
+    j.set("epochs", std::move(epochs));
+    return j;
+  }
+
+  void evaluate(io::LineWriter& metrics) {
+    for (auto& set : config_.eval) {
+      auto found = eval_sets_.find(set.name);
+      if (found == eval_sets_.end()) found = eval_sets_.emplace(set.name, encode_documents(set.path, *tokenizer_, bos_, eos_)).first;
+      NllResult e = evaluate_nll(*model_, found->second, config_.train.context, config_.train.micro_batch);
+      io::Json j = io::Json::object();
+      j.set("step", step_);
+      j.set("eval", set.name);
+      j.set("nll", e.nll);
+      j.set("bits_per_byte", e.bits_per_byte);
+      j.set("stderr", e.stderr_nll);
+      metrics.write(io::dump(j));
+      note(str("step ", step_, "  eval ", set.name, "  nll ", e.nll));
+    }
+  }
+
+  // Lines of steps after `step` are dropped: they will be written again.
+  void truncate_metrics(std::int64_t step) {
+    std::string path = options_.out + "/metrics.jsonl", kept;
+    if (!std::filesystem::exists(path)) return;
+    std::string text = io::read_file(path);
+    for (std::size_t at = 0; at < text.size();) {
+      std::size_t end = text.find('\n', at);
+      if (end == text.npos) break;  // a torn last line
+      std::string line = text.substr(at, end - at);
+      try {
+        if (io::parse_json(line, path).at("step").as_int(path) <= step) kept += line + "\n";
+      } catch (const Error&) {
+      }
+      at = end + 1;
+    }
+    io::write_file_atomic(path, kept);
+  }
+
+  void event(io::LineWriter& events, const char* what, const std::string& detail = {}) {
+    io::Json j = io::Json::object();
+    j.set("event", what);
+    j.set("step", step_);
+    if (!detail.empty()) j.set("detail", detail);
+    j.set("time", static_cast<std::int64_t>(std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count()));
+    events.write(io::dump(j));
+  }
+  void note(const std::string& text) {
+    if (events_.note) events_.note(text);
+  }
+
+  RunConfig config_;
+  RunOptions options_;
+  RunEvents events_;
+  io::ConfigFile config_file_;
+  std::unique_ptr<Decoder> model_;
+  std::string tokenizer_file_;
+  std::optional<text::Tokenizer> tokenizer_;
+  std::int32_t bos_ = 1, eos_ = 2;
+  std::optional<text::DataStream> data_;
+  std::vector<Parameter> parameters_;
+  std::optional<AdamW> optimizer_;
+  RouterCounts router_counts_;
+  io::Json manifest_ = io::Json::object();
+  std::map<std::string, std::vector<DocumentTokens>> eval_sets_;
+  std::int64_t step_ = 0;
+  std::string hash_;
+  double last_loss_ = 0, last_nll_ = 0;
+};
+
+}  // namespace bam::train
