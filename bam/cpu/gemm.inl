@@ -1,0 +1,277 @@
+// GEMM by packed blocks (Goto & van de Geijn 2008, "Anatomy of high-performance matrix multiplication").
+// C (M, N) = or += op(A) (M, K) op(B) (K, N), dense, batched, and grouped by expert: all are lists of products cut into
+// independent tasks of rows x columns of one C. A task walks K in blocks; for each it packs its part of B (panels of
+// tile_columns), then its part of A (panels of tile_rows), and runs the register tile over them. Partial sums rest in C,
+// so an output is one fma chain over k in order whatever the cut. A task shares nothing: no barrier, no imbalance but
+// the last task, and the packing it repeats is a few percent of its arithmetic.
+// Read once per instruction set.
+#include "transpose.inl"
+
+// The register tile is tile_rows x tile_columns: as many accumulators as leave room for a row of B and one broadcast.
+#if BAM_LEVEL == 2
+struct Wide {
+  F32x16 a, b;
+};
+BAM_INLINE Wide wide_zero() { return {F32x16(0.0f), F32x16(0.0f)}; }
+BAM_INLINE Wide wide_load(const float* p) { return {load(p), load(p + 16)}; }
+BAM_INLINE void wide_store(float* p, Wide x) {
+  store(p, x.a);
+  store(p + 16, x.b);
+}
+BAM_INLINE Wide wide_fma(F32x16 x, Wide y, Wide z) { return {fma(x, y.a, z.a), fma(x, y.b, z.b)}; }
+inline constexpr int tile_rows = 12, tile_columns = 32;
+#define BAM_TILE_ROWS(X)                                                                        \
+  X(0, p0) X(1, p0 + a_row) X(2, p0 + 2 * a_row) X(3, p1) X(4, p1 + a_row) X(5, p1 + 2 * a_row) \
+  X(6, p2) X(7, p2 + a_row) X(8, p2 + 2 * a_row) X(9, p3) X(10, p3 + a_row) X(11, p3 + 2 * a_row)
+#else
+using Wide = F32x16;
+BAM_INLINE Wide wide_zero() { return F32x16(0.0f); }
+BAM_INLINE Wide wide_load(const float* p) { return load(p); }
+BAM_INLINE void wide_store(float* p, Wide x) { store(p, x); }
+BAM_INLINE Wide wide_fma(F32x16 x, Wide y, Wide z) { return fma(x, y, z); }
+inline constexpr int tile_columns = 16;
+#if BAM_LEVEL == 1
+inline constexpr int tile_rows = 6;
+#define BAM_TILE_ROWS(X) X(0, p0) X(1, p0 + a_row) X(2, p0 + 2 * a_row) X(3, p1) X(4, p1 + a_row) X(5, p1 + 2 * a_row)
+#else
+inline constexpr int tile_rows = 4;
+#define BAM_TILE_ROWS(X) X(0, p0) X(1, p0 + a_row) X(2, p0 + 2 * a_row) X(3, p1)
+#endif
+#endif
+inline constexpr int narrow_rows = 4;  // a second tile for the last rows, and for the few rows of decoding
+#define BAM_NARROW_ROWS(X) X(0, p0) X(1, p0 + a_row) X(2, p0 + 2 * a_row) X(3, p1)
+
+// c[i, :] = or += sum over k, in order, of a[i * a_row + k * a_step] * b[k * b_step + :] for all rows of the tile.
+// Accumulators are named, not an array: an array that is not unrolled early enough lives on the stack.
+#define BAM_CLEAR(i, p) Wide c##i = wide_zero();
+#define BAM_TOUCH(i, p) __builtin_prefetch(c + i * ldc), __builtin_prefetch(c + i * ldc + tile_columns - 1);
+#define BAM_LOAD(i, p) c##i = wide_load(c + i * ldc);
+#define BAM_STEP(i, p) c##i = wide_fma(F32x16(*(p)), row, c##i);
+#define BAM_STORE(i, p) wide_store(c + i * ldc, c##i);
+#define BAM_TILE(name, ROWS)                                                                                          \
+  __attribute__((noinline)) inline void name(const float* a, std::int64_t a_row, std::int64_t a_step, const float* b, \
+                                             std::int64_t b_step, std::int64_t k, float* c, std::int64_t ldc,         \
+                                             bool add) {                                                              \
+    ROWS(BAM_CLEAR)                                                                                                   \
+    if (add) {                                                                                                        \
+      ROWS(BAM_LOAD)                                                                                                  \
+    } else {                                                                                                          \
+      ROWS(BAM_TOUCH)                                                                                                 \
+    }                                                                                                                 \
+    const float *p0 = a, *p1 = a + 3 * a_row;                                                                         \
+    [[maybe_unused]] const float *p2 = a + 6 * a_row, *p3 = a + 9 * a_row;                                            \
+    for (; k > 0; --k) {                                                                                              \
+      Wide row = wide_load(b);                                                                                        \
+      ROWS(BAM_STEP)                                                                                                  \
+      b += b_step;                                                                                                    \
+      p0 += a_step;                                                                                                   \
+      p1 += a_step;                                                                                                   \
+      p2 += a_step;                                                                                                   \
+      p3 += a_step;                                                                                                   \
+    }                                                                                                                 \
+    ROWS(BAM_STORE)                                                                                                   \
+  }
+BAM_TILE(full_tile, BAM_TILE_ROWS)
+BAM_TILE(narrow_tile, BAM_NARROW_ROWS)
+#undef BAM_TILE
+#undef BAM_CLEAR
+#undef BAM_TOUCH
+#undef BAM_LOAD
+#undef BAM_STEP
+#undef BAM_STORE
+#undef BAM_TILE_ROWS
+#undef BAM_NARROW_ROWS
+
+// A tile of which only rows x columns exist in C: it runs in a copy, so what the padding computes is dropped.
+__attribute__((noinline)) inline void edge_tile(const float* a, std::int64_t a_row, std::int64_t a_step, const float* b,
+                                                std::int64_t k, float* c, std::int64_t ldc, bool add,
+                                                std::int64_t rows, std::int64_t columns) {
+  alignas(64) float t[tile_rows * tile_columns] = {};
+  if (add)
+    for (std::int64_t i = 0; i < rows; ++i)
+      for (std::int64_t j = 0; j < columns; ++j) t[i * tile_columns + j] = c[i * ldc + j];
+  (rows <= narrow_rows ? narrow_tile : full_tile)(a, a_row, a_step, b, tile_columns, k, t, tile_columns, add);
+  for (std::int64_t i = 0; i < rows; ++i)
+    for (std::int64_t j = 0; j < columns; ++j) c[i * ldc + j] = t[i * tile_columns + j];
+}
+
+// C (rows, columns) from A by strides (full tiles of rows must be readable) and B in panels of tile_columns x k.
+// padded: C has room for whole tiles, whatever they hold beyond its rows and columns.
+inline void run_tiles(const float* a, std::int64_t a_panel, std::int64_t a_row, std::int64_t a_step, const float* b,
+                      std::int64_t b_panel, std::int64_t k, float* c, std::int64_t ldc, bool add, std::int64_t rows,
+                      std::int64_t columns, bool padded) {
+  for (std::int64_t j = 0; j < columns; j += tile_columns, b += b_panel) {
+    const float* at = a;
+    for (std::int64_t i = 0; i < rows; i += tile_rows, at += a_panel) {
+      std::int64_t m = rows - i, n = columns - j;
+      float* to = c + i * ldc + j;
+      bool whole = padded || n >= tile_columns;
+      if (whole && m > narrow_rows && (padded || m >= tile_rows))
+        full_tile(at, a_row, a_step, b, tile_columns, k, to, ldc, add);
+      else if (whole && (m == narrow_rows || (padded && m < narrow_rows)))
+        narrow_tile(at, a_row, a_step, b, tile_columns, k, to, ldc, add);
+      else
+        edge_tile(at, a_row, a_step, b, k, to, ldc, add, m < tile_rows ? m : tile_rows, n < tile_columns ? n : tile_columns);
+    }
+  }
+}
+
+// An operand as contiguous lines. across: a line is one step of k (and holds all rows or columns); else a line is one
+// row or column (and holds all of k). A null index is the identity.
+struct Lines {
+  const float* p = nullptr;
+  std::int64_t ld = 0;
+  const std::int64_t* index = nullptr;
+  bool across = false;
+  BAM_INLINE const float* line(std::int64_t i) const { return p + (index ? index[i] : i) * ld; }
+};
+
+// Panels of `width`: dst[panel][k][width] = element(x0 + panel * width + lane, k0 + k). Lanes beyond `n` are 0 or
+// repeat the last one; nothing reads their results. Writes up to 15 floats past the end.
+__attribute__((noinline)) inline void pack(float* dst, int width, const Lines& from, std::int64_t x0, std::int64_t n,
+                                           std::int64_t k0, std::int64_t k) {
+  if (k <= 0) return;
+  for (std::int64_t x = 0; x < n; x += width, dst += width * k) {
+    int valid = n - x < width ? static_cast<int>(n - x) : width;
+    if (from.across) {
+      for (std::int64_t i = 0; i < k; ++i) {
+        const float* line = from.line(k0 + i) + x0 + x;
+        float* to = dst + i * width;
+        for (int l = 0; l < width; l += 16) {
+          int left = valid - l;
+          store(to + l, left >= 16 ? load(line + l) : left > 0 ? load_part(line + l, left) : F32x16(0.0f));
+        }
+      }
+      continue;
+    }
+    for (int l = 0; l < width; l += transpose_width) {
+      const float* line[transpose_width];
+      for (int i = 0; i < transpose_width; ++i)
+        line[i] = from.line(x0 + x + (l + i < valid ? l + i : valid - 1)) + k0;
+      std::int64_t i = 0;
+      // a square wider than the panel runs into the next step's lanes, which are written afterwards
+      for (; i + transpose_width <= k; i += transpose_width) transpose(line, i, dst + i * width + l, width);
+      for (; i < k; ++i)
+        for (int y = 0; y < transpose_width && l + y < width; ++y) dst[i * width + l + y] = line[y][i];
+    }
+  }
+}
+
+// One product of a list.
+struct Product {
+  Lines a, b;
+  float* c = nullptr;
+  std::int64_t ldc = 0, rows = 0, columns = 0, k = 0;
+  bool add = false;
+};
+
+// How a list is cut: tasks of rows x columns, in which pack_rows x block_k of A are packed at a time.
+struct GemmCut {
+  std::int64_t rows = 0, columns = 0, pack_rows = 0, block_k = 0;
+  std::int64_t floats() const { return (columns + pack_rows) * block_k + 64; }
+};
+
+inline std::int64_t even_cut(std::int64_t n, std::int64_t most, std::int64_t unit) {
+  if (n <= 0) return unit;
+  std::int64_t parts = ceil_div(n, most);
+  return ceil_div(ceil_div(n, parts), unit) * unit;
+}
+
+// Tasks start large (packed parts fill the L2 cache) and are halved, the longer side first, until there are enough for
+// the threads.
+__attribute__((noinline)) inline GemmCut cut_gemm(const Exec& exec, std::int64_t products, std::int64_t rows,
+                                                  std::int64_t columns, std::int64_t k) {
+  GemmCut cut;
+  std::int64_t most_rows = 960, most_columns = 384, wanted = exec.workers > 1 ? 6 * exec.workers : 1;
+  cut.block_k = even_cut(k, 320, 16);
+  if (rows <= tile_rows) {  // B passes once: keep its packed part in the L1 cache
+    most_columns = 128;
+    cut.block_k = even_cut(k, 64, 16);
+  }
+  for (;;) {
+    cut.rows = even_cut(rows, most_rows, tile_rows);
+    cut.columns = even_cut(columns, most_columns, tile_columns);
+    if (products * ceil_div(rows, cut.rows) * ceil_div(columns, cut.columns) >= wanted) break;
+    if (cut.rows >= 192 && cut.rows >= cut.columns) most_rows = cut.rows / 2;
+    else if (cut.columns >= 128) most_columns = cut.columns / 2;
+    else if (cut.rows >= 192) most_rows = cut.rows / 2;
+    else break;
+  }
+  cut.pack_rows = even_cut(cut.rows, 192, tile_rows);
+  return cut;
+}
+
+__attribute__((noinline)) inline void gemm_task(float* space, const GemmCut& cut, const Product& p, std::int64_t row,
+                                                std::int64_t column) {
+  std::int64_t rows = p.rows - row < cut.rows ? p.rows - row : cut.rows;
+  std::int64_t columns = p.columns - column < cut.columns ? p.columns - column : cut.columns;
+  if (rows <= 0 || columns <= 0 || (p.k <= 0 && p.add)) return;
+  float *packed_b = space, *packed_a = space + cut.columns * cut.block_k;
+  std::int64_t at = 0;
+  do {  // once even when k is 0: an overwritten C becomes 0
+    std::int64_t k = p.k - at < cut.block_k ? p.k - at : cut.block_k;
+    pack(packed_b, tile_columns, p.b, column, columns, at, k);
+    for (std::int64_t r = 0; r < rows; r += cut.pack_rows) {
+      std::int64_t some = rows - r < cut.pack_rows ? rows - r : cut.pack_rows;
+      pack(packed_a, tile_rows, p.a, row + r, some, at, k);
+      run_tiles(packed_a, tile_rows * k, 1, tile_rows, packed_b, tile_columns * k, k,
+                p.c + (row + r) * p.ldc + column, p.ldc, p.add || at > 0, some, columns, false);
+    }
+    at += cut.block_k;
+  } while (at < p.k);
+}
+
+inline void gemm(const Exec& exec, const GemmArgs& g) {
+  if (g.batch <= 0 || g.M <= 0 || g.N <= 0) return;
+  GemmCut cut = cut_gemm(exec, g.batch, g.M, g.N, g.K);
+  std::int64_t row_tasks = ceil_div(g.M, cut.rows), column_tasks = ceil_div(g.N, cut.columns);
+  parallel(exec, g.batch * row_tasks * column_tasks, [&](std::int64_t i, int worker) {
+    std::int64_t item = i / (row_tasks * column_tasks), row = i / column_tasks % row_tasks, column = i % column_tasks;
+    Product p;
+    p.a = {f32(g.A) + item * g.batch_a, g.lda, nullptr, g.transpose_a};
+    p.b = {f32(g.B) + item * g.batch_b, g.ldb, nullptr, !g.transpose_b};
+    p.c = f32(g.C) + item * g.batch_c;
+    p.ldc = g.ldc;
+    p.rows = g.M;
+    p.columns = g.N;
+    p.k = g.K;
+    p.add = g.write == Write::add;
+    gemm_task(scratch(exec, worker, cut.floats()), cut, p, row * cut.rows, column * cut.columns);
+  });
+}
+
+// One queue over all experts. Rows are gathered while packing, so no permuted copy of the activations exists.
+inline void grouped_gemm(const Exec& exec, const GroupedGemmArgs& g) {
+  if (g.experts <= 0 || g.N <= 0 || (g.weights && g.M <= 0)) return;
+  std::int64_t most = 0;
+  for (std::int64_t e = 0; e < g.experts; ++e) {
+    std::int64_t n = g.offsets[e + 1] - g.offsets[e];
+    if (n > most) most = n;
+  }
+  GemmCut cut = cut_gemm(exec, g.experts, g.weights ? g.M : most, g.N, g.weights ? most : g.K);
+  auto rows_of = [&](std::int64_t e) { return g.weights ? g.M : g.offsets[e + 1] - g.offsets[e]; };
+  std::int64_t column_tasks = ceil_div(g.N, cut.columns), row_tasks = 0;
+  for (std::int64_t e = 0; e < g.experts; ++e) row_tasks += ceil_div(rows_of(e), cut.rows);
+  parallel(exec, row_tasks * column_tasks, [&](std::int64_t i, int worker) {
+    std::int64_t row = i / column_tasks, column = i % column_tasks, e = 0;
+    for (std::int64_t n; row >= (n = ceil_div(rows_of(e), cut.rows)); ++e) row -= n;
+    std::int64_t begin = g.offsets[e];
+    Product p;
+    p.rows = rows_of(e);
+    p.columns = g.N;
+    p.ldc = g.ldc;
+    p.add = g.write == Write::add;
+    // without an index, lines are counted from the expert's first row
+    p.a = {f32(g.A) + (g.a_index ? 0 : begin * g.lda), g.lda, g.a_index ? g.a_index + begin : nullptr, g.weights};
+    if (g.weights) {
+      p.b = {f32(g.B) + (g.b_index ? 0 : begin * g.ldb), g.ldb, g.b_index ? g.b_index + begin : nullptr, true};
+      p.c = f32(g.C) + e * g.expert_stride;
+      p.k = g.offsets[e + 1] - begin;
+    } else {
+      p.b = {f32(g.B) + e * g.expert_stride, g.ldb, nullptr, !g.transpose_b};
+      p.c = f32(g.C) + begin * g.ldc;
+      p.k = g.K;
+    }
+    gemm_task(scratch(exec, worker, cut.floats()), cut, p, row * cut.rows, column * cut.columns);
+  });
+}
