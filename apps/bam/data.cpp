@@ -34,7 +34,7 @@ void generate(const Common& common, const Flags& f) {
       (i < f.documents ? train : validation) += io::dump(line) + "\n";
     }
     for (auto& [split, text] : {std::pair<const char*, std::string&>{"train", train}, {"validation", validation}}) {
-      io::make_folders(str(staged.path(), "/", domain, "/", split));
+      io::make_folder(str(staged.path(), "/", domain, "/", split));
       io::write_file(str(staged.path(), "/", domain, "/", split, "/generated.jsonl"), text);
       bytes += static_cast<std::int64_t>(text.size());
     }

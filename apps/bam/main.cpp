@@ -119,9 +119,14 @@ void run(int argc, char** argv) {
   app.get_formatter()->column_width(36);
   app.option_defaults()->always_capture_default(false);
   add_doctor(app, common);
-  add_estimate(app, common);
   add_inspect(app, common);
+  add_estimate(app, common);
   add_tokenizer(app, common);
+  add_data(app, common);
+  add_train(app, common);
+  add_upcycle(app, common);
+  add_eval(app, common);
+  add_forward(app, common);
   add_common_flags(app, common);
   add_common_flags_to_verbs(app, common);
   app.footer("Exit codes: 0 ok, 1 own bug, 2 usage, 3 bad input, 4 over a limit, 5 I/O, 6 numerics, 7 locked, 130/143 stopped.");

@@ -26,9 +26,14 @@ struct Common {
   bool bf16() const { return dtype == "bf16"; }
 };
 
+void add_data(CLI::App& app, Common& common);
 void add_doctor(CLI::App& app, Common& common);
 void add_estimate(CLI::App& app, Common& common);
+void add_eval(CLI::App& app, Common& common);
+void add_forward(CLI::App& app, Common& common);
 void add_inspect(CLI::App& app, Common& common);
 void add_tokenizer(CLI::App& app, Common& common);
+void add_train(CLI::App& app, Common& common);
+void add_upcycle(CLI::App& app, Common& common);
 
 }  // namespace bam::app

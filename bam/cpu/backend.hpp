@@ -2,7 +2,16 @@
 // its own namespace and target region, so no compiler flag is needed and nothing inline leaks between instruction sets.
 // BAM_ISA=base|avx2|avx512 in the environment forces one. base is exact and slow: the oracle, not a product.
 #pragma once
+// g++ 12 warns falsely of its own AVX-512 intrinsics.
+#if !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
+#if !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 #include <cmath>
 #include <cstdlib>

@@ -49,7 +49,17 @@ inline void sum_squares(const Exec& exec, const SumSquaresArgs& s) {
 }
 
 inline void adamw(const Exec& exec, const AdamWArgs& s) {
-  const std::int64_t shape[2] = {s.rows, s.columns}, stride[2] = {s.stride, 1};
-  walk(exec, merged(2, shape, stride, stride), false,
+  Walk w;  // not merged(): a run must be contiguous even where columns is 1
+  if (s.rows == 1 || s.stride == s.columns) {
+    w.rank = 1;
+    w.shape[0] = s.rows * s.columns;
+  } else {
+    w.rank = 2;
+    w.shape[0] = s.rows;
+    w.shape[1] = s.columns;
+    w.a[0] = w.b[0] = s.stride;
+    w.a[1] = w.b[1] = 1;
+  }
+  walk(exec, w, false,
        [&](std::int64_t at, std::int64_t, std::int64_t, std::int64_t n) { adamw_run(s, at, n); });
 }

@@ -85,6 +85,13 @@ inline ModelFolder load_model(const std::string& path, bool finite = true) {
   return m;
 }
 
+// A file of a folder that is being staged.
+inline void write_file(const std::string& path, std::string_view text) {
+  OutputFile file(path);
+  file.write(text);
+  file.finish();
+}
+
 // Writes config.json, model.safetensors (F32), the tokenizer at `tokenizer` (a file; empty: none) and the manifest into a
 // folder that is being staged.
 inline void write_model(const std::string& folder, const ConfigFile& config, const Decoder& decoder, const std::string& tokenizer, const Json& manifest) {

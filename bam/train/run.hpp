@@ -108,7 +108,7 @@ class Run {
     bool started = fs::exists(out / "checkpoints", ec);
     if (started && !options_.resume && !options_.force)
       fail(ErrorKind::usage, "run.exists", options_.out, ": a run is there already; add --resume to continue it, or --force to start over");
-    io::make_folders((out / "checkpoints").string());
+    io::make_folder((out / "checkpoints").string());
     io::FileLock lock(options_.out);
     if (started && options_.force && !options_.resume)
       for (auto& e : fs::directory_iterator(out / "checkpoints", ec)) fs::remove_all(e.path(), ec);
@@ -308,7 +308,7 @@ class Run {
       ++step_;
       double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       double rate = static_cast<double>(rows.rows * rows.context) / seconds;
-      if (step_ % t.log_every == 0 || step_ == end) metrics.write(io::dump(metric(r, lr, rate)));
+      if (step_ % t.log_every == 0 || step_ == end) metrics.line(io::dump(metric(r, lr, rate)));
       if (events_.step) events_.step(step_, t.steps, r, lr, rate);
       if (t.eval_every > 0 && step_ % t.eval_every == 0 && !config_.eval.empty()) evaluate(metrics);
       int signal = events_.stop_signal ? events_.stop_signal() : 0;
@@ -363,7 +363,7 @@ class Run {
       j.set("nll", e.nll);
       j.set("bits_per_byte", e.bits_per_byte);
       j.set("stderr", e.stderr_nll);
-      metrics.write(io::dump(j));
+      metrics.line(io::dump(j));
       note(str("step ", step_, "  eval ", set.name, "  nll ", e.nll));
     }
   }
@@ -392,7 +392,7 @@ class Run {
     j.set("step", step_);
     if (!detail.empty()) j.set("detail", detail);
     j.set("time", static_cast<std::int64_t>(std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count()));
-    events.write(io::dump(j));
+    events.line(io::dump(j));
   }
   void note(const std::string& text) {
     if (events_.note) events_.note(text);
