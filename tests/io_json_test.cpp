@@ -165,6 +165,7 @@ TEST_CASE("json: memory for hostile input stays within 16 n + 16 MiB") {
       return m.uordblks + m.hblkhd;
     };
     std::size_t before = used();
+    if (before == 0) return;  // under a sanitizer's allocator, which reports nothing
     Json j = parse_json(text, "f");
     CHECK(used() - before <= 16 * text.size() + (16u << 20));
     CHECK(used() - before > 0);

@@ -208,10 +208,14 @@ BAM_INLINE F32x16 max_step(F32x16 total, F32x16 x) { return select(x == x, maxim
   F32x16 total[16];
   for (std::int64_t c = c0; c < c1; c += 16)
     total[(c - c0) / 16] = !sums ? F32x16(-__builtin_inff()) : add ? load_up_to(y + c, c1 - c) : F32x16(0.0f);
-  for (std::int64_t i = 0; i < s.n; ++i)
+  for (std::int64_t top = 0; top < s.n; top += 8)
     for (std::int64_t c = c0; c < c1; c += 16) {
-      F32x16 &t = total[(c - c0) / 16], v = load_up_to(x + i * s.inner + c, c1 - c);
-      t = sums ? fma(v, scale, t) : max_step(t, v);
+      F32x16 t = total[(c - c0) / 16];
+      for (std::int64_t i = top; i < smaller(s.n, top + 8); ++i) {
+        const F32x16 v = load_up_to(x + i * s.inner + c, c1 - c);
+        t = sums ? fma(v, scale, t) : max_step(t, v);
+      }
+      total[(c - c0) / 16] = t;
     }
   for (std::int64_t c = c0; c < c1; c += 16) {
     if (sums) store_up_to(y + c, total[(c - c0) / 16], c1 - c);

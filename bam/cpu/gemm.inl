@@ -44,7 +44,7 @@ inline constexpr int narrow_rows = 4;  // a second tile for the last rows, and f
 // c[i, :] = or += sum over k, in order, of a[i * a_row + k * a_step] * b[k * b_step + :] for all rows of the tile.
 // Accumulators are named, not an array: an array that is not unrolled early enough lives on the stack.
 #define BAM_CLEAR(i, p) Wide c##i = wide_zero();
-#define BAM_TOUCH(i, p) __builtin_prefetch(c + i * ldc), __builtin_prefetch(c + i * ldc + tile_columns - 1);
+#define BAM_TOUCH(i, p) __builtin_prefetch(below + i * ldc, 1, 2), __builtin_prefetch(below + i * ldc + tile_columns - 1, 1, 2);
 #define BAM_LOAD(i, p) c##i = wide_load(c + i * ldc);
 #define BAM_STEP(i, p) c##i = wide_fma(F32x16(*(p)), row, c##i);
 #define BAM_STORE(i, p) wide_store(c + i * ldc, c##i);
@@ -55,9 +55,9 @@ inline constexpr int narrow_rows = 4;  // a second tile for the last rows, and f
     ROWS(BAM_CLEAR)                                                                                                   \
     if (add) {                                                                                                        \
       ROWS(BAM_LOAD)                                                                                                  \
-    } else {                                                                                                          \
-      ROWS(BAM_TOUCH)                                                                                                 \
     }                                                                                                                 \
+    const float* below = c + tile_rows * ldc; /* the next tile of C comes from memory meanwhile */                    \
+    ROWS(BAM_TOUCH)                                                                                                   \
     const float *p0 = a, *p1 = a + 3 * a_row;                                                                         \
     [[maybe_unused]] const float *p2 = a + 6 * a_row, *p3 = a + 9 * a_row;                                            \
     for (; k > 0; --k) {                                                                                              \
@@ -131,26 +131,34 @@ struct Lines {
 __attribute__((noinline)) inline void pack(float* dst, int width, const Lines& from, std::int64_t x0, std::int64_t n,
                                            std::int64_t k0, std::int64_t k) {
   if (k <= 0) return;
+  if (from.across) {
+    for (std::int64_t i = 0; i < k; ++i) {
+      const float* line = from.line(k0 + i) + x0;
+      float* to = dst + i * width;
+      for (std::int64_t x = 0; x < n; x += width, to += width * k)
+        for (int l = 0; l < width; l += 16) {
+          std::int64_t left = n - x - l;
+          int lanes = width - l < 16 ? width - l : 16;
+          F32x16 some = left >= 16 ? load(line + x + l) : left > 0 ? load_part(line + x + l, static_cast<int>(left)) : F32x16(0.0f);
+          // a whole store runs into the next steps' lanes, which are written afterwards, but never into the next panel
+          if (lanes == 16 || (k - i) * width >= l + 16) store(to + l, some);
+          else store_part(to + l, some, lanes);
+        }
+    }
+    return;
+  }
   for (std::int64_t x = 0; x < n; x += width, dst += width * k) {
     int valid = n - x < width ? static_cast<int>(n - x) : width;
-    if (from.across) {
-      for (std::int64_t i = 0; i < k; ++i) {
-        const float* line = from.line(k0 + i) + x0 + x;
-        float* to = dst + i * width;
-        for (int l = 0; l < width; l += 16) {
-          int left = valid - l;
-          store(to + l, left >= 16 ? load(line + l) : left > 0 ? load_part(line + l, left) : F32x16(0.0f));
-        }
-      }
-      continue;
-    }
     for (int l = 0; l < width; l += transpose_width) {
       const float* line[transpose_width];
       for (int i = 0; i < transpose_width; ++i)
         line[i] = from.line(x0 + x + (l + i < valid ? l + i : valid - 1)) + k0;
       std::int64_t i = 0;
       // a square wider than the panel runs into the next step's lanes, which are written afterwards
-      for (; i + transpose_width <= k; i += transpose_width) transpose(line, i, dst + i * width + l, width);
+      for (; i + transpose_width <= k; i += transpose_width) {
+        for (const float* p : line) __builtin_prefetch(p + i + 64);  // short strided streams, beyond the hardware's prefetcher
+        transpose(line, i, dst + i * width + l, width);
+      }
       for (; i < k; ++i)
         for (int y = 0; y < transpose_width && l + y < width; ++y) dst[i * width + l + y] = line[y][i];
     }

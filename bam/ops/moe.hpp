@@ -79,7 +79,7 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
   kernel::gather(combine);
 
   record({residual, u, routing.gates, w_in, w_out}, {y},
-         [=, r = residual.gradient(), gates = routing.gates.gradient(), g = y.gradient()]() {
+         [=, r = residual.gradient(), gates = routing.gates.gradient(), g = y.gradient(), kept = std::vector<Tensor>{offsets, x, slot_gate}]() {
            const float* dy = g->data();
            const std::int64_t *token = slot_token.data<std::int64_t>(), *slot = token_slot.data<std::int64_t>();
            Tensor dact({slots, f}), dx({slots, 2 * f}), dscale({slots});
