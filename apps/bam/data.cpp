@@ -1,13 +1,7 @@
 // bam data: what the trainer will see, and text to try it on.
-#include "bam/text/demo_corpus.hpp"
-#include "bam/train/run_config.hpp"
-
-#include <filesystem>
-
-#include "bam/io/file.hpp"
 #include "bam/io/model_folder.hpp"
-#include "bam/text/packing.hpp"
-#include "bam/text/tokenizer.hpp"
+#include "bam/text/demo_corpus.hpp"
+#include "bam/train/data.hpp"
 #include "flags.hpp"
 #include "output.hpp"
 #include "verbs.hpp"

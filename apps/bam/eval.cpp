@@ -1,10 +1,8 @@
 // bam eval: likelihood and perplexity per data set, one model or several side by side.
 #include <chrono>
 
-#include "bam/eval/nll.hpp"
+#include "bam/eval/documents.hpp"
 #include "bam/io/model_folder.hpp"
-#include "bam/text/corpus.hpp"
-#include "bam/text/tokenizer.hpp"
 #include "flags.hpp"
 #include "output.hpp"
 #include "verbs.hpp"
@@ -66,16 +64,7 @@ void run(const Common& common, const Flags& f) {
     double mean = 0;
     for (const std::string& d : f.data) {
       auto [set, file] = named(d);
-      std::vector<DocumentTokens> documents;
-      for (const text::Document& document : text::read_documents(file, "validation")) {
-        if (f.limit && static_cast<std::int64_t>(documents.size()) >= f.limit) break;
-        DocumentTokens t;
-        t.ids = tokenizer.encode(document.text);
-        t.ids.insert(t.ids.begin(), bos);
-        t.ids.push_back(eos_id);
-        t.bytes = static_cast<std::int64_t>(document.text.size());
-        documents.push_back(std::move(t));
-      }
+      std::vector<DocumentTokens> documents = encode_documents(file, tokenizer, bos, eos_id, f.limit);
       auto start = std::chrono::steady_clock::now();
       NllResult r = evaluate_nll(*model.decoder, documents, context, f.micro_batch);
       double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

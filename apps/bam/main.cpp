@@ -187,6 +187,8 @@ int main(int argc, char** argv) {
     return report(e.id().c_str(), e.what(), e.kind());
   } catch (ErrorKind kind) {
     return static_cast<int>(kind);  // already reported
+  } catch (const ExitCode& e) {
+    return e.code;
   } catch (const std::bad_alloc&) {
     return report("memory.exhausted", "bam: the system has no more memory; lower the sizes asked for", ErrorKind::limit);
   } catch (const std::exception& e) {

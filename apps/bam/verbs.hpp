@@ -26,6 +26,11 @@ struct Common {
   bool bf16() const { return dtype == "bf16"; }
 };
 
+// Ends the program with this code after the verb has reported what there is to report.
+struct ExitCode {
+  int code;
+};
+
 void add_data(CLI::App& app, Common& common);
 void add_doctor(CLI::App& app, Common& common);
 void add_estimate(CLI::App& app, Common& common);

@@ -9,12 +9,11 @@
 #include <optional>
 #include <string>
 
-#include "../eval/nll.hpp"
+#include "../eval/documents.hpp"
 #include "../io/hash.hpp"
 #include "../io/model_folder.hpp"
 #include "../optim/schedule.hpp"
-#include "../text/packing.hpp"
-#include "../text/tokenizer.hpp"
+#include "data.hpp"
 #include "run_config.hpp"
 #include "step.hpp"
 
@@ -294,6 +293,7 @@ class Run {
     while (step_ < end) {
       auto start = std::chrono::steady_clock::now();
       StepRows rows = data_->next(t.batch);
+      report_epochs(events);
       double lr = schedule.at(step_);
       StepResult r;
       try {
@@ -329,6 +329,17 @@ class Run {
     return result;
   }
 
+  // A source that ran out has begun again, reshuffled.
+  void report_epochs(io::LineWriter& events) {
+    epochs_.resize(data_->sources().size(), 0);
+    for (std::size_t s = 0; s < epochs_.size(); ++s)
+      if (std::int64_t epoch = data_->epoch(s); epoch > epochs_[s]) {
+        epochs_[s] = epoch;
+        event(events, "epoch", str(data_->sources()[s].name, ": epoch ", epoch + 1));
+        note(str("step ", step_ + 1, ": epoch ", epoch + 1, " of ", data_->sources()[s].name));
+      }
+  }
+
   io::Json metric(const StepResult& r, double lr, double rate) const {
     io::Json j = io::Json::object();
     j.set("step", step_);
@@ -347,8 +358,7 @@ class Run {
       routers.push_back(std::move(list));
     }
     j.set("expert_tokens", std::move(routers));
-    io::Json epochs = data_->epochs();
-    j.set("epochs", std::move(epochs));
+    j.set("epochs", io::Json::array_of(data_->epochs()));
     return j;
   }
 
@@ -412,6 +422,7 @@ class Run {
   RouterCounts router_counts_;
   io::Json manifest_ = io::Json::object();
   std::map<std::string, std::vector<DocumentTokens>> eval_sets_;
+  std::vector<std::int64_t> epochs_;
   std::int64_t step_ = 0;
   std::string hash_;
   double last_loss_ = 0, last_nll_ = 0;

@@ -10,15 +10,9 @@
 
 #include "../nn/decoder.hpp"
 #include "../optim/adamw.hpp"
+#include "rows.hpp"
 
 namespace bam {
-
-// The rows of one step: (rows, context) each.
-struct StepRows {
-  std::int64_t rows = 0, context = 0;
-  std::vector<std::int32_t> inputs, targets, positions;  // target < 0: not trained; position 0 starts a sequence
-  std::vector<std::uint8_t> real;                        // 0 for pads
-};
 
 struct StepOptions {
   std::int64_t micro_batch = 8;      // rows at a time

@@ -1,0 +1,27 @@
+// Documents of a file or folder as evaluation wants them: BOS, text, EOS.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "../text/corpus.hpp"
+#include "../text/tokenizer.hpp"
+#include "nll.hpp"
+
+namespace bam {
+
+// The validation documents of path (text::read_documents), the first `limit` of them where limit > 0.
+inline std::vector<DocumentTokens> encode_documents(const std::string& path, const text::Tokenizer& tokenizer, std::int32_t bos, std::int32_t eos, std::int64_t limit = 0) {
+  std::vector<DocumentTokens> out;
+  for (const text::Document& document : text::read_documents(path, "validation")) {
+    if (limit && static_cast<std::int64_t>(out.size()) >= limit) break;
+    DocumentTokens t;
+    t.ids.push_back(bos);
+    for (std::int32_t id : tokenizer.encode(document.text)) t.ids.push_back(id);
+    t.ids.push_back(eos);
+    t.bytes = static_cast<std::int64_t>(document.text.size());
+    out.push_back(std::move(t));
+  }
+  return out;
+}
+
+}  // namespace bam

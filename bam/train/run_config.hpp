@@ -1,0 +1,355 @@
+// The run file of bam train (FORMATS section 4): read strictly, with overrides; an unknown key is an error that suggests the
+// nearest one.
+#pragma once
+#include <fnmatch.h>
+
+#include <cmath>
+#include <filesystem>
+#include <sstream>
+#include <string>
+#include <toml++/toml.h>
+#include <vector>
+
+#include "../core/nearest.hpp"
+#include "../io/file.hpp"
+#include "../optim/schedule.hpp"
+
+namespace bam::train {
+
+struct ModelSource {
+  std::string config;     // a config.json: a fresh model ...
+  std::string init_from;  // ... or a model folder, or run folder, to start from
+  std::string tokenizer;  // file or folder; may be empty where init_from has one
+};
+struct DataSource {
+  std::string path;   // file or folder (text::read_documents)
+  double weight = 1;  // share of tokens
+};
+struct EvalSource {
+  std::string name, path;
+};
+struct TrainOptions {
+  std::int64_t context = 0, batch = 0, steps = 0;  // required
+  std::int64_t micro_batch = 8;                    // rows at a time; changes memory and speed, no result
+  std::int64_t gradient_leaves = 1;
+  double lr = 1e-3, min_lr_ratio = 0.1;
+  ScheduleKind schedule = ScheduleKind::cosine;
+  std::int64_t warmup = 0;
+  std::int64_t decay_steps = 0;  // of wsd; a fifth of the steps unless given
+  double beta1 = 0.9, beta2 = 0.95, adam_eps = 1e-8, weight_decay = 0.1, clip = 1.0;
+  double dropout = 0, init_std = 0.02;
+  std::uint64_t seed = 1;
+  bool recompute = false, batch_balance = false, mask_documents = true;
+  std::int64_t log_every = 1, eval_every = 0, checkpoint_every = 0, keep_checkpoints = 3;  // checkpoint_every 0: at the end
+  std::vector<std::string> freeze;  // shell patterns of tensor names that are not updated
+};
+struct RunConfig {
+  ModelSource model;
+  std::vector<DataSource> data;
+  std::vector<EvalSource> eval;
+  TrainOptions train;
+  std::string source_text;  // the file as it was
+
+  bool frozen(const std::string& name) const {
+    for (const std::string& pattern : train.freeze)
+      if (fnmatch(pattern.c_str(), name.c_str(), 0) == 0) return true;
+    return false;
+  }
+};
+
+namespace detail {
+
+inline const char* name_of(ScheduleKind k) {
+  return k == ScheduleKind::constant ? "constant" : k == ScheduleKind::cosine ? "cosine" : "wsd";
+}
+
+// One table of the file. Keys are taken; what is left at the end is unknown.
+class TomlReader {
+ public:
+  TomlReader(const toml::table& table, std::string file, std::string prefix) : table_(table), file_(std::move(file)), prefix_(std::move(prefix)) {}
+
+  void read(const char* key, std::string& value) {
+    const toml::node* n = take(key);
+    if (!n) return;
+    auto s = n->value_exact<std::string>();
+    if (!s || s->empty()) wrong(key, *n, "a non-empty string");
+    value = *s;
+  }
+  void read(const char* key, bool& value) {
+    if (const toml::node* n = take(key)) {
+      if (!n->is_boolean()) wrong(key, *n, "true or false");
+      value = **n->as_boolean();
+    }
+  }
+  template <std::integral T>
+    requires(!std::same_as<T, bool>)
+  void read(const char* key, T& value, std::int64_t min, std::int64_t max) {
+    if (const toml::node* n = take(key)) {
+      if (!n->is_integer()) wrong(key, *n, str("an integer from ", min, " to ", max));
+      std::int64_t x = **n->as_integer();
+      if (x < min || x > max) wrong(key, *n, str("an integer from ", min, " to ", max));
+      value = static_cast<T>(x);
+    }
+  }
+  void read(const char* key, double& value, double min, double max) {
+    if (const toml::node* n = take(key)) {
+      auto x = n->is_number() ? n->value<double>() : std::nullopt;
+      if (!x || !(*x >= min && *x <= max)) wrong(key, *n, str("a number from ", min, " to ", max));
+      value = *x;
+    }
+  }
+  void read(const char* key, ScheduleKind& value) {
+    std::string s = name_of(value);
+    const toml::node* n = table_.get(key);
+    read(key, s);
+    for (ScheduleKind k : {ScheduleKind::constant, ScheduleKind::cosine, ScheduleKind::wsd})
+      if (s == name_of(k)) return void(value = k);
+    wrong(key, *n, "\"constant\", \"cosine\" or \"wsd\"");
+  }
+  void read(const char* key, std::vector<std::string>& value) {
+    if (const toml::node* n = take(key)) {
+      const toml::array* a = n->as_array();
+      value.clear();
+      if (a)
+        for (const toml::node& item : *a)
+          if (auto s = item.value_exact<std::string>()) value.push_back(*s);
+      if (!a || value.size() != a->size()) wrong(key, *n, "an array of strings");
+    }
+  }
+  const toml::node* take(const char* key) {
+    known_.push_back(key);
+    return table_.get(key);
+  }
+  bool has(const char* key) const { return table_.get(key) != nullptr; }
+  void finish() const {
+    for (auto& [k, node] : table_) {
+      std::string key(k.str());
+      if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
+      std::string near = nearest(key, known_), all;
+      for (const std::string& word : known_) all += (all.empty() ? "" : ", ") + word;
+      fail(ErrorKind::input, "run.key", place(node), prefix_, printable(key), " is no key of a run file; ", near.empty() ? str("wanted one of ", all) : str("did you mean ", near, "?"));
+    }
+  }
+  [[noreturn]] void missing(const char* key, std::string_view what) const { fail(ErrorKind::input, "run.key", file_, ": wanted ", prefix_, key, ", ", what); }
+  [[noreturn]] void wrong(const char* key, const toml::node& node, std::string_view wanted) const {
+    std::ostringstream got;
+    node.visit([&](const auto& n) { got << n; });
+    fail(ErrorKind::input, "run.value", place(node), prefix_, key, ": wanted ", wanted, ", got ", printable(got.str(), 100));
+  }
+
+ private:
+  std::string place(const toml::node& node) const {
+    auto line = node.source().begin.line;
+    return line ? str(file_, ":", static_cast<std::int64_t>(line), ": ") : str(file_, ": ");
+  }
+  const toml::table& table_;
+  std::string file_, prefix_;
+  std::vector<std::string> known_;
+};
+
+// key=value, the value as TOML where it is TOML, else as a string; data.0.weight reaches into arrays.
+inline void apply_set(toml::table& table, const std::string& text) {
+  std::size_t eq = text.find('=');
+  if (eq == text.npos || eq == 0) fail(ErrorKind::usage, "flag.value", "--set: wanted key=value, got '", printable(text, 100), "'");
+  std::string key = text.substr(0, eq), value = text.substr(eq + 1);
+  toml::table parsed;
+  try {
+    parsed = toml::parse("x = " + value + "\n");
+  } catch (const toml::parse_error&) {
+  }
+  if (parsed.size() != 1 || !parsed.contains("x")) {
+    parsed.clear();
+    parsed.insert("x", value);
+  }
+  toml::node* at = &table;
+  for (std::size_t begin = 0;;) {
+    std::size_t dot = key.find('.', begin);
+    std::string part = key.substr(begin, dot - begin);
+    bool last = dot == key.npos;
+    auto bad = [&] { fail(ErrorKind::usage, "flag.value", "--set: '", printable(key, 100), "' does not lead to a value: '", printable(part, 100), "' is not there"); };
+    if (toml::array* a = at->as_array()) {
+      std::size_t i = 0;
+      for (char c : part) {
+        if (c < '0' || c > '9' || i > a->size()) bad();
+        i = i * 10 + static_cast<std::size_t>(c - '0');
+      }
+      if (part.empty() || i >= a->size() || last) bad();
+      at = a->get(i);
+    } else if (toml::table* t = at->as_table()) {
+      if (last) {
+        t->insert_or_assign(part, *parsed.get("x"));
+        return;
+      }
+      if (!t->contains(part)) t->insert(part, toml::table{});
+      at = t->get(part);
+    } else {
+      bad();
+    }
+    begin = dot + 1;
+  }
+}
+
+}  // namespace detail
+
+// text: the file's content; folder: where it lies. A relative path is looked for beside the run file, then in the current
+// folder; paths come out absolute.
+inline RunConfig parse_run_config(const std::string& text, const std::string& file, const std::vector<std::string>& set = {}) {
+  RunConfig c;
+  c.source_text = text;
+  std::string where = printable(file, 4096);
+  toml::table root;
+  try {
+    root = toml::parse(text, file);
+  } catch (const toml::parse_error& e) {
+    fail(ErrorKind::input, "run.toml", where, ":", static_cast<std::int64_t>(e.source().begin.line), ": ", printable(e.description(), 300));
+  }
+  for (const std::string& s : set) detail::apply_set(root, s);
+  namespace fs = std::filesystem;
+  auto path = [&](std::string& p) {
+    if (p.empty()) return;
+    fs::path given(p), beside = fs::path(file).parent_path() / given;
+    std::error_code ec;
+    p = fs::absolute(given.is_relative() && fs::exists(beside, ec) ? beside : given).lexically_normal().string();
+  };
+
+  detail::TomlReader top(root, where, "");
+  auto table = [&](const char* key) -> const toml::table& {
+    const toml::node* n = top.take(key);
+    if (!n) top.missing(key, str("a table: add [", key, "]"));
+    if (!n->is_table()) top.wrong(key, *n, "a table");
+    return *n->as_table();
+  };
+  auto tables = [&](const char* key) {
+    std::vector<const toml::table*> list;
+    if (const toml::node* n = top.take(key)) {
+      const toml::array* a = n->as_array();
+      if (!a) top.wrong(key, *n, str("tables: [[", key, "]]"));
+      for (const toml::node& item : *a) {
+        if (!item.is_table()) top.wrong(key, item, "a table");
+        list.push_back(item.as_table());
+      }
+    }
+    return list;
+  };
+
+  detail::TomlReader model(table("model"), where, "model.");
+  model.read("config", c.model.config);
+  model.read("init_from", c.model.init_from);
+  model.read("tokenizer", c.model.tokenizer);
+  model.finish();
+  if (c.model.config.empty() == c.model.init_from.empty()) model.missing("config", "for a fresh model, or model.init_from, a folder to start from; one of the two");
+  for (std::string* p : {&c.model.config, &c.model.init_from, &c.model.tokenizer}) path(*p);
+
+  for (const toml::table* t : tables("data")) {
+    detail::TomlReader r(*t, where, "data.");
+    DataSource d;
+    r.read("path", d.path);
+    r.read("weight", d.weight, 0, 1e9);
+    r.finish();
+    if (d.path.empty()) r.missing("path", "a file or folder");
+    path(d.path);
+    if (d.weight > 0) c.data.push_back(d);
+  }
+  if (c.data.empty()) top.missing("data", "at least one [[data]] with a weight above 0");
+  for (const toml::table* t : tables("eval")) {
+    detail::TomlReader r(*t, where, "eval.");
+    EvalSource e;
+    r.read("name", e.name);
+    r.read("path", e.path);
+    r.finish();
+    if (e.path.empty()) r.missing("path", "a file or folder");
+    if (e.name.empty()) e.name = fs::path(e.path).filename().string();
+    path(e.path);
+    c.eval.push_back(e);
+  }
+
+  TrainOptions& o = c.train;
+  detail::TomlReader t(table("train"), where, "train.");
+  const std::int64_t many = std::int64_t{1} << 40;
+  for (const char* key : {"context", "batch", "steps"})
+    if (!t.has(key)) t.missing(key, "an integer");
+  t.read("context", o.context, 1, std::int64_t{1} << 24);
+  t.read("batch", o.batch, 1, std::int64_t{1} << 24);
+  t.read("steps", o.steps, 1, many);
+  o.micro_batch = std::min<std::int64_t>(o.micro_batch, o.batch);
+  t.read("micro_batch", o.micro_batch, 1, std::int64_t{1} << 24);
+  t.read("gradient_leaves", o.gradient_leaves, 1, 1 << 20);
+  t.read("lr", o.lr, 0, 1e6);
+  t.read("min_lr_ratio", o.min_lr_ratio, 0, 1);
+  t.read("schedule", o.schedule);
+  t.read("warmup", o.warmup, 0, many);
+  o.decay_steps = o.steps / 5;
+  t.read("decay_steps", o.decay_steps, 0, many);
+  t.read("beta1", o.beta1, 0, 1);
+  t.read("beta2", o.beta2, 0, 1);
+  t.read("adam_eps", o.adam_eps, 0, 1);
+  t.read("weight_decay", o.weight_decay, 0, 1e6);
+  t.read("clip", o.clip, 0, 1e30);
+  t.read("dropout", o.dropout, 0, 0.999);
+  t.read("init_std", o.init_std, 0, 100);
+  t.read("seed", o.seed, 0, INT64_MAX);
+  t.read("recompute", o.recompute);
+  t.read("batch_balance", o.batch_balance);
+  t.read("mask_documents", o.mask_documents);
+  t.read("log_every", o.log_every, 1, many);
+  t.read("eval_every", o.eval_every, 0, many);
+  t.read("checkpoint_every", o.checkpoint_every, 0, many);
+  t.read("keep_checkpoints", o.keep_checkpoints, 1, many);
+  t.read("freeze", o.freeze);
+  t.finish();
+  top.finish();
+  if (o.checkpoint_every == 0) o.checkpoint_every = o.steps;
+  if (o.batch % o.gradient_leaves != 0) fail(ErrorKind::input, "run.value", where, ": train.gradient_leaves: wanted a divisor of batch ", o.batch, ", got ", o.gradient_leaves);
+  if (o.warmup > o.steps) fail(ErrorKind::input, "run.value", where, ": train.warmup: wanted at most the ", o.steps, " steps, got ", o.warmup);
+  return c;
+}
+
+inline RunConfig load_run_config(const std::string& file, const std::vector<std::string>& set = {}) {
+  return parse_run_config(io::read_file(file, std::uint64_t{1} << 24), file, set);
+}
+
+// Every key with its value: a run file that alone gives the same run.
+inline std::string resolved_toml(const RunConfig& c) {
+  toml::table model, train;
+  if (!c.model.config.empty()) model.insert("config", c.model.config);
+  if (!c.model.init_from.empty()) model.insert("init_from", c.model.init_from);
+  if (!c.model.tokenizer.empty()) model.insert("tokenizer", c.model.tokenizer);
+  toml::array data, eval, freeze;
+  for (const DataSource& d : c.data) data.push_back(toml::table{{"path", d.path}, {"weight", d.weight}});
+  for (const EvalSource& e : c.eval) eval.push_back(toml::table{{"name", e.name}, {"path", e.path}});
+  for (const std::string& f : c.train.freeze) freeze.push_back(f);
+  const TrainOptions& o = c.train;
+  train.insert("context", o.context);
+  train.insert("batch", o.batch);
+  train.insert("micro_batch", o.micro_batch);
+  train.insert("gradient_leaves", o.gradient_leaves);
+  train.insert("steps", o.steps);
+  train.insert("lr", o.lr);
+  train.insert("min_lr_ratio", o.min_lr_ratio);
+  train.insert("schedule", detail::name_of(o.schedule));
+  train.insert("warmup", o.warmup);
+  train.insert("decay_steps", o.decay_steps);
+  train.insert("beta1", o.beta1);
+  train.insert("beta2", o.beta2);
+  train.insert("adam_eps", o.adam_eps);
+  train.insert("weight_decay", o.weight_decay);
+  train.insert("clip", o.clip);
+  train.insert("dropout", o.dropout);
+  train.insert("init_std", o.init_std);
+  train.insert("seed", static_cast<std::int64_t>(o.seed));
+  train.insert("recompute", o.recompute);
+  train.insert("batch_balance", o.batch_balance);
+  train.insert("mask_documents", o.mask_documents);
+  train.insert("log_every", o.log_every);
+  train.insert("eval_every", o.eval_every);
+  train.insert("checkpoint_every", o.checkpoint_every);
+  train.insert("keep_checkpoints", o.keep_checkpoints);
+  train.insert("freeze", freeze);
+  toml::table root{{"model", model}, {"data", data}, {"train", train}};
+  if (!eval.empty()) root.insert("eval", eval);
+  std::ostringstream out;
+  out << root << "\n";
+  return out.str();
+}
+
+}  // namespace bam::train
