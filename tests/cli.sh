@@ -59,13 +59,13 @@ wrong 2 '--out' doctor --out ''
 wrong 2 'a\\x0ab' doctor --out "$(printf 'a\nb')"
 wrong 2 'PATH' inspect
 wrong 2 'unexpected argument' doctor one
-wrong 2 'key=value' estimate --config c.json --set novalue
 
 # Rows 40 to 45: configs.
 config() {
   printf '{"model_type": "bam", "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2%s}\n' "$1"
 }
 config '' >c.json
+wrong 2 'key=value' estimate --config c.json --set novalue
 for key in hidden_size num_hidden_layers num_attention_heads num_key_value_heads vocab_size head_dim; do
   for value in 0 -32 9223372036854775807 '"32"' 32.5 true; do wrong 3 "c.json: $key: .*${value#-}" estimate --config c.json --set "$key=$value"; done
 done

@@ -169,6 +169,7 @@ void hold_standard_files() {
 
 int report(const char* id, const char* message, ErrorKind kind) {
   std::fprintf(stderr, "error[%s]: %s\n", id, message);
+  release_notes();
   return static_cast<int>(kind);
 }
 
@@ -182,12 +183,14 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // a reader that went away is a write error
   try {
     run(argc, argv);
+    release_notes();
     return 0;
   } catch (const bam::Error& e) {
     return report(e.id().c_str(), e.what(), e.kind());
   } catch (ErrorKind kind) {
     return static_cast<int>(kind);  // already reported
   } catch (const ExitCode& e) {
+    release_notes();
     return e.code;
   } catch (const std::bad_alloc&) {
     return report("memory.exhausted", "bam: the system has no more memory; lower the sizes asked for", ErrorKind::limit);

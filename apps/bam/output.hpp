@@ -1,6 +1,7 @@
 // What goes to stdout and stderr. With --json stdout carries one object and nothing else.
 #pragma once
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -20,11 +21,25 @@ inline void print(std::string_view text) {
 }
 inline void print_json(const io::Json& json) { print(io::dump(json) + "\n"); }
 
-// Progress and remarks: to stderr, nothing with --quiet.
+namespace detail {
+inline std::string held_notes;
+inline const auto started = std::chrono::steady_clock::now();
+}  // namespace detail
+
+inline void release_notes() {
+  std::fwrite(detail::held_notes.data(), 1, detail::held_notes.size(), stderr);
+  std::fflush(stderr);
+  detail::held_notes.clear();
+}
+// To stderr, as it is. What is said in the first half second is held until then, so that a command that fails at once says so
+// in its first line.
+inline void say(std::string_view text) {
+  detail::held_notes += text;
+  if (std::chrono::steady_clock::now() - detail::started > std::chrono::milliseconds(500)) release_notes();
+}
+// A line of progress or a remark; nothing with --quiet.
 inline void note(const Common& common, std::string_view text) {
-  if (common.quiet) return;
-  std::fwrite(text.data(), 1, text.size(), stderr);
-  std::fputc('\n', stderr);
+  if (!common.quiet) say(str(text, '\n'));
 }
 
 // Columns of text, aligned; the first is flush left, `right` says which others are flush right (all, by default).

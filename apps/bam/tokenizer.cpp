@@ -13,7 +13,7 @@ struct Flags {
   std::int64_t vocab_size = 0;
   std::vector<std::string> files;
   std::string tokenizer, file, text;
-  std::vector<std::int32_t> ids;
+  std::string ids;
   bool special = false;
 };
 
@@ -39,18 +39,19 @@ void train(const Common& common, const Flags& f) {
   }
   note(common, str(documents, " documents, ", bytes_text(bytes), "; merging to ", f.vocab_size, " tokens"));
   io::Json json = trainer.train(f.vocab_size);
-  text::Tokenizer::parse(json, file);  // what is written can be read
+  std::int64_t size = text::Tokenizer::parse(json, file).vocab_size();  // what is written can be read
+  if (size < f.vocab_size) note(common, str("warning: the text gives only ", size, " tokens of the ", f.vocab_size, " asked for"));
   io::make_folder(common.out);
   io::write_file_atomic(file, io::dump(json, 2) + "\n");
   if (common.json) {
     io::Json j = io::Json::object();
-    j.set("vocab_size", f.vocab_size);
+    j.set("vocab_size", size);
     j.set("documents", documents);
     j.set("bytes", bytes);
     j.set("file", file);
     return print_json(j);
   }
-  print(str(file, ": ", f.vocab_size, " tokens\n"));
+  print(str(file, ": ", size, " tokens\n"));
 }
 
 void encode(const Common& common, const Flags& f) {
@@ -87,16 +88,16 @@ void encode(const Common& common, const Flags& f) {
 
 void decode(const Common& common, const Flags& f) {
   text::Tokenizer tokenizer = load(f.tokenizer);
+  if (f.file.empty() == f.ids.empty()) fail(ErrorKind::usage, "flag.missing", "bam tokenizer decode: wanted IDS.json or --ids, one of the two");
   std::vector<std::vector<std::int32_t>> lists;
-  if (!f.file.empty()) {
-    io::Json j = io::parse_json(io::read_file(f.file), f.file);
-    for (const io::Json& list : (j.is_object() ? j.at("ids", f.file) : j).items(f.file)) {
-      lists.emplace_back();
-      for (const io::Json& id : list.items(f.file)) lists.back().push_back(static_cast<std::int32_t>(id.as_int(f.file, 0, INT32_MAX)));
-    }
-  } else {
-    lists.push_back(f.ids);
-  }
+  io::Json json = f.file.empty() ? io::parse_json("[" + f.ids + "]", "--ids") : io::parse_json(io::read_file(f.file), f.file);
+  auto read = [&](const io::Json& list) {
+    lists.emplace_back();
+    for (const io::Json& id : list.items(f.file)) lists.back().push_back(static_cast<std::int32_t>(id.as_int(f.file.empty() ? "--ids" : f.file, 0, INT32_MAX)));
+  };
+  if (f.file.empty()) read(json);
+  else
+    for (const io::Json& list : (json.is_object() ? json.at("ids", f.file) : json).items(f.file)) read(list);
   io::Json texts = io::Json::array();
   for (auto& ids : lists) {
     std::string text = tokenizer.decode(ids, f.special);
@@ -127,8 +128,8 @@ void add_tokenizer(CLI::App& app, Common& common) {
   e->callback([&common, f] { common.run = [&common, f] { encode(common, *f); }; });
   CLI::App* d = verb->add_subcommand("decode", "Text of ids");
   d->add_option("--tokenizer", f->tokenizer, "tokenizer.json, or a folder with one")->required();
-  d->add_option("IDS", f->ids, "Ids");
-  d->add_option("--file", f->file, "[[id,...],...] or what encode --json wrote")->type_name("IDS.json");
+  d->add_option("IDS.json", f->file, "[[id,...],...], or what encode --json wrote");
+  d->add_option("--ids", f->ids, "Ids on the command line instead, with commas between")->type_name("ID,...");
   d->add_flag("--special", f->special, "Show special tokens by their names");
   d->callback([&common, f] { common.run = [&common, f] { decode(common, *f); }; });
 }

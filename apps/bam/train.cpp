@@ -54,8 +54,7 @@ class Progress {
     std::snprintf(line, sizeof line, "%sstep %lld/%lld  loss %.4f  nll %.4f  |g| %.3f  lr %.2e  %.0f tok/s  %.0f%% of peak  ETA %s%s", live ? "\r\033[K" : "",
                   static_cast<long long>(step), static_cast<long long>(steps), r.loss, r.nll, r.gradient_norm, lr, rate, limit_ > 0 ? 100 * rate * flops_ / limit_ : 0.0,
                   per_step > 0 ? duration(per_step * static_cast<double>(steps - step)).c_str() : "?", live && step != steps ? "" : "\n");
-    std::fputs(line, stderr);
-    std::fflush(stderr);
+    say(line);
   }
 
  private:
@@ -97,7 +96,7 @@ void run(const Common& common, const Flags& f) {
   train::Run training(config, {common.out, f.resume, common.force, f.stop_at, version}, events);
   train::RunResult r = training.execute();
   profile() = nullptr;
-  if (f.profile) std::fputs(profile_table(profile_data, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), peak_flops()).c_str(), stderr);
+  if (f.profile) say(profile_table(profile_data, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), peak_flops()));
   if (common.json) {
     io::Json j = io::Json::object();
     j.set("steps", r.steps);
@@ -110,7 +109,7 @@ void run(const Common& common, const Flags& f) {
     print(str("steps ", r.steps, "  loss ", r.final_loss, "  nll ", r.final_nll, "  peak ", bytes_text(r.peak_bytes), "  hash ", r.hash, "\n"));
   }
   if (r.stopped_by) {
-    std::fprintf(stderr, "stopped by signal %d with a checkpoint saved; --resume continues\n", r.stopped_by);
+    say(str("stopped by signal ", r.stopped_by, " with a checkpoint saved; --resume continues\n"));
     throw ExitCode{128 + r.stopped_by};
   }
 }

@@ -22,8 +22,8 @@ class BpeTrainer {
     pre_.words(text, pattern_, [&](std::string_view word) { ++words_[std::string(word)]; });
   }
 
-  // The tokenizer.json of exactly vocab_size tokens: <PAD> 0, <BOS> 1, <EOS> 2, the 256 bytes, then one token a merge.
-  // Error(input) when the text has too few pairs for that.
+  // The tokenizer.json of vocab_size tokens: <PAD> 0, <BOS> 1, <EOS> 2, the 256 bytes, then one token a merge. Fewer tokens
+  // when the text has no further pair.
   io::Json train(std::int64_t vocab_size);
 
  private:
@@ -163,8 +163,6 @@ inline io::Json BpeTrainer::train(std::int64_t vocab_size) {
     touched.erase(std::unique(touched.begin(), touched.end()), touched.end());
     for (std::uint64_t k : touched) queue.push({pairs[k].count, k});
   }
-  if (static_cast<std::int64_t>(tokens.size()) < vocab_size)
-    fail(ErrorKind::input, "tokenizer.text", "tokenizer: the text gives only ", tokens.size(), " tokens, ", vocab_size, " were asked for; give more text or a smaller --vocab-size");
   return detail::tokenizer_json(pre_, tokens, merges, specials);
 }
 

@@ -1,0 +1,38 @@
+# make demo    install what is missing, build, run the BAM path on generated text to a table of perplexities
+# make test    the same for the tests
+PRESET ?= release
+JOBS ?= $(shell nproc)
+BUILD = build/$(PRESET)
+
+.PHONY: demo test build deps bench check-all sanitize clean
+
+demo: build
+	scripts/bam_path.sh $(BUILD)/bam build/demo
+
+test: build
+	ctest --test-dir $(BUILD) --output-on-failure -j 1
+
+build: deps
+	cmake --preset $(PRESET) > /dev/null
+	cmake --build $(BUILD) -j $(JOBS)
+
+deps:
+	third_party/install.sh
+
+bench: deps
+	cmake --preset release -DBAM_BENCH=ON > /dev/null
+	cmake --build build/release -j $(JOBS)
+	build/release/bench/kernels_bench
+
+# The subset of the tests that is marked for it, under AddressSanitizer and UndefinedBehaviorSanitizer.
+sanitize: deps
+	cmake --preset asan-ubsan > /dev/null
+	cmake --build build/asan-ubsan -j $(JOBS) --target bam_tests
+	ctest --test-dir build/asan-ubsan --output-on-failure -L sanitize
+
+# Everything: all tests under every preset and compiler, and the long runs.
+check-all: deps
+	scripts/check_all.sh
+
+clean:
+	rm -rf build

@@ -1,0 +1,118 @@
+// Golden models: losses, logits and every gradient against an independent float64 implementation (golden/README.md), and equal
+// bits on every instruction set and number of threads.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "bam/bam.hpp"
+#include "bam/eval/forward.hpp"
+#include "bam/io/model_folder.hpp"
+
+using namespace bam;
+
+namespace {
+
+std::vector<std::vector<std::int64_t>> read_rows(const std::string& file) {
+  std::vector<std::vector<std::int64_t>> rows;
+  if (!io::exists(file)) return rows;
+  io::Json json = io::parse_json(io::read_file(file), file);
+  for (const io::Json& row : json.items(file)) {
+    rows.emplace_back();
+    for (const io::Json& id : row.items(file)) rows.back().push_back(id.as_int(file));
+  }
+  return rows;
+}
+
+struct Outcome {
+  ForwardResult result;
+  std::vector<std::pair<std::string, std::vector<float>>> tensors;  // logits and every grad.<name>
+};
+
+Outcome compute(const std::string& folder) {
+  io::ModelFolder model = io::load_model(folder);
+  std::vector<std::vector<std::int32_t>> ids;
+  for (auto& row : read_rows(folder + "/ids.json")) ids.emplace_back(row.begin(), row.end());
+  Outcome o;
+  o.result = forward_batch(*model.decoder, ids, read_rows(folder + "/docs.json"), true);
+  auto logits = o.result.logits.values();
+  o.tensors.emplace_back("logits", std::vector<float>(logits.begin(), logits.end()));
+  for (const Parameter& p : model.decoder->parameters()) {
+    std::vector<float> g(static_cast<std::size_t>(p.numel()));
+    p.read_gradient(g.data());
+    o.tensors.emplace_back("grad." + p.name, std::move(g));
+  }
+  return o;
+}
+
+double relative_error(const std::vector<float>& x, const io::StoredTensor& wanted) {
+  REQUIRE(wanted.dtype == "F64");
+  REQUIRE(wanted.elements() == static_cast<std::int64_t>(x.size()));
+  std::vector<double> w(x.size());
+  std::memcpy(w.data(), wanted.bytes.data(), x.size() * sizeof(double));
+  double difference = 0, norm = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    difference += (static_cast<double>(x[i]) - w[i]) * (static_cast<double>(x[i]) - w[i]);
+    norm += w[i] * w[i];
+  }
+  return norm > 0 ? std::sqrt(difference / norm) : std::sqrt(difference);
+}
+
+}  // namespace
+
+TEST_CASE("golden models: forward and every gradient, equal bits on all instruction sets and thread counts") {
+  const int threads_before = threads();
+  const cpu::Isa isa_before = cpu::isa();
+  int folders = 0;
+  double worst_logits = 0, worst_gradient = 0, worst_loss = 0;
+  for (auto& entry : std::filesystem::directory_iterator(std::string(BAM_TEST_DATA) + "/golden")) {
+    if (!entry.is_directory()) continue;
+    ++folders;
+    const std::string folder = entry.path().string();
+    CAPTURE(folder);
+    cpu::use(isa_before);
+    set_threads(2);
+    Outcome first = compute(folder);
+    io::Json expected = io::parse_json(io::read_file(folder + "/expected.json"), folder);
+    auto loss = [&](const char* key, double got) {
+      double error = std::abs(got - expected.at(key).as_double(key));
+      worst_loss = std::max(worst_loss, error);
+      CAPTURE(key);
+      CHECK(error <= 1e-5);
+    };
+    loss("loss", first.result.loss);
+    loss("nll", first.result.nll);
+    loss("load_balance", first.result.load_balance);
+    loss("z", first.result.z);
+    io::SafetensorsFile file(folder + "/expected.safetensors");
+    CHECK(file.tensors().size() == first.tensors.size());
+    for (auto& [name, values] : first.tensors) {
+      CAPTURE(name);
+      auto found = file.tensors().find(name);
+      REQUIRE(found != file.tensors().end());
+      double error = relative_error(values, found->second);
+      double& worst = name == "logits" ? worst_logits : worst_gradient;
+      worst = std::max(worst, error);
+      CHECK(error <= (name == "logits" ? 2e-5 : 1e-4));
+    }
+    for (cpu::Isa isa : {cpu::Isa::base, cpu::Isa::avx2, cpu::Isa::avx512}) {
+      if (!cpu::supported(isa)) continue;
+      for (int n : {1, 2, 3}) {
+        cpu::use(isa);
+        set_threads(n);
+        Outcome again = compute(folder);
+        CAPTURE(cpu::name_of(isa));
+        CAPTURE(n);
+        CHECK(again.result.loss == first.result.loss);
+        for (std::size_t i = 0; i < first.tensors.size(); ++i) {
+          CAPTURE(first.tensors[i].first);
+          CHECK(std::memcmp(again.tensors[i].second.data(), first.tensors[i].second.data(), first.tensors[i].second.size() * 4) == 0);
+        }
+      }
+    }
+  }
+  cpu::use(isa_before);
+  set_threads(threads_before);
+  CHECK(folders == 15);
+  MESSAGE(folders << " models; worst error: loss " << worst_loss << ", logits " << worst_logits << ", gradient " << worst_gradient);
+}
