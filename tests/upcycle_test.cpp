@@ -348,7 +348,24 @@ TEST_CASE("upcycle: what cannot be mixed is refused") {
   Decoder w = dense(1, wide), tied = dense(1, dense_config(true));
   std::string message = refused({parents.pointers[0], &w}, options(UpcycleMethod::btx), ErrorKind::input);
   CHECK(has(message, "upcycle.shape: upcycle: model 1: wanted 'model.layers.0.mlp."));
-  CHECK(has(refused({parents.pointers[0], &tied}, options(UpcycleMethod::btx), ErrorKind::input), "upcycle.shape: upcycle: model 1: wanted 'lm_head.weight'"));
+  CHECK(has(refused({parents.pointers[0], &tied}, options(UpcycleMethod::btx), ErrorKind::input), "upcycle.config: upcycle: model 1: tie_word_embeddings is true, the seed's is false"));
+  CHECK(has(refused({&tied, parents.pointers[0]}, options(UpcycleMethod::btx), ErrorKind::input), "upcycle.config"));  // an expert's own head is not dropped
+  // Equal shapes, another function.
+  auto other = [&](const char* key, auto change) {
+    ModelConfig c = dense_config();
+    change(c);
+    Decoder d = dense(1, c);
+    CHECK(has(refused({parents.pointers[0], &d}, options(UpcycleMethod::bam), ErrorKind::input), str("upcycle.config: upcycle: model 1: ", key, " is ")));
+  };
+  other("num_attention_heads", [](auto& c) {
+    c.num_attention_heads = 2;
+    c.num_key_value_heads = 1;
+    c.head_dim = 16;
+  });
+  other("rope_theta", [](auto& c) { c.rope_theta = 500000; });
+  other("layer_norm_eps", [](auto& c) { c.norm_eps = 1e-6f; });
+  other("logit_scale", [](auto& c) { c.logit_scale = 0.0625f; });
+  other("num_hidden_layers", [](auto& c) { c.num_hidden_layers = 3; });  // its last layer would be lost
   CHECK(has(error_of(ErrorKind::usage, [] { upcycle_method("bamm"); }), "upcycle.method"));
   CHECK(upcycle_method("bam-shared-kv") == UpcycleMethod::bam_shared_kv);
 }

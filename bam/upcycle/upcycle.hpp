@@ -115,11 +115,30 @@ inline void redraw_units(Parameter& p, std::uint64_t seed, std::uint32_t stream,
 }
 }  // namespace detail
 
+namespace detail {
+// What shapes do not show: a model that computes otherwise is no branch of the seed.
+inline void check_same_block(const ModelConfig& seed, const ModelConfig& c, std::size_t model) {
+  auto same = [&](const char* key, auto mine, auto wanted) {
+    if (mine != wanted) fail(ErrorKind::input, "upcycle.config", "upcycle: model ", model, ": ", key, " is ", mine, ", the seed's is ", wanted, "; all parents must be branches of one seed");
+  };
+  same("num_attention_heads", c.num_attention_heads, seed.num_attention_heads);
+  same("num_key_value_heads", c.num_key_value_heads, seed.num_key_value_heads);
+  same("head_dim", c.head_dim, seed.head_dim);
+  same("rope_theta", c.rope_theta, seed.rope_theta);
+  same("layer_norm_eps", c.norm_eps, seed.norm_eps);
+  same("logit_scale", c.logit_scale, seed.logit_scale);
+  same("tie_word_embeddings", c.tie_word_embeddings, seed.tie_word_embeddings);
+  same("parallel_block", c.parallel_block, seed.parallel_block);
+  same("num_hidden_layers", c.num_hidden_layers, seed.num_hidden_layers);
+}
+}  // namespace detail
+
 // dense[0] is the seed. All must have the seed's shape.
 inline Decoder upcycle(const std::vector<const Decoder*>& dense, const UpcycleOptions& o, std::vector<Provenance>* report = nullptr) {
   check(!dense.empty(), "upcycle.parents", "upcycle: no seed model");
   auto models = static_cast<std::int64_t>(dense.size());
   Decoder mixture(upcycled_config(dense[0]->config(), models, o));
+  for (std::size_t i = 1; i < dense.size(); ++i) detail::check_same_block(dense[0]->config(), dense[i]->config(), i);
   std::vector<std::map<std::string, Parameter>> sources;
   for (const Decoder* d : dense) {
     sources.emplace_back();
