@@ -9,7 +9,7 @@
 #include "../nn/decoder.hpp"
 #include "file.hpp"
 #include "model_config.hpp"
-#include "safetensors.hpp"
+#include "parameters.hpp"
 #include "sha256.hpp"
 
 namespace bam::io {
@@ -39,41 +39,8 @@ inline std::string resolve_model_folder(const std::string& path) {
 
 inline ConfigFile read_model_config(const std::string& file) { return parse_model_config(parse_json(read_file(file), file), file); }
 
-// Fills the decoder's weights; names missing, unexpected or of another shape are listed together. finite: refuse NaN and
-// infinity.
-inline void load_weights_into(Decoder& decoder, const std::string& folder, bool finite = true) {
-  WeightSet weights = load_weights(folder);
-  std::string problems;
-  std::size_t count = 0;
-  auto problem = [&](const auto&... parts) {
-    if (++count <= 8) problems += str(count > 1 ? "; " : "", parts...);
-  };
-  std::map<std::string, bool> used;
-  for (Parameter& p : decoder.parameters()) {
-    const auto* t = weights.find(p.name);
-    used[p.name] = true;
-    if (!t) {
-      problem("'", p.name, "' is missing");
-      continue;
-    }
-    if (t->shape != p.shape()) {
-      problem("'", printable(p.name), "' wanted shape ", to_string(p.shape()), ", found ", to_string(t->shape));
-      continue;
-    }
-    std::vector<float> values(static_cast<std::size_t>(p.numel()));
-    t->to_float(values.data());
-    if (finite)
-      for (float v : values)
-        if (!(v - v == 0)) {
-          problem("'", p.name, "' holds a value that is not finite");
-          break;
-        }
-    p.write(values.data());
-  }
-  for (auto& name : weights.names())
-    if (!used.contains(name)) problem("'", printable(name), "' is not part of this model");
-  if (count) fail(ErrorKind::input, "model.weights", printable(folder, 4096), ": ", problems, count > 8 ? str("; and ", count - 8, " more") : std::string());
-}
+// Fills the decoder's weights, or lists what is wrong with them (fill_parameters).
+inline void load_weights_into(Decoder& decoder, const std::string& folder, bool finite = true) { load_parameters(folder, decoder.parameters(), finite); }
 
 inline ModelFolder load_model(const std::string& path, bool finite = true) {
   ModelFolder m;
@@ -96,11 +63,7 @@ inline void write_file(const std::string& path, std::string_view text) {
 // folder that is being staged.
 inline void write_model(const std::string& folder, const ConfigFile& config, const Decoder& decoder, const std::string& tokenizer, const Json& manifest) {
   write_file(folder + "/config.json", dump(model_config_json(config), 2) + "\n");
-  std::vector<Parameter> parameters = decoder.parameters();
-  SafetensorsWriter writer;
-  for (const Parameter& p : parameters)
-    writer.add(p.name, StoredType::f32, p.shape(), [&p](void* out) { p.read(static_cast<float*>(out)); });
-  writer.write(folder + "/model.safetensors");
+  save_parameters(folder + "/model.safetensors", decoder.parameters());
   if (!tokenizer.empty()) write_file(folder + "/tokenizer.json", read_file(tokenizer));
   write_file(folder + "/bam_manifest.json", dump(manifest, 2) + "\n");
 }

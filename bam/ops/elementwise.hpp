@@ -8,7 +8,23 @@
 namespace bam {
 
 namespace detail {
-inline Tensor reduce_axis(const Tensor& x, std::int64_t axis, Reduce op, float factor);
+// One axis of x, which stays with size 1: op of its elements, times factor.
+inline Tensor reduce_axis(const Tensor& x, std::int64_t axis, Reduce op, float factor) {
+  ReduceArgs a;
+  a.op = op;
+  a.scale = factor;
+  Shape shape = x.shape();
+  a.outer = a.inner = 1;
+  for (std::int64_t i = 0; i < axis; ++i) a.outer *= x.size(i);
+  for (std::int64_t i = axis + 1; i < x.rank(); ++i) a.inner *= x.size(i);
+  a.n = x.size(axis);
+  shape[static_cast<std::size_t>(axis)] = 1;
+  Tensor y(shape);
+  a.x = x.raw();
+  a.y = y.raw();
+  kernel::reduce(a);
+  return y;
+}
 
 inline Shape broadcast_shape(const Shape& a, const Shape& b) {
   Shape s(std::max(a.size(), b.size()));

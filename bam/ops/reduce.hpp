@@ -6,22 +6,6 @@
 namespace bam {
 
 namespace detail {
-inline Tensor reduce_axis(const Tensor& x, std::int64_t axis, Reduce op, float factor) {
-  ReduceArgs a;
-  a.op = op;
-  a.scale = factor;
-  Shape shape = x.shape();
-  a.outer = a.inner = 1;
-  for (std::int64_t i = 0; i < axis; ++i) a.outer *= x.size(i);
-  for (std::int64_t i = axis + 1; i < x.rank(); ++i) a.inner *= x.size(i);
-  a.n = x.size(axis);
-  shape[static_cast<std::size_t>(axis)] = 1;
-  Tensor y(shape);
-  a.x = x.raw();
-  a.y = y.raw();
-  kernel::reduce(a);
-  return y;
-}
 inline std::vector<std::int64_t> axes_of(const char* op, const Tensor& x, std::vector<std::int64_t> axes) {
   if (axes.empty())
     for (std::int64_t i = 0; i < x.rank(); ++i) axes.push_back(i);

@@ -241,10 +241,7 @@ class Run {
     io::Json model_manifest = manifest_;
     model_manifest.set("step", step_);
     io::write_model(at, config_file_, *model_, tokenizer_file_, model_manifest);
-    io::SafetensorsWriter writer;
-    auto moments = detail::moment_views(parameters_, *optimizer_);
-    for (const Parameter& p : moments) writer.add(p.name, io::StoredType::f32, p.shape(), [&p](void* out) { p.read(static_cast<float*>(out)); });
-    writer.write(at + "/optimizer.safetensors");
+    io::save_parameters(at + "/optimizer.safetensors", detail::moment_views(parameters_, *optimizer_));
     io::Json state = io::Json::object(), files = io::Json::object(), routers = io::Json::array({});
     state.set("format", checkpoint_format);
     state.set("step", step_);

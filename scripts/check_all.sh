@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# All that `make test` leaves out: every preset and compiler, the long examples and the large tests.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+jobs=$(nproc)
+step() { printf '\n=== %s\n' "$*"; }
+
+for preset in ci asan-ubsan tsan; do
+  step "$preset"
+  cmake --preset $preset > /dev/null
+  cmake --build build/$preset -j "$jobs"
+  ctest --test-dir build/$preset --output-on-failure
+done
+if command -v clang++ > /dev/null; then
+  step "clang"
+  cmake --preset clang > /dev/null
+  cmake --build build/clang -j "$jobs"
+  ctest --test-dir build/clang --output-on-failure
+  step "headers with clang"
+  tests/headers.sh clang++ .
+else
+  echo "skipped: there is no clang++"
+fi
+step "tensors of more than 2^31 elements"
+build/ci/tests/bam_tests --no-skip --test-case='large:*'
+step "10,000 steps leak nothing"
+build/ci/tests/bam_tests --no-skip --test-case='long:*'
+step "in-context conjunctions above 0.9"
+build/ci/example_conjunctions
+step "compile times"
+scripts/compile_time.sh
+step "logits in transformers"
+tests/transformers.sh build/ci/bam || [ $? -eq 77 ]
