@@ -1,7 +1,6 @@
 // A model is a folder: config.json, weights, tokenizer.json, bam_manifest.json (FORMATS section 1).
 #pragma once
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
