@@ -169,7 +169,7 @@ class Run {
     manifest_.set("data", data_->manifest());
   }
 
-  // Newest first; a damaged one is named and the one before taken.
+  // Newest first; a damaged one is named, set aside, and the one before taken.
   bool resume() {
     std::vector<std::string> folders;
     std::error_code ec;
@@ -177,20 +177,33 @@ class Run {
       if (e.path().filename().string().starts_with("step-")) folders.push_back(e.path().string());
     std::sort(folders.rbegin(), folders.rend());
     std::string damage;
+    std::vector<std::string> damaged;
     for (const std::string& folder : folders) {
       try {
         read_checkpoint(folder);
         note(str("resuming from ", folder));
+        for (const std::string& bad : damaged) set_aside(bad);
         truncate_metrics(step_);
         return true;
       } catch (const Error& e) {
         if (e.id() == "checkpoint.other") throw;
         damage += str(damage.empty() ? "" : "; ", e.what());
+        damaged.push_back(folder);
         note(str("warning: ", folder, " cannot be used: ", e.what()));
       }
     }
     if (!damage.empty()) fail(ErrorKind::input, "checkpoint.damaged", options_.out, ": no checkpoint can be used: ", damage);
     return false;
+  }
+
+  // Out of the way of the checkpoints to come: it would count as the newest, and its step could not be saved again.
+  void set_aside(const std::string& folder) {
+    std::filesystem::path from(folder), to = from.parent_path() / ("damaged-" + from.filename().string());
+    std::error_code ec;
+    std::filesystem::remove_all(to, ec);
+    std::filesystem::rename(from, to, ec);
+    if (ec) fail(ErrorKind::io, "checkpoint.damaged", folder, ": cannot be renamed to ", to.string(), ": ", ec.message());
+    note(str("warning: ", folder, " is now ", to.string()));
   }
 
   void read_checkpoint(const std::string& folder) {

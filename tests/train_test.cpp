@@ -1,0 +1,447 @@
+// Whole runs of a small BAM mixture: one hash over threads, instruction sets, micro-batches, stops and resumes; what stops a
+// run and what it leaves on disk.
+#include <map>
+
+#include "bam/text/bpe_train.hpp"
+#include "bam/text/demo_corpus.hpp"
+#include "bam/train/run.hpp"
+#include "support.hpp"
+
+using namespace bam;
+using train::Run;
+using train::RunConfig;
+using train::RunEvents;
+using train::RunOptions;
+using train::RunResult;
+using test::error_of;
+using test::has;
+using test::TemporaryFolder;
+using Set = std::vector<std::string>;
+
+namespace {
+
+// A folder with text, tokenizer, config.json and run.toml.
+struct Bench {
+  TemporaryFolder f;
+  int runs = 0;
+
+  Bench() {
+    text::BpeTrainer trainer;
+    for (int domain = 0; domain < 2; ++domain) {
+      std::string lines;
+      for (std::uint64_t i = 0; i < 60; ++i) {
+        // Short documents, so that a row holds several, and ends within some.
+        std::string text = text::demo_document(domain ? "math" : "general", 7, i);
+        text.resize(std::min<std::size_t>(text.size(), 20 + i * 3));
+        trainer.add(text);
+        io::Json line = io::Json::object({{"text", text}});
+        lines += io::dump(line) + "\n";
+      }
+      io::write_file_atomic(f / (domain ? "math.jsonl" : "general.jsonl"), lines);
+    }
+    io::write_file_atomic(f / "tokenizer.json", io::dump(trainer.train(320)));
+    io::write_file_atomic(f / "config.json", R"({"model_type": "bam", "vocab_size": 320, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 2,
+      "num_key_value_heads": 1, "head_dim": 16, "tie_word_embeddings": true, "num_experts": 4, "num_experts_per_tok": 2, "num_attention_experts": 3, "attention_routing": "soft",
+      "router_aux_loss_coef": 0.01, "router_z_loss_coef": 0.001})");
+    io::write_file_atomic(f / "run.toml", R"([model]
+config = "config.json"
+tokenizer = "tokenizer.json"
+[[data]]
+path = "general.jsonl"
+weight = 2
+[[data]]
+path = "math.jsonl"
+[train]
+context = 24
+batch = 8
+micro_batch = 3
+gradient_leaves = 2
+steps = 20
+lr = 6e-3
+warmup = 3
+dropout = 0.1
+seed = 5
+checkpoint_every = 1000
+)");
+  }
+
+  RunConfig config(const Set& set = {}) const { return train::load_run_config(f / "run.toml", set); }
+  std::string fresh() { return f / str("run", runs++); }
+  RunResult run(const std::string& out, const Set& set = {}, bool resume = false, std::optional<std::int64_t> stop = {}, RunEvents events = {}) const {
+    return Run(config(set), {out, resume, false, stop, "test"}, events).execute();
+  }
+  // Notes of a resumed run, and its result.
+  RunResult resumed(const std::string& out, std::string& notes, const Set& set = {}) const {
+    RunEvents events;
+    events.note = [&](const std::string& text) { notes += text + "\n"; };
+    return run(out, set, true, {}, events);
+  }
+};
+
+Bench& bench() {
+  static Bench b;
+  return b;
+}
+// The run that all others are compared with.
+const std::string& wanted_hash() {
+  static const std::string hash = bench().run(bench().fresh()).hash;
+  return hash;
+}
+
+std::vector<io::Json> lines_of(const std::string& file) {
+  std::vector<io::Json> list;
+  std::string text = io::read_file(file);
+  for (std::size_t at = 0, end; at < text.size(); at = end + 1) {
+    end = text.find('\n', at);
+    REQUIRE(end != text.npos);
+    list.push_back(io::parse_json(text.substr(at, end - at), file));
+  }
+  return list;
+}
+// Loss by step; each step once, in order.
+std::vector<double> losses_of(const std::string& out) {
+  std::vector<double> list;
+  for (const io::Json& line : lines_of(out + "/metrics.jsonl")) {
+    if (line.find("eval")) continue;
+    CHECK(line.at("step").as_int("step") == static_cast<std::int64_t>(list.size()) + 1);
+    list.push_back(line.at("loss").as_double("loss"));
+  }
+  return list;
+}
+std::vector<std::string> checkpoints_of(const std::string& out) {
+  std::vector<std::string> names;
+  for (auto& e : std::filesystem::directory_iterator(out + "/checkpoints")) names.push_back(e.path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+void flip_byte(const std::string& file) {
+  std::string bytes = io::read_file(file);
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+  io::write_file_atomic(file, bytes);
+}
+
+struct Settings {  // put back whatever a test did
+  int threads = bam::threads();
+  cpu::Isa isa = cpu::isa();
+  ~Settings() {
+    set_threads(threads);
+    cpu::use(isa);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("training: the loss falls, and what a run leaves") {
+  Bench& b = bench();
+  std::string out = b.fresh();
+  RunResult r = b.run(out, {"train.steps=60", "train.checkpoint_every=20", "train.keep_checkpoints=2", "train.eval_every=30", "eval=[{name=\"m\", path=\"" + (b.f / "math.jsonl") + "\"}]"});
+  CHECK(r.steps == 60);
+  CHECK(r.stopped_by == 0);
+  std::vector<double> losses = losses_of(out);
+  REQUIRE(losses.size() == 60);
+  CHECK(losses[0] == doctest::Approx(std::log(320)).epsilon(0.03));
+  CHECK(losses[59] == r.final_loss);
+  CHECK(r.final_loss > r.final_nll);  // balance and z losses are not negative, and here not 0
+  double last = 0;
+  for (std::size_t i = 50; i < 60; ++i) last += losses[i] / 10;
+  CHECK(last < losses[0] - 2);
+  CHECK(checkpoints_of(out) == Set{"step-00000040", "step-00000060"});
+  for (const char* file : {"config.toml", "resolved.toml", "manifest.json", "metrics.jsonl", "events.jsonl"}) CHECK(io::exists(out + "/" + file));
+  CHECK(io::read_file(out + "/config.toml") == io::read_file(b.f / "run.toml"));
+  io::ModelFolder model = io::load_model(out);  // its newest checkpoint
+  CHECK(model.path == out + "/checkpoints/step-00000060");
+  CHECK(model.has_tokenizer);
+  std::int64_t parameters = 0;
+  for (const Parameter& p : model.decoder->parameters()) parameters += p.numel();
+  CHECK(parameters <= 100000);
+  std::vector<double> evals;
+  for (const io::Json& line : lines_of(out + "/metrics.jsonl"))
+    if (line.find("eval")) evals.push_back(line.at("nll").as_double("nll"));
+  REQUIRE(evals.size() == 2);
+  CHECK(evals[1] < evals[0]);
+  // Every expert gets tokens: 2 slots of each real position, per router.
+  io::Json metric = lines_of(out + "/metrics.jsonl").back();
+  for (const io::Json& line : lines_of(out + "/metrics.jsonl"))
+    if (!line.find("eval")) metric = line;
+  CHECK(metric.at("expert_tokens").size() == 2);
+  // Documents of both sources come by their weights.
+  CHECK(metric.at("epochs").size() == 2);
+}
+
+TEST_CASE("training: resolved.toml alone gives the same run; what matters changes it") {
+  Bench& b = bench();
+  std::string out = b.fresh(), again = b.fresh();
+  RunResult r = b.run(out);
+  CHECK(r.hash == wanted_hash());
+  CHECK(Run(train::load_run_config(out + "/resolved.toml"), {again, false, false, {}, "test"}, {}).execute().hash == wanted_hash());
+  CHECK(losses_of(again) == losses_of(out));
+  // Six steps are enough to see a difference.
+  const std::string six = b.run(b.fresh(), {"train.steps=6"}).hash;
+  CHECK(six != wanted_hash());
+  for (const char* set : {"train.seed=6", "train.dropout=0", "train.dropout=0.2", "train.lr=5e-3", "train.weight_decay=0", "train.gradient_leaves=1", "data.0.weight=1", "train.mask_documents=false",
+                          "train.warmup=2", "train.clip=0.5", "train.schedule=constant", "train.freeze=[\"model.norm.weight\"]", "train.init_std=0.03", "train.context=23"}) {
+    CAPTURE(set);
+    CHECK(b.run(b.fresh(), {"train.steps=6", set}).hash != six);
+  }
+  CHECK(b.run(b.fresh(), {"train.steps=6", "train.recompute=true"}).hash == six);
+  CHECK(b.run(b.fresh(), {"train.steps=6", "train.log_every=7"}).hash == six);
+}
+
+TEST_CASE("training: one hash over threads, instruction sets and micro-batches") {
+  Bench& b = bench();
+  Settings before;
+  for (cpu::Isa isa : {cpu::Isa::base, cpu::Isa::avx2, cpu::Isa::avx512}) {
+    if (!cpu::supported(isa)) continue;
+    for (auto [threads, micro] : {std::pair(1, 3), std::pair(3, 8), std::pair(2, 1), std::pair(2, 2)}) {
+      if (isa == cpu::Isa::base && threads == 2) continue;  // slow
+      CAPTURE(cpu::name_of(isa));
+      CAPTURE(threads);
+      CAPTURE(micro);
+      cpu::use(isa);
+      set_threads(threads);
+      CHECK(b.run(b.fresh(), {str("train.micro_batch=", micro)}).hash == wanted_hash());
+    }
+  }
+}
+
+TEST_CASE("training: the same for routed attention, shared keys and values, a sequential block, an untied head") {
+  Bench& b = bench();
+  Settings before;
+  io::Json config = io::parse_json(io::read_file(b.f / "config.json"), "config.json");
+  config.set("attention_routing", "top2");
+  config.set("share_kv", true);
+  config.set("parallel_block", false);
+  config.set("tie_word_embeddings", false);
+  config.set("norm_topk_prob", true);
+  io::write_file_atomic(b.f / "other.json", io::dump(config));
+  std::string hash;
+  int threads = 1;
+  for (const char* micro : {"1", "3", "8"})
+    for (const char* recompute : {"false", "true"}) {
+      set_threads(threads++ % 3 + 1);
+      std::string out = b.fresh();
+      Set set{"model.config=" + (b.f / "other.json"), str("train.micro_batch=", micro), str("train.recompute=", recompute), "train.steps=10"};
+      if (micro[0] == '3') b.run(out, set, false, 4);  // router counts of attention and FFN go through the checkpoint
+      RunResult r = b.run(out, set, micro[0] == '3');
+      if (hash.empty()) hash = r.hash;
+      CAPTURE(micro);
+      CAPTURE(recompute);
+      CHECK(r.hash == hash);
+      CHECK(lines_of(out + "/metrics.jsonl").back().at("expert_tokens").size() == 4);
+    }
+}
+
+TEST_CASE("training: stop and resume at any step give the uninterrupted run") {
+  Bench& b = bench();
+  Settings before;
+  std::string whole = b.fresh();
+  b.run(whole);
+  for (std::int64_t k : {0, 1, 7, 19, 20}) {
+    CAPTURE(k);
+    std::string out = b.fresh();
+    RunResult first = b.run(out, {}, false, k);
+    CHECK(first.steps == k);
+    CHECK(checkpoints_of(out) == Set{train::detail::step_folder(k)});
+    set_threads(static_cast<int>(k % 3) + 1);
+    RunResult r = b.run(out, {str("train.micro_batch=", k % 8 + 1)}, true);
+    CHECK(r.steps == 20);
+    CHECK(r.hash == wanted_hash());
+    CHECK(losses_of(out) == losses_of(whole));
+  }
+  // In several parts, with resume asked for from the start.
+  std::string out = b.fresh();
+  for (std::int64_t k : {3, 4, 11, 20}) CHECK(b.run(out, {}, true, k).steps == k);
+  RunResult done = b.run(out, {}, true);  // nothing left to do
+  CHECK(done.steps == 20);
+  CHECK(done.hash == wanted_hash());
+  CHECK(losses_of(out) == losses_of(whole));
+}
+
+TEST_CASE("training: a crash loses the steps since the last checkpoint and nothing else") {
+  Bench& b = bench();
+  for (std::int64_t crash : {3, 10, 14}) {
+    CAPTURE(crash);
+    std::string out = b.fresh();
+    struct Crash {};
+    RunEvents events;
+    events.step = [&](std::int64_t step, std::int64_t, const StepResult&, double, double) {
+      if (step == crash) throw Crash{};
+    };
+    CHECK_THROWS_AS(b.run(out, {"train.checkpoint_every=5"}, false, {}, events), Crash);
+    // A torn line, and a staged checkpoint that was never finished.
+    io::write_file_atomic(out + "/metrics.jsonl", io::read_file(out + "/metrics.jsonl") + "{\"step\": ");
+    std::filesystem::create_directories(out + "/checkpoints/.step-00000015.tmp");
+    std::string notes;
+    RunResult r = b.resumed(out, notes, {"train.checkpoint_every=5"});
+    CHECK(has(notes, "resuming from") == (crash > 5));
+    CHECK(r.hash == wanted_hash());
+    CHECK(losses_of(out).size() == 20);
+  }
+}
+
+TEST_CASE("training: a signal saves and stops") {
+  Bench& b = bench();
+  std::string out = b.fresh();
+  RunEvents events;
+  int asked = 0;
+  events.stop_signal = [&] { return ++asked == 6 ? 15 : 0; };
+  RunResult r = b.run(out, {}, false, {}, events);
+  CHECK(r.stopped_by == 15);
+  CHECK(r.steps == 6);
+  CHECK(checkpoints_of(out) == Set{"step-00000006"});
+  CHECK(b.run(out, {}, true).hash == wanted_hash());
+}
+
+TEST_CASE("training: a run folder that is in use or done is not touched") {
+  Bench& b = bench();
+  std::string out = b.fresh();
+  b.run(out, {}, false, 2);
+  std::string metrics = io::read_file(out + "/metrics.jsonl");
+  CHECK(has(error_of(ErrorKind::usage, [&] { b.run(out); }), "run.exists: "));
+  {
+    io::FileLock lock(out);
+    std::string message = error_of(ErrorKind::locked, [&] { b.run(out, {}, true); });
+    CHECK(has(message, "in use by pid"));
+  }
+  CHECK(io::read_file(out + "/metrics.jsonl") == metrics);
+  CHECK(checkpoints_of(out) == Set{"step-00000002"});
+  // The run itself holds the lock, and gives it back.
+  RunEvents events;
+  int locked = 0;
+  events.step = [&](std::int64_t, std::int64_t, const StepResult&, double, double) {
+    if (!locked++) CHECK(has(error_of(ErrorKind::locked, [&] { b.run(out, {}, true); }), "in use"));
+  };
+  CHECK(b.run(out, {}, true, 4, events).steps == 4);
+  CHECK(locked == 2);
+  // --force starts over.
+  RunOptions force{out, false, true, 1, "test"};
+  CHECK(Run(b.config(), force, {}).execute().steps == 1);
+  CHECK(checkpoints_of(out) == Set{"step-00000001"});
+  CHECK(losses_of(out).size() == 1);
+}
+
+TEST_CASE("training: a loss that is not finite stops the run; what is on disk stays") {
+  Bench& b = bench();
+  std::string out = b.fresh();
+  b.run(out, {}, false, 5);
+  std::string folder = out + "/checkpoints/step-00000005", weights = io::sha256_file(folder + "/model.safetensors");
+  RunConfig wild = b.config({"train.checkpoint_every=1", "train.warmup=0", "train.keep_checkpoints=9"});
+  wild.train.lr = 1e30;
+  std::string message = error_of(ErrorKind::numerics, [&] { Run(wild, {out, true, false, {}, "test"}, {}).execute(); });
+  CAPTURE(message);
+  CHECK(message.starts_with("train.non_finite: step 6: loss "));
+  CHECK(has(message, "model."));  // the tensor
+  CHECK(has(message, "nothing was updated"));
+  CHECK(io::sha256_file(folder + "/model.safetensors") == weights);
+  // Step 6 itself was finite and is saved; the step that was not left no checkpoint, and no line but its error.
+  CHECK(checkpoints_of(out) == Set{"step-00000005", "step-00000006"});
+  CHECK_NOTHROW(io::load_model(folder));
+  CHECK_NOTHROW(io::load_model(out));
+  CHECK(losses_of(out).size() == 6);
+  io::Json last = lines_of(out + "/events.jsonl").back();
+  CHECK(last.at("event").as_string("event") == "error");
+  // Without the wild step the run goes on as if nothing had been.
+  std::filesystem::remove_all(out + "/checkpoints/step-00000006");
+  CHECK(b.run(out, {}, true).hash == wanted_hash());
+}
+
+TEST_CASE("training: a damaged checkpoint is named and the one before is used") {
+  Bench& b = bench();
+  for (const std::string file : {"model.safetensors", "optimizer.safetensors", "config.json", "tokenizer.json", "state.json"}) {
+    CAPTURE(file);
+    std::string out = b.fresh(), newest = out + "/checkpoints/step-00000015";
+    b.run(out, {"train.checkpoint_every=5"}, false, 15);
+    if (file == "state.json") std::filesystem::resize_file(newest + "/state.json", 40);
+    else flip_byte(newest + "/" + file);
+    std::string notes;
+    RunResult r = b.resumed(out, notes, {"train.checkpoint_every=5"});
+    CAPTURE(notes);
+    CHECK(has(notes, "warning: " + newest + " cannot be used: "));
+    if (file != "state.json") CHECK(has(notes, newest + "/" + file + ": SHA-256 is "));
+    CHECK(has(notes, "resuming from " + out + "/checkpoints/step-00000010"));
+    CHECK(r.hash == wanted_hash());
+    CHECK(io::exists(out + "/checkpoints/damaged-step-00000015/" + file));
+    // The step is saved again, whole.
+    for (const char* name : {"step-00000015", "step-00000020"}) {
+      std::string folder = out + "/checkpoints/" + name;
+      io::Json state = io::parse_json(io::read_file(folder + "/state.json"), "state.json");
+      for (auto [saved, hash] : state.at("files").members("files")) {
+        CAPTURE(saved);
+        CHECK(io::sha256_file(folder + "/" + std::string(saved)) == hash.as_string("hash"));
+      }
+    }
+  }
+  // No other one: an error, not a fresh start over what is there.
+  std::string out = b.fresh();
+  b.run(out, {}, false, 3);
+  flip_byte(out + "/checkpoints/step-00000003/model.safetensors");
+  std::string message = error_of(ErrorKind::input, [&] { b.run(out, {}, true); });
+  CHECK(has(message, "checkpoint.damaged: "));
+  CHECK(has(message, "step-00000003/model.safetensors: SHA-256"));
+  CHECK(io::exists(out + "/checkpoints/step-00000003/model.safetensors"));
+}
+
+TEST_CASE("training: with one checkpoint kept, a damaged one never outlives a good one") {
+  Bench& b = bench();
+  std::string out = b.fresh();
+  b.run(out, {"train.checkpoint_every=4", "train.keep_checkpoints=2"}, false, 8);
+  flip_byte(out + "/checkpoints/step-00000008/model.safetensors");
+  b.run(out, {"train.keep_checkpoints=1"}, true, 6);
+  std::string notes;
+  CHECK(b.resumed(out, notes, {"train.keep_checkpoints=1"}).hash == wanted_hash());
+  CHECK(has(notes, "resuming from " + out + "/checkpoints/step-00000006"));
+}
+
+TEST_CASE("training: resume with other data, tokenizer or model is refused") {
+  Bench& b = bench();
+  std::string out = b.fresh();
+  b.run(out, {}, false, 4);
+  auto refused = [&](const Set& set) { return error_of(ErrorKind::input, [&] { b.run(out, set, true); }); };
+  std::string text = io::read_file(b.f / "math.jsonl");
+  io::write_file_atomic(b.f / "changed.jsonl", text + "{\"text\": \"one more\"}\n");
+  CHECK(has(refused({"data.1.path=" + (b.f / "changed.jsonl")}), "checkpoint.other: " + out + "/checkpoints/step-00000004: was made with another data"));
+  io::write_file_atomic(b.f / "math.jsonl", text + "{\"text\": \"one more\"}\n");
+  CHECK(has(refused({}), "checkpoint.other: "));
+  // --force goes on all the same.
+  CHECK(Run(b.config(), {out, true, true, 5, "test"}, {}).execute().steps == 5);
+  io::write_file_atomic(b.f / "math.jsonl", text);
+  out = b.fresh();
+  b.run(out, {}, false, 4);
+  CHECK(has(refused({"data.0.weight=3"}), "another data"));
+  io::Json tokenizer = io::parse_json(io::read_file(b.f / "tokenizer.json"), "t");
+  io::write_file_atomic(b.f / "t2.json", io::dump(tokenizer, 1));
+  CHECK(has(refused({"model.tokenizer=" + (b.f / "t2.json")}), "another tokenizer"));
+  io::Json config = io::parse_json(io::read_file(b.f / "config.json"), "config.json");
+  config.set("num_experts_per_tok", 1);
+  io::write_file_atomic(b.f / "top1.json", io::dump(config));
+  CHECK(has(refused({"model.config=" + (b.f / "top1.json")}), "checkpoint.other: "));
+  CHECK(b.run(out, {}, true).hash == wanted_hash());
+}
+
+TEST_CASE("training: from a model folder, with frozen tensors") {
+  Bench& b = bench();
+  std::string first = b.fresh(), second = b.fresh();
+  b.run(first, {}, false, 3);
+  b.run(second, {"model={init_from=\"" + first + "\"}", "train.freeze=[\"*.router.weight\", \"*.experts.1.*\", \"model.embed_tokens.weight\"]", "train.steps=4", "train.warmup=0"});
+  io::ModelFolder before = io::load_model(first), after = io::load_model(second);
+  std::map<std::string, std::vector<float>> was;
+  auto values = [](const Parameter& p) {
+    std::vector<float> v(static_cast<std::size_t>(p.numel()));
+    p.read(v.data());
+    return v;
+  };
+  for (const Parameter& p : before.decoder->parameters()) was[p.name] = values(p);
+  int frozen = 0;
+  for (const Parameter& p : after.decoder->parameters()) {
+    CAPTURE(p.name);
+    bool kept = has(p.name, ".router.") || has(p.name, ".experts.1.") || has(p.name, "embed_tokens");
+    frozen += kept;
+    CHECK((values(p) == was.at(p.name)) == kept);
+  }
+  CHECK(frozen == 2 * (2 + 4 + 3) + 1);
+  CHECK(after.has_tokenizer);  // that of the folder
+  io::Json manifest = io::parse_json(io::read_file(second + "/manifest.json"), "manifest");
+  CHECK(manifest.at("init_from").at("model.safetensors").as_string("hash") == io::sha256_file(before.path + "/model.safetensors"));
+  CHECK(has(error_of(ErrorKind::input, [&] { b.run(b.fresh(), {"model={init_from=\"/nowhere\"}"}); }), "model.folder"));
+  CHECK(has(error_of(ErrorKind::input, [&] { b.run(b.fresh(), {"model={config=\"" + (b.f / "config.json") + "\"}"}); }), "run.tokenizer"));
+}
