@@ -216,7 +216,8 @@ TEST_CASE("packing: without document masks only positions differ") {
 }
 
 TEST_CASE("packing: shares of tokens follow the weights, sources that run out begin again") {
-  TokenSource a = source("a", 3, 10, std::vector<int>(40, 50)), b = source("b", 1, 10000, std::vector<int>(3, 9)), c = source("c", 0.5, 20000, std::vector<int>(7, 33));
+  TokenSource a = source("a", 3, 10, std::vector<int>(40, 50)), b = source("b", 1, 10000, std::vector<int>(3, 9)),
+              c = source("c", 0.5, 20000, std::vector<int>(7, 33));
   DataStream stream({a, b, c}, 16, 9);
   std::int64_t served[3] = {0, 0, 0};
   for (int step = 0; step < 300; ++step) {
@@ -269,7 +270,8 @@ TEST_CASE("packing: the seed decides the rows, and a restored stream goes on wit
   }
   DataStream stream = make(5);
   CHECK(has(error_of(ErrorKind::input, [&] { stream.restore(io::parse_json("[]", "s")); }), "data.state: "));
-  CHECK(has(error_of(ErrorKind::input, [&] { stream.restore(io::parse_json(R"([{"epoch":0,"row":99,"served":0},{"epoch":0,"row":0,"served":0}])", "s")); }), "json.range"));
+  CHECK(has(error_of(ErrorKind::input, [&] { stream.restore(io::parse_json(R"([{"epoch":0,"row":99,"served":0},{"epoch":0,"row":0,"served":0}])", "s")); }),
+            "json.range"));
 }
 
 TEST_CASE("packing: sources are refused that have no tokens or no weight; the manifest tells them apart") {
@@ -286,7 +288,8 @@ TEST_CASE("packing: sources are refused that have no tokens or no weight; the ma
 
 TEST_CASE("evaluation windows: every target is scored once, with at least half a window before it") {
   std::vector<DocumentTokens> documents;
-  for (std::size_t n : {2, 3, 4, 5, 8, 9, 10, 16, 17, 18, 31, 33, 64, 100}) documents.push_back({std::vector<std::int32_t>(n, 5), 1});
+  for (std::size_t n : std::initializer_list<std::size_t>{2, 3, 4, 5, 8, 9, 10, 16, 17, 18, 31, 33, 64, 100})
+    documents.push_back({std::vector<std::int32_t>(n, 5), 1});
   for (std::int64_t context : {1, 2, 3, 8, 16, 1000}) {
     CAPTURE(context);
     std::vector<std::vector<int>> scored;
@@ -323,7 +326,7 @@ TEST_CASE("evaluation: the sum over windows is that of each window alone, whatev
   model.initialize(4, 0.3);
   std::vector<DocumentTokens> documents;
   Random random(2);
-  for (std::size_t n : {2, 7, 9, 20, 33}) {
+  for (std::size_t n : std::initializer_list<std::size_t>{2, 7, 9, 20, 33}) {
     DocumentTokens d;
     for (std::size_t i = 0; i < n; ++i) d.ids.push_back(static_cast<std::int32_t>(random.below(50)));
     d.bytes = static_cast<std::int64_t>(3 * n);

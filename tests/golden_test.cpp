@@ -86,7 +86,9 @@ TEST_CASE("golden models: forward and every gradient, equal bits on all instruct
     loss("z", first.result.z);
     io::SafetensorsFile file(folder + "/expected.safetensors");
     CHECK(file.tensors().size() == first.tensors.size());
-    for (auto& [name, values] : first.tensors) {
+    for (auto& pair : first.tensors) {
+      const std::string& name = pair.first;
+      const std::vector<float>& values = pair.second;
       CAPTURE(name);
       auto found = file.tensors().find(name);
       REQUIRE(found != file.tensors().end());

@@ -154,8 +154,8 @@ TEST_CASE("run file: defaults") {
 }
 
 TEST_CASE("run file: --set") {
-  RunConfig c = parse(smallest, {"train.lr=2e-4", "train.schedule=wsd", "data.0.weight=0.25", "data.0.path=/x/a=b.jsonl", "train.recompute=true", "train.freeze=[\"a\", \"b\"]",
-                                 "model.tokenizer=\"/t\"", "eval.0.name=a b", "train.steps=7", "train.steps=60"});
+  RunConfig c = parse(smallest, {"train.lr=2e-4", "train.schedule=wsd", "data.0.weight=0.25", "data.0.path=/x/a=b.jsonl", "train.recompute=true",
+                                 "train.freeze=[\"a\", \"b\"]", "model.tokenizer=\"/t\"", "eval.0.name=a b", "train.steps=7", "train.steps=60"});
   CHECK(c.train.lr == 2e-4);
   CHECK(c.train.schedule == ScheduleKind::wsd);
   CHECK(c.data[0].weight == 0.25);
@@ -171,7 +171,9 @@ TEST_CASE("run file: --set") {
     CAPTURE(set);
     CHECK(message.starts_with("flag.value: --set: "));
   };
-  for (const char* set : {"train.lr", "=1", "", "data.1.weight=1", "data.x.weight=1", "data.0=1", "data..weight=1", "data.weight=1", "train.lr.deep=1", "data.99999999999999999999.weight=1"}) usage(set);
+  for (const char* set : {"train.lr", "=1", "", "data.1.weight=1", "data.x.weight=1", "data.0=1", "data..weight=1", "data.weight=1", "train.lr.deep=1",
+                          "data.99999999999999999999.weight=1"})
+    usage(set);
   CHECK(has(refused(smallest, {"train.lrr=1"}), "run.key: /r/run.toml: train.lrr is no key of a run file; did you mean lr?"));
   CHECK(has(refused(smallest, {"trian.lr=1"}), "run.key: /r/run.toml: trian is no key"));
   CHECK(has(refused(smallest, {"train.lr=fast"}), "run.value: /r/run.toml: train.lr: wanted a number"));
@@ -258,11 +260,48 @@ TEST_CASE("run file: missing keys") {
 }
 
 TEST_CASE("run file: resolved.toml alone gives the same run") {
-  const std::string everything =
-      "[model]\ninit_from = \"/m/a \\\"b\\\" \\\\ \u00e9\"\ntokenizer = \"/t'\\n\"\n[[data]]\npath = \"/d/1\"\nweight = 0.3333333333333333\n[[data]]\npath = \"/d/2\"\nweight = 7\n"
-      "[[eval]]\nname = \"a.b\"\npath = \"/e/1\"\n[[eval]]\npath = \"/e/2.jsonl\"\n[train]\ncontext = 33\nbatch = 30\nmicro_batch = 7\ngradient_leaves = 5\nsteps = 1000000000000\nlr = 0.30000000000000004\n"
-      "min_lr_ratio = 0.05\nschedule = \"wsd\"\nwarmup = 3\ndecay_steps = 9\nbeta1 = 0.8\nbeta2 = 0.999\nadam_eps = 1e-15\nweight_decay = 0\nclip = 1e30\ndropout = 0.1\ninit_std = 0.013\nseed = 9223372036854775807\n"
-      "recompute = true\nbatch_balance = true\nmask_documents = false\nlog_every = 2\neval_every = 4\ncheckpoint_every = 6\nkeep_checkpoints = 8\nfreeze = [\"a*\", \"b\"]\n";
+  const std::string everything = R"([model]
+init_from = "/m/a \"b\" \\ é"
+tokenizer = "/t'\n"
+[[data]]
+path = "/d/1"
+weight = 0.3333333333333333
+[[data]]
+path = "/d/2"
+weight = 7
+[[eval]]
+name = "a.b"
+path = "/e/1"
+[[eval]]
+path = "/e/2.jsonl"
+[train]
+context = 33
+batch = 30
+micro_batch = 7
+gradient_leaves = 5
+steps = 1000000000000
+lr = 0.30000000000000004
+min_lr_ratio = 0.05
+schedule = "wsd"
+warmup = 3
+decay_steps = 9
+beta1 = 0.8
+beta2 = 0.999
+adam_eps = 1e-15
+weight_decay = 0
+clip = 1e30
+dropout = 0.1
+init_std = 0.013
+seed = 9223372036854775807
+recompute = true
+batch_balance = true
+mask_documents = false
+log_every = 2
+eval_every = 4
+checkpoint_every = 6
+keep_checkpoints = 8
+freeze = ["a*", "b"]
+)";
   for (const std::string& text : {std::string(smallest), bare, everything}) {
     RunConfig c = parse(text, {"train.lr=0.1"});
     if (text == everything) {

@@ -69,7 +69,8 @@ struct Folder {
       shapes[p.name] = p.shape();
     }
   }
-  void write(const std::string& file = "model.safetensors", const std::function<bool(const std::string&)>& take = [](const std::string&) { return true; }) const {
+  void write(
+      const std::string& file = "model.safetensors", const std::function<bool(const std::string&)>& take = [](const std::string&) { return true; }) const {
     SafetensorsWriter w;
     for (auto& [name, v] : values)
       if (take(name)) w.add(name, StoredType::f32, shapes.at(name), bytes_of_values(v));
@@ -204,7 +205,8 @@ TEST_CASE("safetensors: damaged files are refused") {
   refused(opened("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8.5]}}", "12345678"), "json.");
   // The header.
   refused(opened("{" + entry("a", "F32", "[2]", 0, 8) + "," + entry("a", "F32", "[2]", 0, 8) + "}", "12345678"), "json.duplicate: ");
-  refused(opened("{\"\\u0061\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}," + entry("a", "F32", "[2]", 0, 8) + "}", "12345678"), "json.duplicate: ");
+  refused(opened("{\"\\u0061\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}," + entry("a", "F32", "[2]", 0, 8) + "}", "12345678"),
+          "json.duplicate: ");
   refused(opened("{" + entry("a", "Q4_0", "[2]", 0, 8) + "}", "12345678"), "safetensors.dtype: ");
   refused(opened("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"x\":1}}", "12345678"), "safetensors.key: ");
   refused(opened("{\"a\":{\"dtype\":\"F32\",\"shape\":[2]}}", ""), "json.key: ");
@@ -222,7 +224,8 @@ TEST_CASE("safetensors: damaged files are refused") {
   refused(opened("1234567"), "safetensors.short: ");
   auto with_length = [](std::uint64_t n) { return std::string(reinterpret_cast<const char*>(&n), 8) + "{}"; };
   REQUIRE(opened(with_length(2)) == "");
-  for (std::uint64_t n : {std::uint64_t{3}, std::uint64_t{100'000'001}, std::uint64_t{1} << 63, ~std::uint64_t{0}}) refused(opened(with_length(n)), "safetensors.header: ");
+  for (std::uint64_t n : {std::uint64_t{3}, std::uint64_t{100'000'001}, std::uint64_t{1} << 63, ~std::uint64_t{0}})
+    refused(opened(with_length(n)), "safetensors.header: ");
   // Something else altogether is named.
   refused(opened(std::string("GGUF") + std::string(60, '\0')), "safetensors.kind: ");
   CHECK(has(error_of(ErrorKind::input, [] { SafetensorsFile x("/nowhere/x.safetensors"); }), "file.missing"));

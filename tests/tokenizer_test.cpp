@@ -114,7 +114,7 @@ TEST_CASE("tokenizer: words of every length, the heap and the scan agree with th
   }
   CHECK(table.size() == rank);
   Random random(5);
-  for (std::size_t n : {1, 2, 3, 7, 31, 63, 64, 65, 66, 100, 257, 900}) {
+  for (std::size_t n : std::initializer_list<std::size_t>{1, 2, 3, 7, 31, 63, 64, 65, 66, 100, 257, 900}) {
     for (int repeat = 0; repeat < 6; ++repeat) {
       // Letters only, so that the pattern leaves it whole; few of them, so that many merges apply.
       std::string word;
@@ -166,8 +166,13 @@ TEST_CASE("tokenizer: settings that would give other ids are refused by name") {
   CHECK(refused_model("end_of_word_suffix", "") == "");
   for (const char* type : {"NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Replace", "Prepend"})
     unsupported(refused([&](Json& j) { j.set("normalizer", Json::object({{"type", type}})); }), type);
-  auto sequence = [](const char* key, Json first, Json second) { return Json::object({{"type", "Sequence"}, {key, Json::array({std::move(first), std::move(second)})}}); };
-  unsupported(refused([&](Json& j) { j.set("normalizer", sequence("normalizers", Json::object({{"type", "NFC"}}), Json::object({{"type", "Lowercase"}}))); }), "Lowercase");
+  auto sequence = [](const char* key, Json first, Json second) {
+    return Json::object({{"type", "Sequence"}, {key, Json::array({std::move(first), std::move(second)})}});
+  };
+  unsupported(refused([&](Json& j) {
+                j.set("normalizer", sequence("normalizers", Json::object({{"type", "NFC"}}), Json::object({{"type", "Lowercase"}})));
+              }),
+              "Lowercase");
   Json digits = Json::object({{"type", "Digits"}, {"individual_digits", true}}), bytes = Json::object({{"type", "ByteLevel"}, {"add_prefix_space", false}});
   for (const char* type : {"Whitespace", "Split", "Metaspace", "BertPreTokenizer"})
     unsupported(refused([&](Json& j) { j.set("pre_tokenizer", Json::object({{"type", type}})); }), type);

@@ -40,9 +40,9 @@ struct Bench {
       io::write_file_atomic(f / (domain ? "math.jsonl" : "general.jsonl"), lines);
     }
     io::write_file_atomic(f / "tokenizer.json", io::dump(trainer.train(320)));
-    io::write_file_atomic(f / "config.json", R"({"model_type": "bam", "vocab_size": 320, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 2,
-      "num_key_value_heads": 1, "head_dim": 16, "tie_word_embeddings": true, "num_experts": 4, "num_experts_per_tok": 2, "num_attention_experts": 3, "attention_routing": "soft",
-      "router_aux_loss_coef": 0.01, "router_z_loss_coef": 0.001})");
+    io::write_file_atomic(f / "config.json", R"({"model_type": "bam", "vocab_size": 320, "hidden_size": 32, "intermediate_size": 40,
+      "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "tie_word_embeddings": true, "num_experts": 4,
+      "num_experts_per_tok": 2, "num_attention_experts": 3, "attention_routing": "soft", "router_aux_loss_coef": 0.01, "router_z_loss_coef": 0.001})");
     io::write_file_atomic(f / "run.toml", R"([model]
 config = "config.json"
 tokenizer = "tokenizer.json"
@@ -134,7 +134,8 @@ struct Settings {  // put back whatever a test did
 TEST_CASE("training: the loss falls, and what a run leaves") {
   Bench& b = bench();
   std::string out = b.fresh();
-  RunResult r = b.run(out, {"train.steps=60", "train.checkpoint_every=20", "train.keep_checkpoints=2", "train.eval_every=30", "eval=[{name=\"m\", path=\"" + (b.f / "math.jsonl") + "\"}]"});
+  RunResult r = b.run(out, {"train.steps=60", "train.checkpoint_every=20", "train.keep_checkpoints=2", "train.eval_every=30",
+                            "eval=[{name=\"m\", path=\"" + (b.f / "math.jsonl") + "\"}]"});
   CHECK(r.steps == 60);
   CHECK(r.stopped_by == 0);
   std::vector<double> losses = losses_of(out);
@@ -178,8 +179,9 @@ TEST_CASE("training: resolved.toml alone gives the same run; what matters change
   // Six steps are enough to see a difference.
   const std::string six = b.run(b.fresh(), {"train.steps=6"}).hash;
   CHECK(six != wanted_hash());
-  for (const char* set : {"train.seed=6", "train.dropout=0", "train.dropout=0.2", "train.lr=5e-3", "train.weight_decay=0", "train.gradient_leaves=1", "data.0.weight=1", "train.mask_documents=false",
-                          "train.warmup=2", "train.clip=0.5", "train.schedule=constant", "train.freeze=[\"model.norm.weight\"]", "train.init_std=0.03", "train.context=23"}) {
+  for (const char* set : {"train.seed=6", "train.dropout=0", "train.dropout=0.2", "train.lr=5e-3", "train.weight_decay=0", "train.gradient_leaves=1",
+                          "data.0.weight=1", "train.mask_documents=false", "train.warmup=2", "train.clip=0.5", "train.schedule=constant",
+                          "train.freeze=[\"model.norm.weight\"]", "train.init_std=0.03", "train.context=23"}) {
     CAPTURE(set);
     CHECK(b.run(b.fresh(), {"train.steps=6", set}).hash != six);
   }
@@ -192,7 +194,8 @@ TEST_CASE("training: one hash over threads, instruction sets and micro-batches")
   Settings before;
   for (cpu::Isa isa : {cpu::Isa::base, cpu::Isa::avx2, cpu::Isa::avx512}) {
     if (!cpu::supported(isa)) continue;
-    for (auto [threads, micro] : {std::pair(1, 3), std::pair(3, 8), std::pair(2, 1), std::pair(2, 2)}) {
+    for (auto cut : {std::pair(1, 3), std::pair(3, 8), std::pair(2, 1), std::pair(2, 2)}) {
+      int threads = cut.first, micro = cut.second;
       if (isa == cpu::Isa::base && threads == 2) continue;  // slow
       CAPTURE(cpu::name_of(isa));
       CAPTURE(threads);
@@ -365,9 +368,10 @@ TEST_CASE("training: a damaged checkpoint is named and the one before is used") 
     for (const char* name : {"step-00000015", "step-00000020"}) {
       std::string folder = out + "/checkpoints/" + name;
       io::Json state = io::parse_json(io::read_file(folder + "/state.json"), "state.json");
-      for (auto [saved, hash] : state.at("files").members("files")) {
+      for (io::Json::Member entry : state.at("files").members("files")) {
+        std::string saved = folder + "/" + std::string(entry.key);
         CAPTURE(saved);
-        CHECK(io::sha256_file(folder + "/" + std::string(saved)) == hash.as_string("hash"));
+        CHECK(io::sha256_file(saved) == entry.value.as_string("hash"));
       }
     }
   }
@@ -422,7 +426,8 @@ TEST_CASE("training: from a model folder, with frozen tensors") {
   Bench& b = bench();
   std::string first = b.fresh(), second = b.fresh();
   b.run(first, {}, false, 3);
-  b.run(second, {"model={init_from=\"" + first + "\"}", "train.freeze=[\"*.router.weight\", \"*.experts.1.*\", \"model.embed_tokens.weight\"]", "train.steps=4", "train.warmup=0"});
+  b.run(second, {"model={init_from=\"" + first + "\"}", "train.freeze=[\"*.router.weight\", \"*.experts.1.*\", \"model.embed_tokens.weight\"]", "train.steps=4",
+                 "train.warmup=0"});
   io::ModelFolder before = io::load_model(first), after = io::load_model(second);
   std::map<std::string, std::vector<float>> was;
   auto values = [](const Parameter& p) {

@@ -107,7 +107,9 @@ struct Tally {
 Tally check_all(const Decoder& mixture, const Parents& parents, const UpcycleOptions& o) {
   Tally tally;
   bool sparse = o.method == UpcycleMethod::sparse || o.method == UpcycleMethod::drop;
-  for (auto& [name, v] : values_of(mixture)) {
+  for (auto& entry : values_of(mixture)) {
+    const std::string& name = entry.first;
+    const std::vector<float>& v = entry.second;
     CAPTURE(name);
     std::string source;
     std::size_t expert = 0;
@@ -272,7 +274,9 @@ TEST_CASE("upcycle: routers come from the recorded seed and nothing else") {
     auto& from = copies ? one.pointers : parents.pointers;
     Values a = values_of(upcycle(from, options(method, 5))), b = values_of(upcycle(from, options(method, 5))), c = values_of(upcycle(from, options(method, 6)));
     std::vector<std::vector<float>> routers;
-    for (auto& [name, v] : a) {
+    for (auto& entry : a) {
+      const std::string& name = entry.first;
+      const std::vector<float>& v = entry.second;
       CAPTURE(name);
       CHECK(same_bits(v, b.at(name)));
       bool router = name.find(".router.") != name.npos, redrawn = method == UpcycleMethod::drop && name.find(".experts.") != name.npos;
@@ -309,7 +313,8 @@ TEST_CASE("upcycle: copies of one model are that model") {
       Decoder m = upcycle({&seed, &seed, &seed, &seed}, options(method, 9));
       Hidden got = m.hidden(batch);
       double worst = 0;
-      for (std::int64_t i = 0; i < wanted.numel(); ++i) worst = std::max(worst, std::abs(static_cast<double>(got.states.data()[i]) - static_cast<double>(wanted.data()[i])));
+      for (std::int64_t i = 0; i < wanted.numel(); ++i)
+        worst = std::max(worst, std::abs(static_cast<double>(got.states.data()[i]) - static_cast<double>(wanted.data()[i])));
       CHECK(worst <= 2e-6);  // of values of about 1
       for (const Tensor& gates : got.attention_gates) CHECK(std::abs(gates.data()[0] - 0.25f) > 1e-4f);  // the gates are not all alike
     }
@@ -325,7 +330,9 @@ TEST_CASE("upcycle: copies of one model are that model") {
 
 TEST_CASE("upcycle: what cannot be mixed is refused") {
   Parents parents(3);
-  auto refused = [](std::vector<const Decoder*> from, const UpcycleOptions& o, ErrorKind kind = ErrorKind::usage) { return error_of(kind, [&] { upcycle(from, o); }); };
+  auto refused = [](std::vector<const Decoder*> from, const UpcycleOptions& o, ErrorKind kind = ErrorKind::usage) {
+    return error_of(kind, [&] { upcycle(from, o); });
+  };
   auto with = [](UpcycleMethod method, auto change) {
     UpcycleOptions o = options(method);
     change(o);
@@ -348,7 +355,8 @@ TEST_CASE("upcycle: what cannot be mixed is refused") {
   Decoder w = dense(1, wide), tied = dense(1, dense_config(true));
   std::string message = refused({parents.pointers[0], &w}, options(UpcycleMethod::btx), ErrorKind::input);
   CHECK(has(message, "upcycle.shape: upcycle: model 1: wanted 'model.layers.0.mlp."));
-  CHECK(has(refused({parents.pointers[0], &tied}, options(UpcycleMethod::btx), ErrorKind::input), "upcycle.config: upcycle: model 1: tie_word_embeddings is true, the seed's is false"));
+  CHECK(has(refused({parents.pointers[0], &tied}, options(UpcycleMethod::btx), ErrorKind::input),
+            "upcycle.config: upcycle: model 1: tie_word_embeddings is true, the seed's is false"));
   CHECK(has(refused({&tied, parents.pointers[0]}, options(UpcycleMethod::btx), ErrorKind::input), "upcycle.config"));  // an expert's own head is not dropped
   // Equal shapes, another function.
   auto other = [&](const char* key, auto change) {

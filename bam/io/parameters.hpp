@@ -18,7 +18,8 @@ inline void save_parameters(const std::string& file, const std::vector<Parameter
   SafetensorsWriter writer;
   std::set<std::string> names;
   for (const Parameter& p : parameters) {
-    check(!p.name.empty() && p.name != "__metadata__" && names.insert(p.name).second, "parameters.name", "save: wanted a name of its own for each parameter, got '", printable(p.name), "'");
+    check(!p.name.empty() && p.name != "__metadata__" && names.insert(p.name).second, "parameters.name",
+          "save: wanted a name of its own for each parameter, got '", printable(p.name), "'");
     writer.add(p.name, StoredType::f32, p.shape(), [&p](void* out) { p.read(static_cast<float*>(out)); });
   }
   writer.write(file);

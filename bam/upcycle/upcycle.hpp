@@ -119,7 +119,9 @@ namespace detail {
 // What shapes do not show: a model that computes otherwise is no branch of the seed.
 inline void check_same_block(const ModelConfig& seed, const ModelConfig& c, std::size_t model) {
   auto same = [&](const char* key, auto mine, auto wanted) {
-    if (mine != wanted) fail(ErrorKind::input, "upcycle.config", "upcycle: model ", model, ": ", key, " is ", mine, ", the seed's is ", wanted, "; all parents must be branches of one seed");
+    if (mine != wanted)
+      fail(ErrorKind::input, "upcycle.config", "upcycle: model ", model, ": ", key, " is ", mine, ", the seed's is ", wanted,
+           "; all parents must be branches of one seed");
   };
   same("num_attention_heads", c.num_attention_heads, seed.num_attention_heads);
   same("num_key_value_heads", c.num_key_value_heads, seed.num_key_value_heads);
