@@ -37,17 +37,19 @@ void each_line(std::int64_t begin, std::int64_t end, F f) {
     for (int j = 0; j < 16; j += 4) f(i + j, j / 4);
 }
 
-// Best rate of `rounds` times body(begin, end) over all of [0, n), in pieces of `piece`.
+// Best rate of body(begin, end) over windows of [0, n), one after the other, `rounds` of them, each in pieces for the threads. `each`
+// is the work of one index. Windows take less than a time slice, so that some are not interrupted.
 template <class F>
-double best_rate(double amount, std::int64_t n, std::int64_t piece, int rounds, F body) {
+double best_rate(double each, std::int64_t n, std::int64_t window, std::int64_t piece, int rounds, F body) {
   using Clock = std::chrono::steady_clock;
   double best = 0;
-  auto task = [&](std::int64_t i) { body(i * piece, std::min(n, (i + 1) * piece)); };
+  std::int64_t at = 0;
+  auto task = [&](std::int64_t i) { body(at + i * piece, at + (i + 1) * piece); };
   auto call = [](void* f, std::int64_t i, int) { (*static_cast<decltype(task)*>(f))(i); };
-  for (int r = 0; r < rounds; ++r) {
+  for (int r = 0; r < rounds; ++r, at = at + 2 * window <= n ? at + window : 0) {
     auto start = Clock::now();
-    cpu::pool().parallel((n + piece - 1) / piece, call, &task);
-    best = std::max(best, amount / std::chrono::duration<double>(Clock::now() - start).count());
+    cpu::pool().parallel(window / piece, call, &task);
+    best = std::max(best, each * static_cast<double>(window) / std::chrono::duration<double>(Clock::now() - start).count());
   }
   return best;
 }
@@ -56,10 +58,11 @@ inline Limits measure_limits(cpu::Isa isa) {
   Limits l;
   auto fma = isa == cpu::Isa::avx512 ? fma_avx512 : isa == cpu::Isa::avx2 ? fma_avx2 : fma_base;
   const std::int64_t tasks = 8 * threads(), times = 1 << 15;
-  l.fma = best_rate(static_cast<double>(tasks) * fma(times), tasks, 1, 1000, [&](std::int64_t, std::int64_t) { fma(times); });
+  auto arithmetic = [&] { l.fma = std::max(l.fma, best_rate(fma(times), tasks, tasks, 1, 250, [&](std::int64_t, std::int64_t) { fma(times); })); };
 
   // Three arrays, together at least 384 MiB and four times the last level cache.
-  const std::int64_t n = std::max<std::int64_t>(128 << 20, 4 * sysconf(_SC_LEVEL3_CACHE_SIZE) / 3) / 4 / 4096 * 4096, piece = 1 << 18;
+  const std::int64_t n = std::max<std::int64_t>(128 << 20, 4 * sysconf(_SC_LEVEL3_CACHE_SIZE) / 3) >> 24 << 22;
+  const std::int64_t window = 1 << 22, piece = 1 << 17;
   Storage sa(4 * n), sb(4 * n), sc(4 * n);
   float *a = static_cast<float*>(sa.data()), *b = static_cast<float*>(sb.data()), *c = static_cast<float*>(sc.data());
   const __m128 k = _mm_set1_ps(0.5f);
@@ -68,21 +71,25 @@ inline Limits measure_limits(cpu::Isa isa) {
       each_line(begin, end, body);
       _mm_sfence();
     };
-    return best_rate(bytes * static_cast<double>(n), n, piece, 8, lines);
+    return best_rate(bytes, n, window, piece, static_cast<int>(8 * n / window), lines);
   };
+  arithmetic();  // and again below: a quiet moment is enough
   for (float* x : {a, b, c}) rate(4, [=](std::int64_t i, int) { _mm_store_ps(x + i, k); });  // pages are there from now on
+  arithmetic();
   // Stores past the cache or through it, or in place: whichever this machine does better.
   l.write = std::max(rate(4, [=](std::int64_t i, int) { _mm_stream_ps(a + i, k); }), rate(4, [=](std::int64_t i, int) { _mm_store_ps(a + i, k); }));
   l.copy = std::max({rate(8, [=](std::int64_t i, int) { _mm_stream_ps(a + i, _mm_load_ps(b + i)); }),
                      rate(8, [=](std::int64_t i, int) { _mm_store_ps(a + i, _mm_load_ps(b + i)); }),
                      rate(8, [=](std::int64_t i, int) { _mm_store_ps(a + i, _mm_mul_ps(k, _mm_load_ps(a + i))); })});
+  arithmetic();
   l.triad = std::max(rate(12, [=](std::int64_t i, int) { _mm_stream_ps(a + i, _mm_add_ps(_mm_load_ps(b + i), _mm_mul_ps(k, _mm_load_ps(c + i)))); }),
                      rate(12, [=](std::int64_t i, int) { _mm_store_ps(a + i, _mm_add_ps(_mm_load_ps(b + i), _mm_mul_ps(k, _mm_load_ps(c + i)))); }));
-  l.read = best_rate(4 * static_cast<double>(n), n, piece, 8, [=](std::int64_t begin, std::int64_t end) {
+  l.read = best_rate(4, n, window, piece, static_cast<int>(8 * n / window), [=](std::int64_t begin, std::int64_t end) {
     __m128 sum[4] = {};
     each_line(begin, end, [&](std::int64_t i, int j) { sum[j] = _mm_add_ps(sum[j], _mm_load_ps(b + i)); });
     for (__m128& s : sum) asm volatile("" : "+x"(s));
   });
+  arithmetic();
   return l;
 }
 

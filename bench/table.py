@@ -2,8 +2,9 @@
 """Markdown table of kernels_bench JSON files, passes of one machine with one instruction set and number of threads.
 
 usage: table.py PASS.json...
-A limit is the best of all passes. A rate is the median of the repetitions that had the processor to themselves (cores of at least
-95 % of the threads) where there are three, else of all of them, marked *. best is the fastest repetition.
+A limit is the best of all passes. A row is the median of the third of its repetitions that got most of the processor (cores), so that
+other work on the machine counts little; best is the fastest repetition, in % of the limit. Where arithmetic is the limit, "a core" is the percentage for the
+processor time that the repetition got.
 """
 import json, statistics, sys
 
@@ -25,14 +26,15 @@ if errors:
     sys.exit("\n".join(errors))
 
 print(f"Limits ({contexts[0]['isa']}, threads: {threads}): " + ", ".join(f"{k} {v} {'GFLOP/s' if k == 'fma' else 'GB/s'}" for k, v in limits.items()) + "\n")
-print("| kernel | case | ms | rate | % of limit | limit | cores | best |\n|---|---|--:|--:|--:|---|--:|--:|")
+print("| kernel | case | ms | rate | % of limit | a core | limit | cores | best |\n|---|---|--:|--:|--:|--:|---|--:|--:|")
 for name, bs in runs.items():
-    quiet = [b for b in bs if b["cores"] >= 0.95 * threads]
-    used = quiet if len(quiet) >= 3 else bs
+    used = sorted(bs, key=lambda b: -b["cores"])[: max(3, len(bs) // 3)]
     unit = "GFLOP/s" if "GFLOP/s" in bs[0] else "GB/s"
-    rate = statistics.median(b[unit] for b in used)
-    ms, cores = (statistics.median(b[key] for b in used) for key in ("real_time", "cores"))
-    kernel, case = name.split("/", 1)
     limit = bs[0]["label"]
-    print(f"| {kernel} | {case} | {ms:.3g} | {rate:.3g} {unit} | {100 * rate / limits[limit]:.0f}{'' if used is quiet else '*'} | {limit} "
-          f"| {cores:.1f} | {max(b[unit] for b in bs):.3g} |")
+    for b in used:
+        b["% of limit"] = 100 * b[unit] / limits[limit]
+        b["a core"] = b["% of limit"] * threads / b["cores"]
+    ms, rate, percent, core, cores = (statistics.median(b[key] for b in used) for key in ("real_time", unit, "% of limit", "a core", "cores"))
+    kernel, case = name.split("/", 1)
+    print(f"| {kernel} | {case} | {ms:.3g} | {rate:.3g} {unit} | {percent:.0f} | {f'{core:.0f}' if limit == 'fma' else ''} | {limit} "
+          f"| {cores:.1f} | {100 * max(b[unit] for b in bs) / limits[limit]:.0f} |")
