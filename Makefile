@@ -6,7 +6,9 @@ BUILD = build/$(PRESET)
 
 .PHONY: demo test build deps bench check-all sanitize clean
 
-demo: build
+demo: deps
+	cmake --preset $(PRESET) > /dev/null
+	cmake --build $(BUILD) -j $(JOBS) --target bam_app
 	scripts/bam_path.sh $(BUILD)/bam build/demo
 
 test: build

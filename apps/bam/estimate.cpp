@@ -34,11 +34,7 @@ io::ConfigFile read_config(const Common& common) {
 }
 
 std::string duration_text(double seconds) {
-  char buffer[64];
-  if (seconds < 120) std::snprintf(buffer, sizeof buffer, "%.3g s", seconds);
-  else if (seconds < 7200) std::snprintf(buffer, sizeof buffer, "%.3g min", seconds / 60);
-  else std::snprintf(buffer, sizeof buffer, "%.3g h", seconds / 3600);
-  return buffer;
+  return seconds < 120 ? fmt::format("{:.3g} s", seconds) : seconds < 7200 ? fmt::format("{:.3g} min", seconds / 60) : fmt::format("{:.3g} h", seconds / 3600);
 }
 
 void estimate(const Common& common, Options o) {
@@ -67,8 +63,6 @@ void estimate(const Common& common, Options o) {
                                       {"activations", m.activations}, {"logits", m.logits}, {"scratch", m.scratch}, {"peak", m.peak}})},
          {"time", io::Json::object({{"flops_per_second", rate}, {"tokens_per_second", tokens_per_second}, {"step_seconds", step_seconds}})}}));
   }
-  char speed[64];
-  std::snprintf(speed, sizeof speed, "%.4g", tokens_per_second);
   Table t;
   t.add({"parameters, total", grouped(n.total)});
   t.add({"parameters, active", grouped(n.active)});
@@ -78,7 +72,7 @@ void estimate(const Common& common, Options o) {
   for (auto [name, bytes] : {std::pair{"  weights", m.weights}, {"  gradients", m.gradients}, {"  optimizer", m.optimizer},
                              {"  activations", m.activations}, {"  logits", m.logits}, {"  scratch", m.scratch}, {"  peak", m.peak}})
     t.add({name, bytes_text(bytes)});
-  t.add({"training, tokens/s on this machine", speed});
+  t.add({"training, tokens/s on this machine", fmt::format("{:.4g}", tokens_per_second)});
   t.add({str("time of a step of ", grouped(o.tokens_per_step), " tokens"), duration_text(step_seconds)});
   print(t.text());
   if (m.peak > memory_bytes())

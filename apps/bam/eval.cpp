@@ -21,12 +21,6 @@ std::pair<std::string, std::string> named(const std::string& text) {
   return eq == text.npos || eq == 0 ? std::pair{text, text} : std::pair{text.substr(0, eq), text.substr(eq + 1)};
 }
 
-std::string decimals(double x, int n) {
-  char buffer[64];
-  std::snprintf(buffer, sizeof buffer, "%.*f", n, x);
-  return buffer;
-}
-
 io::Json result_json(const NllResult& r) {
   io::Json j = io::Json::object();
   j.set("documents", r.documents);
@@ -68,12 +62,12 @@ void run(const Common& common, const Flags& f) {
       auto start = std::chrono::steady_clock::now();
       NllResult r = evaluate_nll(*model.decoder, documents, context, f.micro_batch);
       double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      note(common, str(name, " on ", set, ": ", r.documents, " documents, ", r.tokens, " tokens, ", decimals(r.nll, 4), " nats, ", decimals(static_cast<double>(r.tokens) / seconds, 0), " tokens/s"));
+      note(common, fmt::format("{} on {}: {} documents, {} tokens, {:.4f} nats, {:.0f} tokens/s", name, set, r.documents, r.tokens, r.nll, static_cast<double>(r.tokens) / seconds));
       sets.set(set, result_json(r));
-      row.push_back(str(decimals(r.ppl, 2), " (", decimals(r.nll, 3), " +- ", decimals(r.stderr_nll, 3), ")"));
+      row.push_back(fmt::format("{:.2f} ({:.3f} +- {:.3f})", r.ppl, r.nll, r.stderr_nll));
       mean += r.nll / static_cast<double>(f.data.size());
     }
-    row.push_back(decimals(mean, 4));
+    row.push_back(fmt::format("{:.4f}", mean));
     table.add(row);
     io::Json one = io::Json::object();
     one.set("sets", std::move(sets));

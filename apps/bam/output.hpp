@@ -1,5 +1,7 @@
 // What goes to stdout and stderr. With --json stdout carries one object and nothing else.
 #pragma once
+#include <fmt/format.h>
+
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -77,9 +79,7 @@ inline std::string bytes_text(std::int64_t n) {
   auto x = static_cast<double>(n);
   int u = 0;
   for (; x >= 1024 && u < 6; ++u) x /= 1024;
-  char buffer[64];
-  std::snprintf(buffer, sizeof buffer, u == 0 ? "%.0f %s" : "%.2f %s", x, unit[u]);
-  return buffer;
+  return fmt::format("{:.{}f} {}", x, u == 0 ? 0 : 2, unit[u]);
 }
 
 }  // namespace bam::app

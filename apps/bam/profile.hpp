@@ -59,18 +59,13 @@ inline std::string profile_table(const Profile& profile, double wall, double lim
     total += profile.rows[i].seconds;
   }
   std::sort(order.begin(), order.end(), [&](int a, int b) { return profile.rows[a].seconds > profile.rows[b].seconds; });
-  auto number = [](const char* format, double x) {
-    char buffer[32];
-    std::snprintf(buffer, sizeof buffer, format, x);
-    return std::string(buffer);
-  };
   for (int i : order) {
     const auto& e = profile.rows[i];
     double rate = e.flops / e.seconds;
-    table.add({name_of(static_cast<Row>(i)), str(e.calls), number("%.3f", e.seconds), number("%.1f%%", 100 * e.seconds / wall),
-               e.flops > 0 ? number("%.0f", rate / 1e9) : "-", e.flops > 0 ? number("%.0f%%", 100 * rate / limit) : "-"});
+    table.add({name_of(static_cast<Row>(i)), str(e.calls), fmt::format("{:.3f}", e.seconds), fmt::format("{:.1f}%", 100 * e.seconds / wall),
+               e.flops > 0 ? fmt::format("{:.0f}", rate / 1e9) : "-", e.flops > 0 ? fmt::format("{:.0f}%", 100 * rate / limit) : "-"});
   }
-  table.add({"outside kernels", "", number("%.3f", wall - total), number("%.1f%%", 100 * (wall - total) / wall), "", ""});
+  table.add({"outside kernels", "", fmt::format("{:.3f}", wall - total), fmt::format("{:.1f}%", 100 * (wall - total) / wall), "", ""});
   return table.text();
 }
 

@@ -1,4 +1,5 @@
 // bam train: pre-training, continued pre-training and mixture training from a run file.
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -28,9 +29,7 @@ void on_signal(int s) {
 
 std::string duration(double seconds) {
   auto s = static_cast<std::int64_t>(seconds + 0.5);
-  char buffer[64];
-  std::snprintf(buffer, sizeof buffer, "%lld:%02lld:%02lld", static_cast<long long>(s / 3600), static_cast<long long>(s / 60 % 60), static_cast<long long>(s % 60));
-  return buffer;
+  return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
 }
 
 // One live line on a terminal, at most ten times a second; plain lines elsewhere, each twentieth of the run.
@@ -50,11 +49,9 @@ class Progress {
     std::int64_t every = std::max<std::int64_t>(1, steps / 20);
     if (live ? step != steps && std::chrono::duration<double>(now - last_).count() < 0.1 : step % every != 0 && step != steps && step != first_ + 1) return;
     last_ = now;
-    char line[256];
-    std::snprintf(line, sizeof line, "%sstep %lld/%lld  loss %.4f  nll %.4f  |g| %.3f  lr %.2e  %.0f tok/s  %.0f%% of peak  ETA %s%s", live ? "\r\033[K" : "",
-                  static_cast<long long>(step), static_cast<long long>(steps), r.loss, r.nll, r.gradient_norm, lr, rate, limit_ > 0 ? 100 * rate * flops_ / limit_ : 0.0,
-                  per_step > 0 ? duration(per_step * static_cast<double>(steps - step)).c_str() : "?", live && step != steps ? "" : "\n");
-    say(line);
+    say(fmt::format("{}step {}/{}  loss {:.4f}  nll {:.4f}  |g| {:.3f}  lr {:.2e}  {:.0f} tok/s  {:.0f}% of peak  ETA {}{}", live ? "\r\033[K" : "", step, steps, r.loss, r.nll,
+                    r.gradient_norm, lr, rate, limit_ > 0 ? 100 * rate * flops_ / limit_ : 0.0, per_step > 0 ? duration(per_step * static_cast<double>(steps - step)) : "?",
+                    live && step != steps ? "" : "\n"));
   }
 
  private:
