@@ -145,7 +145,8 @@ template <class S>
 Array<S> columns(const Array<S>& x, Index width, Index begin, Index n) {
   Array<S> y;
   for (std::size_t r = 0; r < x.size() / at(width); ++r)
-    y.insert(y.end(), x.begin() + static_cast<std::ptrdiff_t>(r * at(width) + at(begin)), x.begin() + static_cast<std::ptrdiff_t>(r * at(width) + at(begin + n)));
+    y.insert(y.end(), x.begin() + static_cast<std::ptrdiff_t>(r * at(width) + at(begin)),
+             x.begin() + static_cast<std::ptrdiff_t>(r * at(width) + at(begin + n)));
   return y;
 }
 
@@ -165,7 +166,8 @@ struct Routing {
   std::vector<Index> counts;
 };
 template <class S>
-Routing<S> route(const Array<S>& logits, Index experts, Index top_k, bool renormalize, const std::vector<std::uint8_t>& real_rows, const std::vector<double>& f) {
+Routing<S> route(const Array<S>& logits, Index experts, Index top_k, bool renormalize, const std::vector<std::uint8_t>& real_rows,
+                 const std::vector<double>& f) {
   Index n = static_cast<Index>(logits.size()) / experts;
   Routing<S> r{zeros<S>(n * experts), zeros<S>(n), zeros<S>(n), {}, std::vector<Index>(at(experts))};
   auto probs = zeros<S>(n * experts);
@@ -354,8 +356,9 @@ void everywhere(F f) {
     for (bam::cpu::Isa isa : {bam::cpu::Isa::base, bam::cpu::Isa::avx2, bam::cpu::Isa::avx512}) {
       if (!bam::cpu::supported(isa)) continue;
       bam::cpu::use(isa);
+      const std::string name = bam::cpu::name_of(isa);
       CAPTURE(n);
-      CAPTURE(bam::cpu::name_of(isa));
+      CAPTURE(name);
       f();
     }
   }
@@ -387,7 +390,8 @@ inline bool same_bits(const Floats& a, const Floats& b) { return a.size() == b.s
 inline std::vector<std::int32_t> below(std::int64_t n, std::int64_t limit, bam::Random& random, int missing = 0) {
   std::vector<std::int32_t> v;
   for (std::int64_t i = 0; i < n; ++i)
-    v.push_back(missing && random.below(static_cast<std::uint64_t>(missing)) == 0 ? -1 : static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(limit))));
+    v.push_back(missing && random.below(static_cast<std::uint64_t>(missing)) == 0 ? -1
+                                                                                  : static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(limit))));
   return v;
 }
 

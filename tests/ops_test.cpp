@@ -1,0 +1,1046 @@
+// The contract rows called directly (write modes, distances between rows, null members, what lies beside an output), and the laws
+// that ops keep: packed = alone, cut = whole, fused = unfused.
+#include <array>
+#include <functional>
+#include <numeric>
+
+#include "reference.hpp"
+
+using namespace bam;
+using reference::at;
+using reference::below;
+using reference::error_of;
+using reference::everywhere;
+using reference::Floats;
+using reference::floats;
+using reference::same_bits;
+using reference::widen;
+
+namespace {
+
+Floats draw(std::int64_t n, Random& random, double std = 1) { return floats(randn({n}, random, std)); }
+double wide(float x) { return static_cast<double>(x); }
+
+// Wanted contribution to an output; `untouched` elements lie between its rows.
+using Wanted = std::vector<double>;
+constexpr double untouched = std::numeric_limits<double>::quiet_NaN();
+
+// launch(y, write), overwriting and adding: right to `bound`, untouched where it must be, equal bits everywhere.
+template <class F>
+void check_write(const std::string& name, const Wanted& wanted, double bound, F launch, std::vector<Write> modes = {Write::overwrite, Write::add}) {
+  CAPTURE(name);
+  Random random(99);
+  const Floats before = draw(static_cast<std::int64_t>(wanted.size()), random);
+  for (Write write : modes) {
+    CAPTURE(static_cast<int>(write));
+    Floats first;
+    everywhere([&] {
+      Floats y = before;
+      launch(y.data(), write);
+      if (first.empty()) first = y;
+      CHECK(same_bits(y, first));
+    });
+    std::vector<double> got, expected;
+    std::size_t spilled = 0;
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      if (wanted[i] != wanted[i]) {
+        spilled += !same_bits({first[i]}, {before[i]});
+        continue;
+      }
+      got.push_back(wide(first[i]));
+      expected.push_back(wanted[i] + (write == Write::add ? wide(before[i]) : 0.0));
+    }
+    CHECK(spilled == 0);
+    CHECK(error_of(got, expected) <= bound);
+  }
+}
+// Rows of `columns` elements at a distance of `stride`.
+Wanted spread(const std::vector<double>& x, std::int64_t columns, std::int64_t stride) {
+  Wanted y(x.size() / at(columns) * at(stride), untouched);
+  for (std::size_t i = 0; i < x.size(); ++i) y[i / at(columns) * at(stride) + i % at(columns)] = x[i];
+  return y;
+}
+
+}  // namespace
+
+TEST_CASE("gemm: each output is one fma chain over k in order, starting from C when it adds") {
+  Random random(1);
+  struct Row {
+    std::int64_t M, N, K, batch = 1;
+  };
+  for (Row r :
+       {Row{1, 1, 1}, {3, 5, 0},   {4, 16, 7},  {5, 15, 16}, {6, 17, 3},    {11, 31, 17}, {12, 32, 33},   {13, 33, 5}, {24, 64, 2}, {25, 65, 319}, {7, 47, 321},
+        {2, 3, 1999}, {193, 7, 5}, {961, 3, 2}, {3, 385, 4}, {97, 129, 64}, {5, 6, 7, 3}, {33, 1, 20, 2}, {0, 4, 4},   {4, 0, 4},   {4, 4, 4, 0}})
+    for (bool ta : {false, true})
+      for (bool tb : {false, true})
+        for (Write write : {Write::overwrite, Write::add}) {
+          GemmArgs g;
+          g.write = write;
+          g.transpose_a = ta;
+          g.transpose_b = tb;
+          g.batch = r.batch;
+          g.M = r.M;
+          g.N = r.N;
+          g.K = r.K;
+          g.lda = (ta ? r.M : r.K) + 3;
+          g.ldb = (tb ? r.K : r.N) + 1;
+          g.ldc = r.N + 5;
+          g.batch_a = g.lda * (ta ? r.K : r.M) + 7;
+          g.batch_b = r.batch == 2 ? 0 : g.ldb * (tb ? r.N : r.K);  // 0 repeats B
+          g.batch_c = g.ldc * r.M + 2;
+          Floats a = draw(g.batch_a * r.batch, random), b = draw(g.ldb * (tb ? r.N : r.K) * std::max<std::int64_t>(r.batch, 1), random);
+          Floats before = draw(g.batch_c * r.batch + 9, random), wanted = before;
+          for (std::int64_t i = 0; i < r.batch * r.M * r.N; ++i) {
+            std::int64_t item = i / (r.M * r.N), row = i / r.N % r.M, column = i % r.N;
+            float& c = wanted[at(item * g.batch_c + row * g.ldc + column)];
+            float sum = write == Write::add ? c : 0.0f;
+            for (std::int64_t k = 0; k < r.K; ++k)
+              sum = std::fma(a[at(item * g.batch_a + (ta ? k * g.lda + row : row * g.lda + k))],
+                             b[at(item * g.batch_b + (tb ? column * g.ldb + k : k * g.ldb + column))], sum);
+            c = sum;
+          }
+          CAPTURE(r.M);
+          CAPTURE(r.N);
+          CAPTURE(r.K);
+          CAPTURE(ta);
+          CAPTURE(tb);
+          everywhere([&] {
+            Floats c = before;
+            g.A = a.data();
+            g.B = b.data();
+            g.C = c.data();
+            kernel::gemm(g);
+            CHECK(same_bits(c, wanted));
+          });
+        }
+}
+
+TEST_CASE("grouped_gemm: a loop of gemms over the rows of each expert") {
+  Random random(2);
+  struct Row {
+    std::vector<std::int64_t> counts;
+    std::int64_t M, N, K;
+  };
+  for (const Row& r :
+       std::vector<Row>{{{0}, 3, 4, 5}, {{1}, 1, 1, 1}, {{3, 0, 5}, 4, 7, 6}, {{0, 0, 31}, 13, 17, 16}, {{97, 1, 12, 0}, 15, 33, 19}, {{5, 203}, 97, 50, 3}})
+    for (bool weights : {false, true})
+      for (bool transpose_b : {false, true})
+        for (bool indexed : {false, true})
+          for (Write write : {Write::overwrite, Write::add}) {
+            if (weights && transpose_b) continue;
+            std::vector<std::int64_t> offsets{0};
+            for (std::int64_t n : r.counts) offsets.push_back(offsets.back() + n);
+            const std::int64_t slots = offsets.back(), source = slots + 2, experts = static_cast<std::int64_t>(r.counts.size());
+            std::vector<std::int64_t> a_index, b_index;
+            for (std::int64_t i = 0; i < slots; ++i) {
+              a_index.push_back(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(source))));
+              b_index.push_back(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(source))));
+            }
+            GroupedGemmArgs g;
+            g.write = write;
+            g.weights = weights;
+            g.transpose_b = transpose_b;
+            g.experts = experts;
+            g.M = r.M;
+            g.N = r.N;
+            g.K = r.K;
+            g.offsets = offsets.data();
+            g.lda = (weights ? r.M : r.K) + 1;
+            g.ldb = (transpose_b ? r.K : r.N) + 2;
+            g.ldc = r.N + 3;
+            g.expert_stride = weights ? r.M * g.ldc + 4 : (transpose_b ? r.N : r.K) * g.ldb + 4;
+            if (indexed) g.a_index = a_index.data();
+            if (indexed && weights) g.b_index = b_index.data();
+            Floats a = draw(source * g.lda, random), b = draw(weights ? source * g.ldb : experts * g.expert_stride, random);
+            Floats before = draw(weights ? experts * g.expert_stride : slots * g.ldc + 1, random), wanted = before;
+            auto row_of = [&](const std::vector<std::int64_t>& index, std::int64_t s) { return indexed ? index[at(s)] : s; };
+            for (std::int64_t e = 0; e < experts; ++e) {
+              auto chain = [&](float& c, std::int64_t n, auto factors) {
+                float sum = write == Write::add ? c : 0.0f;
+                for (std::int64_t k = 0; k < n; ++k) {
+                  auto [x, y] = factors(k);
+                  sum = std::fma(x, y, sum);
+                }
+                c = sum;
+              };
+              const std::int64_t begin = offsets[at(e)], end = offsets[at(e + 1)];
+              if (weights) {
+                for (std::int64_t i = 0; i < r.M; ++i)
+                  for (std::int64_t j = 0; j < r.N; ++j)
+                    chain(wanted[at(e * g.expert_stride + i * g.ldc + j)], end - begin, [&](std::int64_t k) {
+                      return std::pair{a[at(row_of(a_index, begin + k) * g.lda + i)], b[at(row_of(b_index, begin + k) * g.ldb + j)]};
+                    });
+              } else {
+                for (std::int64_t s = begin; s < end; ++s)
+                  for (std::int64_t j = 0; j < r.N; ++j)
+                    chain(wanted[at(s * g.ldc + j)], r.K, [&](std::int64_t k) {
+                      return std::pair{a[at(row_of(a_index, s) * g.lda + k)], b[at(e * g.expert_stride + (transpose_b ? j * g.ldb + k : k * g.ldb + j))]};
+                    });
+              }
+            }
+            CAPTURE(to_string(r.counts));
+            CAPTURE(weights);
+            CAPTURE(transpose_b);
+            CAPTURE(indexed);
+            everywhere([&] {
+              Floats c = before;
+              g.A = a.data();
+              g.B = b.data();
+              g.C = c.data();
+              kernel::grouped_gemm(g);
+              CHECK(same_bits(c, wanted));
+            });
+          }
+}
+
+TEST_CASE("norm_backward: dx and dw each overwritten, added or left out") {
+  Random random(3);
+  for (auto row : {std::array<std::int64_t, 2>{0, 17}, {1, 16}, {37, 33}}) {
+    const std::int64_t n = row[0], c = row[1];
+    for (bool rms : {false, true}) {
+      Floats x = draw(n * c, random), w = draw(c, random), dy = draw(n * c, random), y(at(n * c)), mean(at(n)), rstd(at(n));
+      NormArgs f;
+      f.rms = rms;
+      f.rows = n;
+      f.columns = c;
+      f.x = x.data();
+      f.w = w.data();
+      f.y = y.data();
+      f.mean = mean.data();
+      f.rstd = rstd.data();
+      kernel::norm_forward(f);
+      f.dy = dy.data();
+      Wanted dx(at(n * c)), dw(at(c));
+      for (std::int64_t r = 0; r < n; ++r) {
+        double m = rms ? 0 : wide(mean[at(r)]), k = wide(rstd[at(r)]), g_mean = 0, gh_mean = 0;
+        auto h = [&](std::int64_t i) { return (wide(x[at(r * c + i)]) - m) * k; };
+        auto g = [&](std::int64_t i) { return wide(dy[at(r * c + i)]) * wide(w[at(i)]); };
+        for (std::int64_t i = 0; i < c; ++i) {
+          g_mean += rms ? 0 : g(i) / static_cast<double>(c);
+          gh_mean += g(i) * h(i) / static_cast<double>(c);
+          dw[at(i)] += wide(dy[at(r * c + i)]) * h(i);
+        }
+        for (std::int64_t i = 0; i < c; ++i) dx[at(r * c + i)] = k * (g(i) - g_mean - h(i) * gh_mean);
+      }
+      auto run = [&](float* to_x, float* to_w, Write write_x, Write write_w) {
+        NormArgs b = f;
+        b.dx = to_x;
+        b.dw = to_w;
+        b.write_dx = write_x;
+        b.write_dw = write_w;
+        kernel::norm_backward(b);
+      };
+      check_write("dx alone", dx, 1e-6, [&](float* p, Write write) { run(p, nullptr, write, Write::add); });
+      check_write("dw alone", dw, 1e-6, [&](float* p, Write write) { run(nullptr, p, Write::add, write); });
+      Floats other(at(n * c + c));
+      check_write("dx, dw added", dx, 1e-6, [&](float* p, Write write) { run(p, other.data(), write, Write::add); });
+      check_write("dw, dx overwritten", dw, 1e-6, [&](float* p, Write write) { run(other.data(), p, Write::overwrite, write); });
+    }
+  }
+}
+
+TEST_CASE("rope: distances between rows, in place, and back") {
+  Random random(4);
+  const std::int64_t n = 9, heads = 2, stride = 101;
+  for (std::int64_t d : {2, 14, 16, 18, 34, 50})
+    for (bool half : {false, true}) {
+      Tensor table = rope_table(40, d, 500);
+      std::vector<std::int32_t> positions = below(n, 40, random);
+      Floats x = draw(n * stride, random);
+      std::vector<double> rows;
+      for (std::int64_t r = 0; r < n; ++r)
+        for (std::int64_t i = 0; i < heads * d; ++i) rows.push_back(wide(x[at(r * stride + i)]));
+      RopeArgs a;
+      a.rotate_half = half;
+      a.rows = n;
+      a.heads = heads;
+      a.head_dim = d;
+      a.positions = positions.data();
+      a.table = table.data();
+      a.x_row = stride;
+      a.y_row = stride + 3;
+      a.x = x.data();
+      Wanted turned = spread(reference::rope(rows, positions, heads * d, heads, d, 500, half), heads * d, a.y_row);
+      check_write("apart", turned, 1e-6, [&](float* y, Write) { a.y = y, kernel::rope(a); }, {Write::overwrite});
+      a.x = a.y = nullptr;
+      check_write("in place, there and back", spread(rows, heads * d, stride), 1e-6,
+                  [&](float* y, Write) {
+                    for (std::int64_t r = 0; r < n; ++r) std::memcpy(y + r * stride, x.data() + r * stride, static_cast<std::size_t>(heads * d) * 4);
+                    RopeArgs b = a;
+                    b.x = b.y = y;
+                    b.x_row = b.y_row = stride;
+                    kernel::rope(b);
+                    b.inverse = true;
+                    kernel::rope(b);
+                  },
+                  {Write::overwrite});
+    }
+}
+
+TEST_CASE("swiglu: scale per row, both write modes, distances, dx or dscale alone") {
+  Random random(5);
+  for (auto row : {std::array<std::int64_t, 2>{0, 3}, {1, 1}, {5, 15}, {4, 16}, {3, 35}}) {
+    const std::int64_t n = row[0], f = row[1];
+    const std::int64_t x_row = 2 * f + 3, y_row = f + 2;
+    Floats x = draw(n * x_row, random, 2), s = draw(n, random), dy = draw(n * y_row, random);
+    Wanted y, dx, dscale;
+    for (std::int64_t r = 0; r < n; ++r) {
+      double total = 0;
+      std::vector<double> gates, ups;
+      for (std::int64_t i = 0; i < f; ++i) {
+        double gate = wide(x[at(r * x_row + i)]), up = wide(x[at(r * x_row + f + i)]), d = wide(dy[at(r * y_row + i)]), k = wide(s[at(r)]),
+               sigma = reference::sigmoid(gate);
+        y.push_back(k * gate * sigma * up);
+        total += d * gate * sigma * up;
+        gates.push_back(d * k * up * sigma * (1 + gate * (1 - sigma)));
+        ups.push_back(d * k * gate * sigma);
+      }
+      dx.insert(dx.end(), gates.begin(), gates.end());
+      dx.insert(dx.end(), ups.begin(), ups.end());
+      dscale.push_back(total);
+    }
+    SwigluArgs a;
+    a.rows = n;
+    a.columns = f;
+    a.x = x.data();
+    a.x_row = x_row;
+    a.y_row = y_row;
+    a.scale = s.data();
+    auto with = [&](auto set) {
+      SwigluArgs b = a;
+      set(b);
+      return b;
+    };
+    check_write("forward", spread(y, f, y_row), 1e-6, [&](float* p, Write write) { kernel::swiglu_forward(with([&](auto& b) { b.y = p, b.write = write; })); });
+    a.dy = dy.data();
+    a.dy_row = y_row;
+    a.dx_row = x_row + 1;
+    Floats other(at(n));
+    check_write("dx", spread(dx, 2 * f, a.dx_row), 1e-6,
+                [&](float* p, Write write) { kernel::swiglu_backward(with([&](auto& b) { b.dx = p, b.write = write; })); });
+    check_write("dx beside dscale", spread(dx, 2 * f, a.dx_row), 1e-6,
+                [&](float* p, Write write) { kernel::swiglu_backward(with([&](auto& b) { b.dx = p, b.write = write, b.dscale = other.data(); })); });
+    check_write("dscale alone", dscale, 2e-6, [&](float* p, Write) { kernel::swiglu_backward(with([&](auto& b) { b.dscale = p; })); }, {Write::overwrite});
+  }
+}
+
+TEST_CASE("route_plan is the stable order by expert, then token; route_gradient its mirror") {
+  Random random(6);
+  for (auto row : {std::array<std::int64_t, 3>{0, 3, 2}, {1, 1, 1}, {7, 5, 3}, {1500, 6, 2}}) {
+    const std::int64_t n = row[0], e = row[1], k = row[2];
+    std::vector<std::int32_t> chosen;
+    for (std::int64_t t = 0; t < n; ++t) {
+      std::vector<std::int32_t> order(at(e));
+      std::iota(order.begin(), order.end(), 0);
+      if (e > 2) order.erase(order.begin() + 1);  // expert 1 gets no token
+      for (std::int64_t j = 0; j < k; ++j) {
+        auto pick = random.below(order.size());
+        chosen.push_back(order[pick]);
+        order.erase(order.begin() + static_cast<std::ptrdiff_t>(pick));
+      }
+    }
+    Floats gates = draw(n * e, random), slot_gate(at(n * k)), dscale = draw(n * k, random);
+    std::vector<std::int64_t> offsets(at(e + 1)), slot_token(at(n * k)), token_slot(at(n * k));
+    RoutePlanArgs plan{n, e, k, chosen.data(), gates.data(), offsets.data(), slot_token.data(), token_slot.data(), slot_gate.data()};
+    kernel::route_plan(plan);
+    std::int64_t slot = 0;
+    Wanted dgates(at(n * e));
+    for (std::int32_t i = 0; i < e; ++i) {
+      CHECK(offsets[at(i)] == slot);
+      for (std::int64_t t = 0; t < n; ++t)
+        for (std::int64_t j = 0; j < k; ++j) {
+          if (chosen[at(t * k + j)] != i) continue;
+          CHECK(slot_token[at(slot)] == t);
+          CHECK(slot_gate[at(slot)] == gates[at(t * e + i)]);
+          CHECK(token_slot[at(t * k + j)] == slot);
+          dgates[at(t * e + i)] += wide(dscale[at(slot++)]);
+        }
+    }
+    CHECK(offsets[at(e)] == slot);
+    check_write("route_gradient", dgates, 1e-7, [&](float* p, Write write) {
+      RouteGradientArgs a{write, n, e, k, chosen.data(), token_slot.data(), dscale.data(), p};
+      kernel::route_gradient(a);
+    });
+  }
+}
+
+TEST_CASE("gather and scatter: terms, missing rows, distances, both index types") {
+  Random random(7);
+  for (auto row : {std::array<std::int64_t, 3>{0, 1, 3}, {1, 1, 1}, {5, 3, 15}, {7, 2, 16}, {9, 1, 37}, {211, 2, 131}}) {
+    const std::int64_t n = row[0], terms = row[1], c = row[2];
+    const std::int64_t source = 11, x_row = c + 3, y_row = c + 1;
+    Floats x = draw(std::max(source, n * terms) * x_row, random);
+    auto narrow = below(n * terms, source, random, 4);
+    std::vector<std::int64_t> index(narrow.begin(), narrow.end());
+    std::vector<double> gathered(at(n * c)), scattered(at(source * c));
+    for (std::int64_t i = 0; i < n * terms; ++i)
+      for (std::int64_t j = 0; index[at(i)] >= 0 && j < c; ++j) {
+        gathered[at(i / terms * c + j)] += wide(x[at(index[at(i)] * x_row + j)]);
+        scattered[at(index[at(i)] * c + j)] += wide(x[at(i * x_row + j)]);
+      }
+    for (bool index32 : {false, true}) {
+      check_write("gather", spread(gathered, c, y_row), 1e-6, [&](float* y, Write write) {
+        GatherArgs a;
+        a.write = write;
+        a.rows = n;
+        a.columns = c;
+        a.terms = terms;
+        a.x = x.data();
+        a.x_row = x_row;
+        (index32 ? (void)(a.index32 = narrow.data()) : (void)(a.index = index.data()));
+        a.y = y;
+        a.y_row = y_row;
+        kernel::gather(a);
+      });
+      check_write("scatter", spread(scattered, c, y_row), 1e-6, [&](float* y, Write write) {
+        ScatterArgs a;
+        a.write = write;
+        a.rows = n * terms;
+        a.columns = c;
+        a.targets = source;
+        a.x = x.data();
+        a.x_row = x_row;
+        (index32 ? (void)(a.index32 = narrow.data()) : (void)(a.index = index.data()));
+        a.y = y;
+        a.y_row = y_row;
+        kernel::scatter(a);
+      });
+    }
+  }
+}
+
+TEST_CASE("cross_entropy_backward: distances, added, and in place of the logits") {
+  Random random(8);
+  for (auto row : {std::array<std::int64_t, 2>{0, 3}, {1, 1}, {5, 16}, {4, 33}, {65, 513}}) {
+    const std::int64_t n = row[0], v = row[1];
+    const std::int64_t x_row = v + 3, dx_row = v + 1;
+    const float scale = 0.5f;
+    Floats x = draw(n * x_row, random, 2), dnll = draw(n, random), lse(at(n)), nll(at(n));
+    auto target = below(n, v, random, 3);
+    std::vector<double> dx;
+    for (std::int64_t r = 0; r < n; ++r) {
+      std::vector<double> p;
+      for (std::int64_t i = 0; i < v; ++i) p.push_back(wide(x[at(r * x_row + i)]) * wide(scale));
+      reference::softmax(p.data(), p.data(), v);
+      for (std::int64_t i = 0; i < v; ++i) dx.push_back(target[at(r)] < 0 ? 0 : (p[at(i)] - (i == target[at(r)])) * wide(scale) * wide(dnll[at(r)]));
+    }
+    CrossEntropyArgs a;
+    a.rows = n;
+    a.columns = v;
+    a.scale = scale;
+    a.x = x.data();
+    a.x_row = x_row;
+    a.target = target.data();
+    a.nll = nll.data();
+    a.lse = lse.data();
+    kernel::cross_entropy_forward(a);
+    a.dnll = dnll.data();
+    a.dx_row = dx_row;
+    check_write("dx", spread(dx, v, dx_row), 4e-6, [&](float* p, Write write) { a.dx = p, a.write = write, kernel::cross_entropy_backward(a); });
+    Floats fresh = x;
+    everywhere([&] {
+      Floats in_place = x, apart = x;
+      CrossEntropyArgs b = a;
+      b.write = Write::overwrite;
+      b.dx_row = x_row;
+      b.dx = apart.data();
+      kernel::cross_entropy_backward(b);
+      b.x = b.dx = in_place.data();
+      kernel::cross_entropy_backward(b);
+      CHECK(same_bits(in_place, apart));
+    });
+  }
+}
+
+TEST_CASE("unary, binary, copy, reduce, dropout: scale, shift, strides and both write modes") {
+  Random random(9);
+  for (std::int64_t n : {0, 1, 15, 17, 20011}) {
+    Floats x = draw(n, random), b = draw(n, random);
+    Wanted y, dx, difference;
+    for (std::int64_t i = 0; i < n; ++i) {
+      double t = std::tanh(wide(x[at(i)]));
+      y.push_back(2.5 * t - 1);
+      dx.push_back(wide(b[at(i)]) * 2.5 * (1 - t * t));
+      difference.push_back(-0.5 * (wide(x[at(i)]) - wide(b[at(i)])));
+    }
+    UnaryArgs u;
+    u.op = Unary::tanh;
+    u.scale = 2.5f;
+    u.shift = -1;
+    u.n = n;
+    u.x = x.data();
+    check_write("unary_forward", y, 1e-6, [&](float* p, Write) { u.y = p, kernel::unary_forward(u); }, {Write::overwrite});
+    u.dy = b.data();
+    check_write("unary_backward", dx, 1e-6, [&](float* p, Write write) { u.dx = p, u.write = write, kernel::unary_backward(u); });
+    BinaryArgs s;
+    s.op = Binary::sub;
+    s.scale = -0.5f;
+    s.rank = 1;
+    s.shape[0] = n;
+    s.a_stride[0] = s.b_stride[0] = 1;
+    s.a = x.data();
+    s.b = b.data();
+    check_write("binary", difference, 1e-6, [&](float* p, Write write) { s.y = p, s.write = write, kernel::binary(s); });
+  }
+
+  // x (3, 5, 7), read as (5, 3, 7) and written with gaps; then added up over its first axis by a stride of 0
+  Floats x = draw(105, random);
+  CopyArgs c;
+  c.rank = 3;
+  for (auto [i, shape, from, to] : {std::array<int, 4>{0, 5, 7, 40}, {1, 3, 35, 11}, {2, 7, 1, 1}})
+    c.shape[i] = shape, c.x_stride[i] = from, c.y_stride[i] = to;
+  c.x = x.data();
+  Wanted moved(200, untouched), summed(35);
+  for (std::size_t i = 0; i < 105; ++i) {
+    moved[i / 7 % 5 * 40 + i / 35 * 11 + i % 7] = wide(x[i]);
+    summed[i % 35] += wide(x[i]);
+  }
+  check_write("copy", moved, 1e-7, [&](float* p, Write write) { c.y = p, c.write = write, kernel::copy(c); });
+  CopyArgs sums = c;
+  for (auto [i, shape, from, to] : {std::array<int, 4>{0, 3, 35, 0}, {1, 5, 7, 7}, {2, 7, 1, 1}})
+    sums.shape[i] = shape, sums.x_stride[i] = from, sums.y_stride[i] = to;
+  check_write("copy onto stride 0", summed, 1e-6, [&](float* p, Write write) { sums.y = p, sums.write = write, kernel::copy(sums); }, {Write::add});
+
+  for (auto row : {std::array<std::int64_t, 3>{1, 1, 1}, {3, 17, 1}, {2, 1009, 1}, {3, 5, 7}, {1, 33, 300}, {2, 131, 257}, {2, 0, 3}, {4, 0, 1}}) {
+    const std::int64_t outer = row[0], n = row[1], inner = row[2];
+    for (Reduce op : {Reduce::sum, Reduce::max}) {
+      if (n == 0 && op == Reduce::max) continue;
+      Floats v = floats(bam::rand({outer * n * inner}, random, -1, 2));
+      Wanted y(at(outer * inner), op == Reduce::sum ? 0.0 : -INFINITY);
+      for (std::size_t i = 0; i < v.size(); ++i) {
+        double& to = y[i / at(n * inner) * at(inner) + i % at(inner)];
+        to = op == Reduce::sum ? to + wide(v[i]) : std::max(to, wide(v[i]));
+      }
+      for (double& t : y) t *= -1.5;
+      ReduceArgs r;
+      r.op = op;
+      r.scale = -1.5f;
+      r.outer = outer;
+      r.n = n;
+      r.inner = inner;
+      r.x = v.data();
+      check_write("reduce", y, 2e-6, [&](float* p, Write write) { r.y = p, r.write = write, kernel::reduce(r); });
+    }
+  }
+
+  DropoutArgs d;
+  d.p = 0.3f;
+  d.seed = 5;
+  d.first_row = 2;
+  d.rows = 13;
+  d.columns = 11;
+  Floats v = draw(143, random);
+  d.x = v.data();
+  Wanted kept;
+  for (std::size_t i = 0; i < 143; ++i) {
+    std::uint64_t index = 22 + i;
+    kept.push_back(static_cast<double>(philox(5, 0, 0, index / 4).v[index % 4]) >= wide(d.p) * 0x1p32 ? wide(v[i]) / (1 - wide(d.p)) : 0.0);
+  }
+  check_write("dropout", kept, 1e-6, [&](float* p, Write write) { d.y = p, d.write = write, kernel::dropout(d); });
+}
+
+TEST_CASE("fill and copy of every element type") {
+  everywhere([] {
+    CHECK(full({37}, 1.5).values()[36] == 1.5f);
+    CHECK(full({37}, 1e300, DType::f64).values<double>()[36] == 1e300);
+    CHECK(full({37}, -7, DType::i32).values<std::int32_t>()[36] == -7);
+    CHECK(full({37}, 1e15, DType::i64).values<std::int64_t>()[36] == 1000000000000000);
+    CHECK(full({37}, 200, DType::u8).values<std::uint8_t>()[36] == 200);
+    CHECK(full({37}, 1.00390625, DType::bf16).values<std::uint16_t>()[36] == 0x3f80);  // a tie goes to even
+    CHECK(full({37}, 1.01171875, DType::bf16).values<std::uint16_t>()[36] == 0x3f82);
+    CHECK(full({0}, 1).numel() == 0);
+    auto turned = [](auto unit) {
+      using T = decltype(unit);
+      std::vector<T> v(35);
+      std::iota(v.begin(), v.end(), unit);
+      Tensor t = permute(tensor(v, {5, 7}), {1, 0});
+      for (std::size_t i = 0; i < 35; ++i) CHECK(t.data<T>()[i] == v[i % 5 * 7 + i / 5]);
+      Tensor joined = concat({slice(tensor(v, {5, 7}), 1, 0, 3), slice(tensor(v, {5, 7}), 1, 3, 7)}, 1);
+      CHECK(std::equal(v.begin(), v.end(), joined.data<T>()));
+    };
+    turned(std::uint8_t{1});
+    turned(std::int32_t{1});
+    turned(std::int64_t{1});
+    turned(1.0);
+  });
+}
+
+TEST_CASE("adamw: three steps on a strided view, and the sum of squares") {
+  Random random(10);
+  struct Row {
+    std::int64_t rows, columns, stride;
+    float decay;
+  };
+  for (Row r : {Row{0, 4, 4, 0}, {1, 1, 1, 0.1f}, {3, 15, 20, 0.1f}, {5, 17, 17, 0.0f}, {4, 1, 3, 0.5f}, {131, 257, 260, 0.1f}}) {
+    const std::int64_t n = r.rows * r.stride;
+    Floats p0 = draw(n, random), g = draw(3 * n, random), m0(at(n)), v0(at(n));
+    const double lr = wide(1e-2f), beta1 = wide(0.9f), beta2 = wide(0.95f), eps = wide(1e-6f);
+    Floats first;
+    everywhere([&] {
+      Floats p = p0, m = m0, v = v0;
+      for (int t = 1; t <= 3; ++t) {
+        AdamWScalars s{1e-2f, static_cast<float>(1 - std::pow(beta1, t)), static_cast<float>(1 - std::pow(beta2, t)), 0.25f};
+        AdamWArgs a;
+        a.rows = r.rows;
+        a.columns = r.columns;
+        a.stride = r.stride;
+        a.eps = 1e-6f;
+        a.decay = r.decay;
+        a.scalars = &s;
+        a.p = p.data();
+        a.g = g.data() + (t - 1) * n;
+        a.m = m.data();
+        a.v = v.data();
+        kernel::adamw(a);
+      }
+      Floats all = p;
+      all.insert(all.end(), m.begin(), m.end());
+      all.insert(all.end(), v.begin(), v.end());
+      if (first.empty()) first = all;
+      CHECK(same_bits(all, first));
+    });
+    std::vector<double> got[3], wanted[3];
+    std::size_t spilled = 0;
+    for (std::int64_t i = 0; i < n; ++i) {
+      if (i % r.stride >= r.columns) {
+        spilled += !same_bits({first[at(i)]}, {p0[at(i)]});
+        continue;
+      }
+      reference::AdamWState s{wide(p0[at(i)]), 0, 0};
+      for (int t = 1; t <= 3; ++t) s = reference::adamw(s, 0.25 * wide(g[at((t - 1) * n + i)]), lr, beta1, beta2, eps, wide(r.decay), t);
+      for (std::size_t k = 0; k < 3; ++k) got[k].push_back(wide(first[k * at(n) + at(i)]));
+      for (std::size_t k = 0; k < 3; ++k) wanted[k].push_back(std::array{s.p, s.m, s.v}[k]);
+    }
+    CHECK(spilled == 0);
+    for (int k = 0; k < 3; ++k) CHECK(error_of(got[k], wanted[k]) <= 1e-6);
+  }
+  for (std::int64_t n : {0, 1, 17, 65536, 65537, 200003}) {
+    Floats x = draw(n, random);
+    long double exact = 0;
+    for (float v : x) exact += static_cast<long double>(v) * static_cast<long double>(v);
+    std::vector<double> first;
+    everywhere([&] {
+      std::vector<double> partial(at((n + SumSquaresArgs::block - 1) / SumSquaresArgs::block));
+      kernel::sum_squares({n, x.data(), partial.data()});
+      if (first.empty()) first = partial;
+      CHECK(partial == first);
+    });
+    CHECK(std::accumulate(first.begin(), first.end(), 0.0) == doctest::Approx(static_cast<double>(exact)).epsilon(1e-14));
+  }
+}
+
+namespace {
+struct Exact {  // a V of formulas.inl: double, with the library's exp and tanh
+  double v;
+  explicit Exact(double x) : v(x) {}
+  explicit Exact(float x) : v(static_cast<double>(x)) {}
+};
+Exact operator+(Exact a, Exact b) { return Exact(a.v + b.v); }
+Exact operator-(Exact a, Exact b) { return Exact(a.v - b.v); }
+Exact operator*(Exact a, Exact b) { return Exact(a.v * b.v); }
+Exact operator/(Exact a, Exact b) { return Exact(a.v / b.v); }
+Exact fma(Exact a, Exact b, Exact c) { return Exact(std::fma(a.v, b.v, c.v)); }
+Exact exp(Exact x) { return Exact(std::exp(x.v)); }
+Exact tanh(Exact x) { return Exact(std::tanh(x.v)); }
+}  // namespace
+
+TEST_CASE("formulas of our own: in double against the complex step, in float to the last places") {
+  using reference::Complex;
+  double worst_double = 0;
+  auto near = [&](double got, double wanted, double bound) {
+    double error = std::abs(got - wanted) / std::max(std::abs(wanted), 1e-300);
+    worst_double = std::max(worst_double, error);
+    CHECK(error <= bound);
+  };
+  for (double x = -40; x <= 40; x += 0.0917) {
+    near(math::exp(x), std::exp(x), 1e-15);
+    near(math::log(x + 40.1), std::log(x + 40.1), x + 40.1 > 0.9 && x + 40.1 < 1.1 ? 1e-14 : 1e-15);
+    auto [s, c] = math::sincos(x * 1000);
+    CHECK(std::abs(s - std::sin(x * 1000)) <= 1e-11);
+    CHECK(std::abs(c - std::cos(x * 1000)) <= 1e-11);
+    near(math::pow(10000, x / 40), std::pow(10000, x / 40), 1e-14);
+  }
+  CHECK(math::exp(-800.0) == 0);
+  CHECK(std::isinf(math::exp(710.0)));
+  CHECK(math::exp(709.0) == doctest::Approx(std::exp(709.0)).epsilon(1e-14));
+  CHECK(std::isinf(math::log(0.0)));
+  CHECK(std::isnan(math::log(-1.0)));
+  CHECK(math::log(5e-324) == doctest::Approx(std::log(5e-324)).epsilon(1e-14));
+
+  // the same formulas in double and, as the kernels run them, in float
+  struct Row {
+    float (*value)(float), (*gradient)(float);
+    Exact (*exact_gradient)(Exact);
+    Complex (*exact)(Complex);
+  };
+  const double h = 1e-20;
+  for (const Row& r : {Row{[](float x) { return math::silu(x); }, [](float x) { return math::silu_gradient(x); },
+                           [](Exact x) { return math::silu_gradient(x); }, [](Complex x) { return reference::silu(x); }},
+                       Row{[](float x) { return math::gelu(x); }, [](float x) { return math::gelu_gradient(x); },
+                           [](Exact x) { return math::gelu_gradient(x); }, [](Complex x) { return reference::gelu(x); }},
+                       Row{[](float x) { return math::softplus(x); }, [](float x) { return math::sigmoid(x); }, [](Exact x) { return math::sigmoid(x); },
+                           [](Complex x) { return reference::softplus(x); }}})
+    for (float x = -9; x <= 9; x += 0.0371f) {
+      Complex y = r.exact({wide(x), h});
+      CHECK(std::abs(wide(r.value(x)) - y.real()) <= 1e-6);
+      CHECK(std::abs(wide(r.gradient(x)) - y.imag() / h) <= 1e-6);
+      CHECK(std::abs(r.exact_gradient(Exact{wide(x)}).v - y.imag() / h) <= 1e-7);  // their constants are floats
+    }
+
+  // units in the last place
+  auto ulps = [](float got, double wanted) {
+    return std::abs(wide(got) - wanted) / (wide(std::nextafter(std::abs(static_cast<float>(wanted)), INFINITY)) - std::abs(wide(static_cast<float>(wanted))));
+  };
+  double worst_exp = 0, worst_log = 0, worst_tanh = 0;
+  for (float x = -87; x <= 88; x += 0.00731f) worst_exp = std::max(worst_exp, ulps(math::exp(x), std::exp(wide(x))));
+  for (float x = 1e-6f; x < 1e6f; x *= 1.00093f) worst_log = std::max(worst_log, ulps(math::log(x), std::log(wide(x))));
+  for (float x = -9; x <= 9; x += 0.00073f) worst_tanh = std::max(worst_tanh, ulps(math::tanh(x), std::tanh(wide(x))));
+  CHECK(worst_exp <= 1.0);
+  CHECK(worst_log <= 1.0);
+  CHECK(worst_tanh <= 2.5);
+  MESSAGE("worst: double " << worst_double << "; float in units of the last place: exp " << worst_exp << ", log " << worst_log << ", tanh " << worst_tanh);
+}
+
+TEST_CASE("philox gives the published numbers") {  // Random123, kat_vectors, philox4x32 10
+  auto same = [](Philox4 got, std::array<std::uint32_t, 4> wanted) { return std::equal(wanted.begin(), wanted.end(), got.v); };
+  CHECK(same(philox(0, 0, 0, 0), {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  CHECK(same(philox(~0ull, ~0u, ~0u, ~0ull), {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  CHECK(same(philox(0x299f31d0a4093822, 0x13198a2e, 0x03707344, 0x85a308d3243f6a88), {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+namespace {
+
+using Op = std::function<Tensor(const std::vector<Tensor>&)>;
+// y and the gradient of every leaf for a fixed upstream.
+std::vector<Floats> outcome(const std::vector<Tensor>& x, const Op& op) {
+  std::vector<Tensor> leaves;
+  for (const Tensor& t : x) leaves.push_back(parameter(t.clone()));
+  Tape tape;
+  Tensor y = op(leaves);
+  Random random(77);
+  Tensor dy = randn({y.numel()}, random);
+  tape.backward(std::span(&y, 1), std::span<const Tensor>(&dy, 1));
+  std::vector<Floats> all{floats(y)};
+  for (const Tensor& t : leaves) all.push_back(floats(t.grad()));
+  return all;
+}
+double worst_error(const std::vector<Floats>& a, const std::vector<Floats>& b) {
+  double worst = 0;
+  REQUIRE(a.size() == b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    REQUIRE(a[i].size() == b[i].size());
+    double error = error_of(a[i], std::vector<double>(b[i].begin(), b[i].end()));
+    if (!(error <= worst)) worst = error;
+  }
+  return worst;
+}
+bool same(const std::vector<Floats>& a, const std::vector<Floats>& b) { return std::equal(a.begin(), a.end(), b.begin(), b.end(), same_bits); }
+Tensor rows_of(const Tensor& t, std::int64_t begin, std::int64_t end) {
+  Shape shape = t.shape();
+  shape[0] = end - begin;
+  Tensor r(shape, t.dtype());
+  const std::int64_t row = size_of(t.dtype()) * (t.size(0) ? t.numel() / t.size(0) : 0);
+  if (r.numel()) std::memcpy(r.raw(), static_cast<const char*>(t.raw()) + begin * row, at((end - begin) * row));
+  return r;
+}
+
+}  // namespace
+
+TEST_CASE("law: fused equals unfused, forward and backward") {
+  Random random(20);
+  const std::int64_t n = 19, c = 12;
+  Tensor positions = tensor(below(n, 30, random));
+  Rope turn{rope_table(30, 6, 10000), positions, true};
+  Tensor targets = tensor(below(n, 9, random, 4));
+  Segments whole = segments({n});
+  AttentionShape plain{2, 2, 3, 0, false, 0};
+  Routing routing = route(randn({n, 4}, random), 1, false);
+  std::vector<std::int32_t> chosen(routing.chosen.data<std::int32_t>(), routing.chosen.data<std::int32_t>() + n);
+  auto of_expert = [&](std::int32_t e) {
+    std::vector<std::int64_t> rows;
+    for (std::int64_t t = 0; t < n; ++t)
+      if (chosen[at(t)] == e) rows.push_back(t);
+    return tensor(rows);
+  };
+  struct Row {
+    const char* name;
+    std::vector<Tensor> x;
+    Op fused, unfused;
+    bool bits = false;
+  };
+  Tensor x = randn({n, c}, random);
+  for (const Row& r : std::vector<Row>{
+           {"linear_add",
+            {randn({n, 5}, random), x, randn({5, c}, random)},
+            [](const auto& t) { return linear_add(t[0], t[1], t[2]); },
+            [](const auto& t) { return t[0] + linear(t[1], t[2]); }},
+           {"linear",
+            {x, randn({5, c}, random)},
+            [](const auto& t) { return linear(t[0], t[1]); },
+            [](const auto& t) { return matmul(t[0], transpose(t[1])); },
+            true},
+           {"qkv_projection",
+            {x, randn({18, c}, random)},
+            [&](const auto& t) { return qkv_projection(t[0], t[1], turn, 3); },
+            [&](const auto& t) { return rope(linear(t[0], t[1]), turn); },
+            true},
+           {"qkv_projection, two of three heads",
+            {x, randn({18, c}, random)},
+            [&](const auto& t) { return qkv_projection(t[0], t[1], turn, 2); },
+            [&](const auto& t) {
+              Tensor y = linear(t[0], t[1]);
+              return concat({rope(slice(y, 1, 0, 12), turn), slice(y, 1, 12, 18)}, 1);
+            },
+            true},
+           {"swiglu", {x}, [](const auto& t) { return swiglu(t[0]); }, [](const auto& t) { return silu(slice(t[0], 1, 0, 6)) * slice(t[0], 1, 6, 12); }},
+           {"softmax",
+            {x},
+            [](const auto& t) { return softmax(t[0]); },
+            [](const auto& t) {
+              Tensor e = bam::exp(t[0] - bam::max(t[0], 1, true).detach());
+              return e / sum(e, {1}, true);
+            }},
+           {"log_softmax", {x}, [](const auto& t) { return log_softmax(t[0]); }, [](const auto& t) { return bam::log(softmax(t[0])); }},
+           {"layer_norm",
+            {x, randn({c}, random)},
+            [](const auto& t) { return layer_norm(t[0], t[1]); },
+            [](const auto& t) {
+              Tensor d = t[0] - mean(t[0], {1}, true);
+              return d / bam::sqrt(scale(mean(square(d), {1}, true), 1, 1e-5f)) * t[1];
+            }},
+           {"rms_norm",
+            {x, randn({c}, random)},
+            [](const auto& t) { return rms_norm(t[0], t[1]); },
+            [](const auto& t) { return t[0] / bam::sqrt(scale(mean(square(t[0]), {1}, true), 1, 1e-5f)) * t[1]; }},
+           {"linear_cross_entropy",
+            {x, randn({9, c}, random)},
+            [&](const auto& t) { return linear_cross_entropy(t[0], t[1], targets, 0.3f); },
+            [&](const auto& t) { return cross_entropy_rows(linear(t[0], t[1]), targets, 0.3f); },
+            true},
+           {"attention",
+            {randn({n, 18}, random), randn({n, 2}, random)},
+            [&](const auto& t) { return attention(t[0], t[1], plain, whole); },
+            [&](const auto& t) {
+              auto heads = [&](std::int64_t i) { return permute(slice(t[0], 1, i * 6, i * 6 + 6).reshape({n, 2, 3}), {1, 0, 2}); };
+              Tensor p = softmax(scale(matmul(heads(0), heads(1), false, true), 1 / std::sqrt(3.0f)));
+              return (permute(matmul(p, heads(2)), {1, 0, 2}) * t[1].reshape({n, 2, 1})).reshape({n, 6});
+            }},
+           {"mixture_ffn as a loop over experts",
+            {x, randn({n, c}, random), randn({n, 4}, random), randn({4, 10, c}, random), randn({4, c, 5}, random)},
+            [&](const auto& t) {
+              Routing o = routing;
+              o.gates = t[2];
+              return mixture_ffn(t[0], t[1], o, t[3], t[4]);
+            },
+            [&](const auto& t) {
+              Tensor y = t[0];
+              for (std::int32_t e = 0; e < 4; ++e) {
+                Tensor index = of_expert(e), gate = slice(take_rows(t[2], index), 1, e, e + 1);
+                Tensor act = swiglu(linear(take_rows(t[1], index), slice(t[3], 0, e, e + 1).reshape({10, c})));
+                y = y + add_rows(linear(act * gate, slice(t[4], 0, e, e + 1).reshape({c, 5})), index, n);
+              }
+              return y;
+            }}}) {
+    CAPTURE(r.name);
+    auto a = outcome(r.x, r.fused), b = outcome(r.x, r.unfused);
+    CHECK(worst_error(a, b) <= (r.bits ? 0.0 : 2e-6));
+  }
+}
+
+TEST_CASE("law: packed documents equal each alone, bit for bit") {
+  Random random(21);
+  const std::vector<std::int64_t> lengths{70, 1, 0, 97, 33};
+  const std::int64_t n = 201, d = 5;
+  AttentionShape shape{4, 2, d, 0, true, 0};
+  Tensor qkv = randn({n, 8 * d}, random), gates = randn({n, 4}, random), dy = randn({n, 4 * d}, random);
+  auto run = [&](const Tensor& x, const Tensor& g, const Tensor& up, const std::vector<std::int64_t>& parts) {
+    Tensor a = parameter(x.clone()), b = parameter(g.clone());
+    Tape tape;
+    Tensor y = attention(a, b, shape, segments(parts));
+    tape.backward(std::span(&y, 1), std::span(&up, 1));
+    return std::array{floats(y), floats(a.grad()), floats(b.grad())};
+  };
+  auto packed = run(qkv, gates, dy, lengths);
+  std::int64_t begin = 0;
+  for (std::int64_t l : lengths) {
+    auto alone = run(rows_of(qkv, begin, begin + l), rows_of(gates, begin, begin + l), rows_of(dy, begin, begin + l), {l});
+    for (std::size_t i = 0; i < 3; ++i) {
+      std::int64_t width = std::array{4 * d, 8 * d, std::int64_t{4}}[i];
+      CHECK(same_bits(alone[i], Floats(packed[i].begin() + begin * width, packed[i].begin() + (begin + l) * width)));
+    }
+    begin += l;
+  }
+}
+
+TEST_CASE("law: gates of 1 equal no gates; E copies under gates that sum to 1 equal one") {
+  Random random(22);
+  const std::int64_t n = 75, h = 2, d = 9, e = 3, c = 11;
+  Segments s = segments({40, 35});
+  AttentionShape shape{h, 1, d, 0, true, 0};
+  Tensor x = randn({n, c}, random), wq = randn({h * d, c}, random), wk = randn({d, c}, random), wv = randn({d, c}, random), wo = randn({c, h * d}, random);
+  Tensor qkv = linear(x, concat({wq, wk, wv}, 0));
+  auto without = outcome({qkv}, [&](const auto& t) { return attention(t[0], {}, shape, s); });
+  auto with = outcome({qkv}, [&](const auto& t) { return attention(t[0], ones({n, h}), shape, s); });
+  CHECK(same(with, without));
+
+  Tensor dense = linear(attention(qkv, {}, shape, s), wo);
+  Tensor gates = softmax(randn({n, e}, random));
+  Tensor own = linear(x, concat({wq, wq, wq, wk, wk, wk, wv, wv, wv}, 0)), shared = linear(x, concat({wq, wq, wq, wk, wv}, 0));
+  Tensor stacked = concat({wo, wo, wo}, 1);
+  for (const Tensor& y :
+       {linear(attention(own, gates, {e * h, e, d, h, true, 0}, s), stacked), linear(attention(shared, gates, {e * h, 1, d, h, true, 0}, s), stacked)})
+    CHECK(worst_error({floats(y)}, {floats(dense)}) <= 1e-6);
+}
+
+TEST_CASE("law: attention on a cache equals attention on the whole, bit for bit") {
+  Random random(23);
+  const std::int64_t n = 137, d = 6, capacity = 300;
+  AttentionShape shape{4, 2, d, 0, true, 0};
+  Tensor qkv = randn({n, 8 * d}, random), gates = randn({n, 2}, random), full = attention(qkv, gates, shape, segments({n}));
+  everywhere([&] {
+    KvCache cache{zeros({capacity, 2 * d}), zeros({capacity, 2 * d})};
+    std::int64_t done = 0;
+    for (std::int64_t part : {65, 1, 1, 31, 1, 38}) {  // a prompt, single tokens, a longer piece; the cache begins at row 100
+      std::vector<std::int64_t> at_row(at(part));
+      std::iota(at_row.begin(), at_row.end(), 100 + done);
+      auto one = std::make_shared<std::vector<Segment>>(1, Segment{0, part, 100, done + part});
+      Tensor y = cached_attention(rows_of(qkv, done, done + part), rows_of(gates, done, done + part), shape, one, cache, tensor(at_row));
+      CHECK(same_bits(floats(y), floats(rows_of(full, done, done + part))));
+      done += part;
+    }
+    CHECK(done == n);
+  });
+}
+
+TEST_CASE("law: sums over tokens go on from one micro-batch to the next, so the cut leaves no trace") {
+  Random random(24);
+  const std::int64_t n = 53, c = 37;
+  Tensor x = randn({n, c}, random), up = randn({n, c}, random), ids = tensor(below(n, 7, random));
+  Tensor gates = randn({n, 3}, random), chosen = tensor(below(n, 3, random), {n, 1}), targets = tensor(below(n, c, random, 5));
+  struct Row {
+    const char* name;
+    std::vector<Tensor> w;
+    std::function<Tensor(const std::vector<Tensor>&, std::int64_t, std::int64_t)> op;  // rows begin .. end, (rows, C)
+  };
+  auto part = [&](const Tensor& t, std::int64_t a, std::int64_t b) { return rows_of(t, a, b); };
+  for (const Row& r : std::vector<Row>{{"linear", {randn({c, c}, random)}, [&](const auto&w, auto a, auto b) { return linear(part(x, a, b), w[0]); }},
+                                       {"layer_norm", {randn({c}, random)}, [&](const auto&w, auto a, auto b) { return layer_norm(part(x, a, b), w[0]); }},
+                                       {"rms_norm", {randn({c}, random)}, [&](const auto&w, auto a, auto b) { return rms_norm(part(x, a, b), w[0]); }},
+                                       {"embedding", {randn({7, c}, random)}, [&](const auto&w, auto a, auto b) { return embedding(w[0], part(ids, a, b)); }},
+                                       {"linear_cross_entropy",
+                                        {randn({c, c}, random)},
+                                        [&](const auto&w, auto a, auto b) { return linear_cross_entropy(part(x, a, b), w[0], part(targets, a, b)); }},
+                                       {"mixture_ffn", {randn({3, 10, c}, random), randn({3, c, 5}, random)}, [&](const auto&w, auto a, auto b) {
+                                          Tensor u = part(x, a, b);
+                                          return mixture_ffn(zeros(u.shape()), u, {part(gates, a, b), part(chosen, a, b), {}, {}, {}}, w[0], w[1]);
+                                        }}}) {
+    CAPTURE(r.name);
+    auto gradients = [&](const std::vector<std::int64_t>& cuts) {
+      std::vector<Tensor> w;
+      for (const Tensor& t : r.w) w.push_back(parameter(t.clone()));
+      for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
+        Tape tape;
+        Tensor y = r.op(w, cuts[i], cuts[i + 1]), dy = rows_of(y.rank() == 1 ? up.reshape({n * c}) : up, cuts[i], cuts[i + 1]);
+        tape.backward(std::span(&y, 1), std::span<const Tensor>(&dy, 1));
+      }
+      std::vector<Floats> g;
+      for (const Tensor& t : w) g.push_back(floats(t.grad()));
+      return g;
+    };
+    auto whole = gradients({0, n});
+    CHECK(same(gradients({0, 16, 16, 17, 50, n}), whole));
+  }
+}
+
+TEST_CASE("law: cross-entropy in chunks equals cross-entropy at once, bit for bit") {
+  Random random(25);
+  const std::int64_t n = 70, v = (1 << 18) + 1, c = 3;  // 70 rows of 1 MiB: a chunk of 63 and one of 7
+  REQUIRE(n * v * 4 > logits_chunk_bytes);
+  std::vector<Tensor> x{randn({n, c}, random), randn({v, c}, random)};
+  auto ids = below(n, v, random, 5);
+  Tensor targets = tensor(ids);
+  auto chunked = outcome(x, [&](const auto& t) { return linear_cross_entropy(t[0], t[1], targets); });
+  auto whole = outcome(x, [&](const auto& t) { return cross_entropy_rows(linear(t[0], t[1]), targets); });
+  CHECK(same_bits(chunked[0], whole[0]));
+  CHECK(same_bits(chunked[1], whole[1]));
+  CHECK(same_bits(chunked[2], whole[2]));
+  auto exact = reference::cross_entropy(reference::linear(widen<double>(x[0]), widen<double>(x[1]), n, c, v), ids, v, 1);
+  CHECK(error_of(chunked[0], exact) <= 1e-6);
+}
+
+TEST_CASE("laws of single ops: softmax, norms, dropout, ties") {
+  Random random(26);
+  everywhere([&] {
+    Random fixed(27);
+    // values on a grid, so that a shift of the row by 64 is exact and its softmax has the same bits
+    Tensor x = randn({9, 37}, fixed);
+    for (std::int64_t i = 0; i < x.numel(); ++i) x.data()[i] = std::round(x.data()[i] * 64) / 64 + 0.0f;  // no -0, which scale loses
+    Tensor p = softmax(x);
+    CHECK(same_bits(floats(p), floats(softmax(scale(x, 1, 64)))));
+    for (std::int64_t r = 0; r < 9; ++r) CHECK(std::accumulate(p.data() + r * 37, p.data() + (r + 1) * 37, 0.0) == doctest::Approx(1).epsilon(1e-6));
+    CHECK(softmax(scale(x, 1e4f)).values()[0] >= 0);  // no overflow: NaN is not >= 0
+
+    Tensor w = randn({37}, fixed);
+    CHECK(worst_error({floats(layer_norm(scale(x, 1, 64), w))}, {floats(layer_norm(x, w))}) <= 1e-5);
+    CHECK(same_bits(floats(layer_norm(scale(x, 4), w, 0)), floats(layer_norm(x, w, 0))));
+    CHECK(same_bits(floats(rms_norm(scale(x, 4), w, 0)), floats(rms_norm(x, w, 0))));
+
+    const std::int64_t n = 200, c = 101;
+    const float rate = 0.2f;
+    Tensor y = dropout(ones({n, c}), rate, {3, 1, 4, 10});
+    auto kept = static_cast<double>(std::count(y.data(), y.data() + y.numel(), 1 / (1 - rate)));
+    CHECK(kept + static_cast<double>(std::count(y.data(), y.data() + y.numel(), 0.0f)) == static_cast<double>(n * c));
+    const double total = static_cast<double>(n * c), spread_of = std::sqrt(total * 0.2 * 0.8);
+    CHECK(std::abs(kept - 0.8 * total) <= 4 * spread_of);
+    CHECK(same_bits(floats(dropout(ones({n - 77, c}), rate, {3, 1, 4, 87})), floats(rows_of(y, 77, n))));  // a micro-batch
+    CHECK_FALSE(same_bits(floats(dropout(ones({n, c}), rate, {3, 1, 5, 10})), floats(y)));
+    CHECK_FALSE(same_bits(floats(dropout(ones({n, c}), rate, {3, 2, 4, 10})), floats(y)));
+    CHECK_FALSE(same_bits(floats(dropout(ones({n, c}), rate, {4, 1, 4, 10})), floats(y)));
+
+    // each of equal maxima gets the whole gradient
+    auto ties = outcome({tensor({1, 3, 3, 2, 3})}, [](const auto& t) { return bam::max(t[0]); });
+    CHECK(ties[1][1] != 0);
+    CHECK(ties[1] == Floats{0, ties[1][1], ties[1][1], 0, ties[1][1]});
+  });
+}
+
+TEST_CASE("NaN and infinity come through; a row that sees nothing is 0") {
+  const float nan = std::nanf(""), infinity = INFINITY;
+  everywhere([&] {
+    CHECK(std::isnan(maximum(tensor({nan}), tensor({1})).item()));
+    CHECK(std::isnan(maximum(tensor({1}), tensor({nan})).item()));
+    CHECK(std::isnan(minimum(tensor({nan}), tensor({1})).item()));
+    CHECK(std::isnan(minimum(tensor({1}), tensor({nan})).item()));
+    CHECK(std::isnan(bam::max(tensor({1, nan, 2})).item()));
+    CHECK(std::isnan(sum(tensor({1, nan, 2})).item()));
+    CHECK(std::isnan(relu(tensor({nan})).item()));
+    CHECK(std::isnan(sum(softmax(tensor({1, nan, 2}))).item()));
+    CHECK(std::isnan(bam::log(tensor({-1})).item()));
+    CHECK(bam::log(tensor({0})).item() == -infinity);
+    CHECK(bam::exp(tensor({-infinity})).item() == 0);
+    CHECK(bam::exp(tensor({infinity})).item() == infinity);
+    CHECK(bam::tanh(tensor({-infinity})).item() == -1);
+    CHECK(sigmoid(tensor({-infinity})).item() == 0);
+    CHECK(softplus(tensor({1000})).item() == 1000);
+    CHECK(gelu(tensor({-50})).item() == 0);
+    CHECK(same_bits(floats(softmax(tensor({-infinity, 0, -infinity}))), {0, 1, 0}));
+  });
+}
+
+TEST_CASE("large: more than 2^31 elements" * doctest::skip(true)) {  // 8.6 GB
+  const std::int64_t n = (std::int64_t{1} << 31) + 17;
+  Tensor x = zeros({n});
+  x.data()[n - 20] = 1;
+  x.data()[n - 1] = 2;
+  UnaryArgs a;
+  a.scale = 3;
+  a.n = n;
+  a.x = a.y = x.raw();
+  kernel::unary_forward(a);
+  CHECK(x.data()[n - 20] == 3);
+  CHECK(x.data()[n - 1] == 6);
+  CHECK(sum(x).item() == 9);
+  CHECK(bam::max(x).item() == 6);
+  Tensor columns = sum(x.reshape({n / 5, 5}), {0});  // 2^31 + 17 is a multiple of 5
+  CHECK(floats(columns) == Floats{3, 0, 0, 0, 6});
+}
