@@ -211,6 +211,9 @@ TEST_CASE("upcycle: btx, and further experts that are the seed's") {
     CHECK(t.routers == layers);
     CHECK(t.means == layers * 5 + 3);
   }
+  // A third is no power of two: a mean that is rounded twice shows.
+  Parents three(3);
+  check_all(upcycle(three.pointers, options(UpcycleMethod::btx)), three, options(UpcycleMethod::btx));
   UpcycleOptions o = options(UpcycleMethod::bam);
   o.extra_seed_experts = 1;
   Decoder m = upcycle(parents.pointers, o);
