@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "bam/cpu/peak.hpp"
 #include "bam/io/file.hpp"
 #include "bam/io/model_config.hpp"
 #include "bam/nn/estimate.hpp"
@@ -17,7 +18,7 @@ namespace {
 
 struct Options {
   std::int64_t tokens_per_step = 0, micro_batch = 8, context = 0;
-  double rate = 0, efficiency = 0.7;
+  double rate = 0, efficiency = 0.6;
 };
 
 io::ConfigFile read_config(const Common& common) {
@@ -45,7 +46,7 @@ void estimate(const Common& common, Options o) {
   const FlopCount f = count_flops(c, o.context);
   const MemoryEstimate m =
       estimate_memory(c, {.tokens_per_step = o.tokens_per_step, .micro_batch = o.micro_batch, .context = o.context, .bf16 = common.bf16()});
-  const double rate = o.rate > 0 ? o.rate * 1e9 : measured_rate() * o.efficiency;
+  const double rate = o.rate > 0 ? o.rate * 1e9 : cpu::peak_flops(cpu::isa(), 200) * o.efficiency;
   const double tokens_per_second = rate / static_cast<double>(f.train_per_token);
   const double step_seconds = static_cast<double>(o.tokens_per_step) / tokens_per_second;
 
@@ -88,7 +89,7 @@ void add_estimate(CLI::App& app, Common& common) {
   integer_flag<std::int64_t>(*sub, "--tokens-per-step", o->tokens_per_step, 1, std::int64_t{1} << 40, "Tokens of an optimizer step (default: one micro-batch)");
   integer_flag<std::int64_t>(*sub, "--micro-batch", o->micro_batch, 1, 1 << 20, "Rows at a time (default 8)");
   integer_flag<std::int64_t>(*sub, "--context", o->context, 1, 1 << 24, "Tokens of a row (default 2048, at most max_position_embeddings)");
-  real_flag(*sub, "--rate", o->rate, 1e-3, 1e9, "GFLOP/s of training; default: 0.7 of a GEMM measured now");
+  real_flag(*sub, "--rate", o->rate, 1e-3, 1e9, "GFLOP/s of training; default: 0.6 of the FMA peak measured now");
   sub->callback([o, &common] { common.run = [o, &common] { estimate(common, *o); }; });
 }
 

@@ -1,15 +1,13 @@
-// What this machine has: processor, memory, GPU; and how fast a GEMM runs.
+// What this machine has: processor, memory, GPU.
 #pragma once
 #include <unistd.h>
 
-#include <chrono>
+#include <algorithm>
+#include <cstdint>
 #include <cstdio>
-#include <cstring>
+#include <fstream>
 #include <string>
-#include <vector>
-
-#include "bam/cpu/backend.hpp"
-#include "bam/cpu/parallel.hpp"
+#include <string_view>
 
 namespace bam::app {
 
@@ -47,27 +45,19 @@ inline std::string cuda_missing() {
 #endif
 }
 
-// C = A B of size n on one instruction set.
-inline void gemm_on(cpu::Isa isa, std::int64_t M, std::int64_t N, std::int64_t K, const float* A, const float* B, float* C) {
-  GemmArgs a;
-  a.M = M, a.N = N, a.K = K;
-  a.A = A, a.lda = K, a.B = B, a.ldb = N, a.C = C, a.ldc = N;
-  cpu::table(isa).gemm(cpu::pool().exec(), a);
-}
-
-// FLOP/s of a 512 x 1024 x 1024 GEMM on all threads: the best of what a fifth of a second allows.
-inline double measured_rate() {
-  const std::int64_t M = 512, N = 1024, K = 1024;
-  std::vector<float> a(static_cast<std::size_t>(M * K), 0.5f), b(static_cast<std::size_t>(K * N), 0.25f), c(static_cast<std::size_t>(M * N));
-  using Clock = std::chrono::steady_clock;
-  double best = 0;
-  for (auto start = Clock::now(); Clock::now() - start < std::chrono::milliseconds(200);) {
-    auto t = Clock::now();
-    gemm_on(cpu::isa(), M, N, K, a.data(), b.data(), c.data());
-    double seconds = std::chrono::duration<double>(Clock::now() - t).count();
-    best = std::max(best, 2.0 * static_cast<double>(M * N * K) / seconds);
+// Bytes that a process may still take: the smaller of the system's and, where one is set, the control group's.
+inline std::int64_t memory_available() {
+  std::int64_t bytes = INT64_MAX;
+  std::ifstream info("/proc/meminfo");
+  for (std::string key; info >> key;) {
+    std::int64_t value = 0;
+    if (key == "MemAvailable:" && info >> value) bytes = value * 1024;
+    std::getline(info, key);
   }
-  return best;
+  std::ifstream limit_file("/sys/fs/cgroup/memory.max"), used_file("/sys/fs/cgroup/memory.current");
+  std::int64_t limit = 0, used = 0;
+  if (limit_file >> limit && used_file >> used) bytes = std::min(bytes, limit - used);
+  return bytes;
 }
 
 }  // namespace bam::app

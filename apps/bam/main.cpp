@@ -7,6 +7,8 @@
 #include <new>
 
 #include "bam/core/nearest.hpp"
+#include "bam/cpu/backend.hpp"
+#include "bam/cpu/parallel.hpp"
 #include "flags.hpp"
 #include "machine.hpp"
 #include "output.hpp"

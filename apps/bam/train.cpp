@@ -4,6 +4,7 @@
 
 #include <csignal>
 
+#include "bam/cpu/peak.hpp"
 #include "bam/train/run.hpp"
 #include "flags.hpp"
 #include "machine.hpp"
@@ -80,7 +81,7 @@ void run(const Common& common, const Flags& f) {
   if (memory.peak > available && !common.force)
     fail(ErrorKind::limit, "memory.estimate", "train: the run needs about ", bytes_text(memory.peak), ", ", bytes_text(available), " are available; lower micro_batch or context, set recompute = true, or --force");
 
-  double limit = common.quiet ? 0 : peak_flops();
+  double limit = common.quiet && !f.profile ? 0 : cpu::peak_flops(cpu::isa(), 100);
   Progress progress(common, static_cast<double>(count_flops(model.model, config.train.context).train_per_token), limit);
   Profile profile_data;
   if (f.profile) profile() = &profile_data;
@@ -93,7 +94,7 @@ void run(const Common& common, const Flags& f) {
   train::Run training(config, {common.out, f.resume, common.force, f.stop_at, version}, events);
   train::RunResult r = training.execute();
   profile() = nullptr;
-  if (f.profile) say(profile_table(profile_data, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), peak_flops()));
+  if (f.profile) say(profile_table(profile_data, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), limit));
   if (common.json) {
     io::Json j = io::Json::object();
     j.set("steps", r.steps);
