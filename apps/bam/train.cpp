@@ -1,15 +1,11 @@
 // bam train: pre-training, continued pre-training and mixture training from a run file.
-#include <fmt/format.h>
-#include <unistd.h>
-
-#include <csignal>
-
 #include "bam/cpu/peak.hpp"
 #include "bam/train/run.hpp"
 #include "flags.hpp"
 #include "machine.hpp"
 #include "output.hpp"
 #include "profile.hpp"
+#include "progress.hpp"
 #include "verbs.hpp"
 
 namespace bam::app {
@@ -19,47 +15,6 @@ struct Flags {
   std::string run;
   bool resume = false, profile = false;
   std::optional<std::int64_t> stop_at;
-};
-
-// The first signal asks for a save; the second, with the default action back, ends the process.
-volatile std::sig_atomic_t stop_signal = 0;
-void on_signal(int s) {
-  stop_signal = s;
-  std::signal(s, SIG_DFL);
-}
-
-std::string duration(double seconds) {
-  auto s = static_cast<std::int64_t>(seconds + 0.5);
-  return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
-}
-
-// One live line on a terminal, at most ten times a second; plain lines elsewhere, each twentieth of the run.
-class Progress {
- public:
-  Progress(const Common& common, double flops_per_token, double limit) : common_(common), flops_(flops_per_token), limit_(limit) {}
-  void operator()(std::int64_t step, std::int64_t steps, const StepResult& r, double lr, double rate) {
-    if (common_.quiet) return;
-    auto now = std::chrono::steady_clock::now();
-    if (first_ < 0) {
-      first_ = step - 1;
-      start_ = now;
-    }
-    double elapsed = std::chrono::duration<double>(now - start_).count();
-    double per_step = step > first_ + 1 ? elapsed / static_cast<double>(step - first_ - 1) : 0;
-    bool live = isatty(2);
-    std::int64_t every = std::max<std::int64_t>(1, steps / 20);
-    if (live ? step != steps && std::chrono::duration<double>(now - last_).count() < 0.1 : step % every != 0 && step != steps && step != first_ + 1) return;
-    last_ = now;
-    say(fmt::format("{}step {}/{}  loss {:.4f}  nll {:.4f}  |g| {:.3f}  lr {:.2e}  {:.0f} tok/s  {:.0f}% of peak  ETA {}{}", live ? "\r\033[K" : "", step, steps, r.loss, r.nll,
-                    r.gradient_norm, lr, rate, limit_ > 0 ? 100 * rate * flops_ / limit_ : 0.0, per_step > 0 ? duration(per_step * static_cast<double>(steps - step)) : "?",
-                    live && step != steps ? "" : "\n"));
-  }
-
- private:
-  const Common& common_;
-  double flops_, limit_;
-  std::int64_t first_ = -1;
-  std::chrono::steady_clock::time_point start_, last_;
 };
 
 void run(const Common& common, const Flags& f) {
@@ -89,7 +44,7 @@ void run(const Common& common, const Flags& f) {
   events.note = [&](const std::string& text) { note(common, text); };
   events.step = std::ref(progress);
   events.stop_signal = [] { return static_cast<int>(stop_signal); };
-  for (int s : {SIGINT, SIGTERM, SIGHUP}) std::signal(s, on_signal);
+  catch_signals();
   auto start = std::chrono::steady_clock::now();
   train::Run training(config, {common.out, f.resume, common.force, f.stop_at, version}, events);
   train::RunResult r = training.execute();

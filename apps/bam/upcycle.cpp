@@ -1,7 +1,7 @@
 // bam upcycle: dense models to a mixture, with the provenance of each tensor and an identity check.
-#include "bam/upcycle/upcycle.hpp"
+#include "bam/upcycle/folders.hpp"
 
-#include "bam/io/model_folder.hpp"
+#include "bam/nn/shapes.hpp"
 #include "flags.hpp"
 #include "output.hpp"
 #include "verbs.hpp"
@@ -14,28 +14,8 @@ struct Flags {
   std::vector<std::string> experts;
   std::int64_t extra = 0, num_experts = 4, top_k = 1;
   std::uint64_t router_seed = 0;
-  bool plan = false, norm_topk_prob = false;
+  bool plan = false, norm_topk_prob = false, sequential = false;
 };
-
-io::Json provenance_json(const std::vector<Provenance>& plan, const UpcycleOptions& o) {
-  io::Json list = io::Json::object();
-  for (const Provenance& p : plan) {
-    io::Json j = io::Json::object();
-    j.set("rule", p.rule);
-    if (p.rule == "random" || p.rule == "redrawn") {
-      j.set("seed", static_cast<std::int64_t>(o.router_seed));
-      j.set("stream", static_cast<std::int64_t>(p.stream));
-    }
-    if (!p.source.empty()) {
-      io::Json parents = io::Json::array({});
-      for (std::int64_t i : p.parents) parents.push_back(i);
-      j.set("parents", std::move(parents));
-      j.set("source", p.source);
-    }
-    list.set(p.name, std::move(j));
-  }
-  return list;
-}
 
 void run(const Common& common, const Flags& f) {
   UpcycleOptions o;
@@ -45,6 +25,7 @@ void run(const Common& common, const Flags& f) {
   o.top_k = f.top_k;
   o.norm_topk_prob = f.norm_topk_prob;
   o.attention_routing = f.routing == "top1" ? AttentionRouting::top1 : f.routing == "top2" ? AttentionRouting::top2 : AttentionRouting::soft;
+  o.sequential = f.sequential;
   o.router_seed = f.router_seed;
   std::vector<std::string> paths{io::resolve_model_folder(f.seed_model)};
   for (const std::string& e : f.experts) paths.push_back(io::resolve_model_folder(e));
@@ -70,48 +51,18 @@ void run(const Common& common, const Flags& f) {
     if (std::filesystem::exists(common.out) && std::filesystem::equivalent(common.out, p))
       fail(ErrorKind::usage, "out.input", common.out, ": --out is the folder of a parent; name another");
 
-  std::vector<io::ModelFolder> models;
-  std::vector<const Decoder*> dense;
-  for (const std::string& p : paths) {
-    note(common, str("reading ", p));
-    models.push_back(io::load_model(p));
-    if (models.back().has_tokenizer && models.front().has_tokenizer &&
-        io::sha256_file(models.back().path + "/tokenizer.json") != io::sha256_file(models.front().path + "/tokenizer.json"))
-      fail(ErrorKind::input, "upcycle.tokenizer", p, ": its tokenizer differs from the seed's; all parents must share one");
-  }
-  for (auto& m : models) dense.push_back(m.decoder.get());
-  std::vector<Provenance> plan;
-  Decoder mixture = upcycle(dense, o, &plan);
-  double identity = upcycle_identity(*dense[0], static_cast<std::int64_t>(dense.size()), o);
-  if (!(identity < 1e-5))
-    fail(ErrorKind::numerics, "upcycle.identity", "upcycle: copies of the seed, mixed softly, differ from it by ", identity, " (relative logits), wanted below 1e-5; nothing was written");
-
-  io::ConfigFile config = models[0].config;
-  config.model = mixture.config();
-  io::Json manifest = io::Json::object(), parents = io::Json::array({});
-  manifest.set("bam_version", version);
-  manifest.set("method", f.method);
-  manifest.set("router_seed", static_cast<std::int64_t>(o.router_seed));
-  for (const std::string& p : paths) parents.push_back(io::model_hashes(p));
-  manifest.set("parents", std::move(parents));
-  manifest.set("identity", identity);
-  manifest.set("tensors", provenance_json(plan, o));
-  io::StagedDirectory staged(common.out, common.force);
-  io::write_model(staged.path(), config, mixture, models[0].has_tokenizer ? models[0].path + "/tokenizer.json" : "", manifest);
-  staged.commit();
-
-  ParameterCount count = count_parameters(mixture.config());
+  UpcycleReport r = upcycle_folders(paths, f.method, o, common.out, common.force, version, [&](const std::string& text) { note(common, text); });
   if (common.json) {
     io::Json j = io::Json::object();
     j.set("out", common.out);
     j.set("method", f.method);
-    j.set("parameters_total", count.total);
-    j.set("parameters_active", count.active);
-    j.set("identity", identity);
+    j.set("parameters_total", r.count.total);
+    j.set("parameters_active", r.count.active);
+    j.set("identity", r.identity);
     return print_json(j);
   }
-  print(str(common.out, ": ", f.method, " of ", paths.size(), " models, ", grouped(count.total), " parameters, ", grouped(count.active), " active\n",
-            "identity: copies of the seed, mixed softly, give its logits within ", identity, " (relative)\n"));
+  print(str(common.out, ": ", f.method, " of ", paths.size(), " models, ", grouped(r.count.total), " parameters, ", grouped(r.count.active), " active\n",
+            "identity: copies of the seed, mixed softly, give its logits within ", r.identity, " (relative)\n"));
 }
 
 }  // namespace
@@ -128,6 +79,7 @@ void add_upcycle(CLI::App& app, Common& common) {
   integer_flag<std::uint64_t>(*verb, "--router-seed", f->router_seed, 0, INT64_MAX, "Seed of the routers (default 0)");
   choice_flag(*verb, "--attention-routing", f->routing, {"soft", "top1", "top2"}, "Attention experts a token (default soft: all)");
   verb->add_flag("--norm-topk-prob", f->norm_topk_prob, "Renormalise the chosen probabilities");
+  verb->add_flag("--sequential", f->sequential, "Attention, then FFN, instead of both in parallel");
   verb->add_flag("--plan", f->plan, "Print where each tensor would come from; write nothing");
   verb->callback([&common, f] { common.run = [&common, f] { run(common, *f); }; });
 }

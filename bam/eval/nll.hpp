@@ -17,6 +17,7 @@ struct NllResult {
   double nll = 0, ppl = 0, bits_per_byte = 0;  // nll: nats per token
   double stderr_nll = 0;  // of nll as a ratio estimator over documents
   std::vector<double> document_nll;  // summed, per document
+  std::vector<std::vector<float>> token_nll;  // per document, per target
 };
 
 struct EvalWindow {
@@ -38,12 +39,29 @@ inline std::vector<EvalWindow> eval_windows(const std::vector<DocumentTokens>& d
   return windows;
 }
 
+// Fills the figures from tokens, bytes and the sums per document.
+inline void summarize(NllResult& r) {
+  double total = 0, spread = 0, tokens = static_cast<double>(r.tokens);
+  for (double d : r.document_nll) total += d;
+  if (r.tokens == 0) return;
+  r.nll = total / tokens;
+  r.ppl = math::exp(r.nll);
+  r.bits_per_byte = r.bytes ? total / (static_cast<double>(r.bytes) * 0.6931471805599453) : 0;
+  for (std::size_t d = 0; d < r.document_nll.size(); ++d) {
+    double e = r.document_nll[d] - r.nll * static_cast<double>(r.token_nll[d].size());
+    spread += e * e;
+  }
+  double n = static_cast<double>(r.document_nll.size());
+  r.stderr_nll = n > 1 ? std::sqrt(spread * n / (n - 1)) / tokens : 0;
+}
+
 // micro_batch: windows at a time; it changes speed and memory, not results.
 inline NllResult evaluate_nll(const Decoder& model, const std::vector<DocumentTokens>& documents, std::int64_t context, std::int64_t micro_batch = 8) {
   check(context >= 1 && micro_batch >= 1, "eval.context", "eval: context ", context, ", micro_batch ", micro_batch);
   NllResult r;
   r.documents = static_cast<std::int64_t>(documents.size());
   r.document_nll.assign(documents.size(), 0.0);
+  r.token_nll.resize(documents.size());
   for (auto& d : documents) {
     check(d.ids.size() >= 2, "eval.document", "eval: a document has ", d.ids.size(), " tokens, wanted BOS and one more");
     r.bytes += d.bytes;
@@ -68,21 +86,14 @@ inline NllResult evaluate_nll(const Decoder& model, const std::vector<DocumentTo
     Tensor nll = model.nll(model.hidden(batch), tensor(targets));
     const float* p = nll.data();
     for (std::size_t w = at; w < end; ++w)
-      for (std::int64_t i = 0; i < windows[w].inputs; ++i) r.document_nll[windows[w].document] += static_cast<double>(*p++);
+      for (std::int64_t i = 0; i < windows[w].inputs; ++i, ++p) {
+        if (i < windows[w].first_scored) continue;
+        r.document_nll[windows[w].document] += static_cast<double>(*p);
+        r.token_nll[windows[w].document].push_back(*p);
+      }
     at = end;
   }
-  double total = 0, spread = 0, tokens = static_cast<double>(r.tokens);
-  for (double d : r.document_nll) total += d;
-  if (r.tokens == 0) return r;
-  r.nll = total / tokens;
-  r.ppl = math::exp(r.nll);
-  r.bits_per_byte = r.bytes ? total / (static_cast<double>(r.bytes) * 0.6931471805599453) : 0;
-  for (std::size_t d = 0; d < documents.size(); ++d) {
-    double e = r.document_nll[d] - r.nll * static_cast<double>(documents[d].ids.size() - 1);
-    spread += e * e;
-  }
-  double n = static_cast<double>(documents.size());
-  r.stderr_nll = n > 1 ? std::sqrt(spread * n / (n - 1)) / tokens : 0;
+  summarize(r);
   return r;
 }
 

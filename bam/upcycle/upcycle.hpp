@@ -29,6 +29,7 @@ struct UpcycleOptions {
   std::int64_t top_k = 1;
   bool norm_topk_prob = false;
   AttentionRouting attention_routing = AttentionRouting::soft;
+  bool sequential = false;  // attention, then FFN; the second norm starts as the first
   std::uint64_t router_seed = 0;
 };
 
@@ -53,6 +54,7 @@ inline ModelConfig upcycled_config(const ModelConfig& dense, std::int64_t models
   c.num_experts = copies ? o.num_experts : models + o.extra_seed_experts;
   c.num_experts_per_tok = o.top_k;
   c.norm_topk_prob = o.norm_topk_prob;
+  if (o.sequential) c.parallel_block = false;
   check(c.num_experts >= 2 && o.top_k >= 1 && o.top_k <= c.num_experts, "upcycle.top_k", "upcycle: top_k is ", o.top_k, " of ", c.num_experts, " experts");
   bool attention = o.method == UpcycleMethod::bam || o.method == UpcycleMethod::bam_shared_kv;
   c.num_attention_experts = attention ? models : 1;
@@ -83,6 +85,7 @@ inline std::vector<Provenance> upcycle_plan(const std::vector<std::string>& name
     } else if (models == 1) {
       p.rule = "copy";
     }
+    if (auto at = name.find(".post_attention_layernorm."); o.sequential && at != std::string::npos) p.source = name.substr(0, at) + ".input_layernorm.weight";
     plan.push_back(p);
   }
   return plan;
@@ -190,6 +193,7 @@ inline Decoder upcycle(const std::vector<const Decoder*>& dense, const UpcycleOp
 inline double upcycle_identity(const Decoder& seed, std::int64_t models, UpcycleOptions o, std::int64_t tokens = 32) {
   bool copies = o.method == UpcycleMethod::sparse || o.method == UpcycleMethod::drop;
   if (o.method == UpcycleMethod::drop) o.method = UpcycleMethod::sparse;  // redrawn units are meant to differ
+  o.sequential = false;                                                   // and so is the other order of the block
   std::vector<const Decoder*> parents(copies ? 1 : static_cast<std::size_t>(models), &seed);
   o.top_k = copies ? o.num_experts : models + o.extra_seed_experts;
   o.attention_routing = AttentionRouting::soft;

@@ -1,0 +1,140 @@
+// Reading a TOML file strictly: every key is named, typed and in range, and an unknown one is an error that suggests the nearest.
+#pragma once
+#include <algorithm>
+#include <sstream>
+#include <string>
+#include <toml++/toml.h>
+#include <vector>
+
+#include "../core/error.hpp"
+#include "../core/nearest.hpp"
+
+namespace bam::io {
+
+inline toml::table parse_toml(const std::string& text, const std::string& file) {
+  try {
+    return toml::parse(text, file);
+  } catch (const toml::parse_error& e) {
+    fail(ErrorKind::input, "run.toml", printable(file, 4096), ":", static_cast<std::int64_t>(e.source().begin.line), ": ", printable(e.description(), 300));
+  }
+}
+
+// One table of the file. Keys are taken; what is left at the end is unknown.
+class TomlReader {
+ public:
+  TomlReader(const toml::table& table, std::string file, std::string prefix) : table_(table), file_(std::move(file)), prefix_(std::move(prefix)) {}
+
+  void read(const char* key, std::string& value) {
+    const toml::node* n = take(key);
+    if (!n) return;
+    auto s = n->value_exact<std::string>();
+    if (!s || s->empty()) wrong(key, *n, "a non-empty string");
+    value = *s;
+  }
+  void read(const char* key, bool& value) {
+    if (const toml::node* n = take(key)) {
+      if (!n->is_boolean()) wrong(key, *n, "true or false");
+      value = **n->as_boolean();
+    }
+  }
+  template <std::integral T>
+    requires(!std::same_as<T, bool>)
+  void read(const char* key, T& value, std::int64_t min, std::int64_t max) {
+    if (const toml::node* n = take(key)) {
+      if (!n->is_integer()) wrong(key, *n, str("an integer from ", min, " to ", max));
+      std::int64_t x = **n->as_integer();
+      if (x < min || x > max) wrong(key, *n, str("an integer from ", min, " to ", max));
+      value = static_cast<T>(x);
+    }
+  }
+  void read(const char* key, double& value, double min, double max) {
+    if (const toml::node* n = take(key)) {
+      auto x = n->is_number() ? n->value<double>() : std::nullopt;
+      if (!x || !(*x >= min && *x <= max)) wrong(key, *n, str("a number from ", min, " to ", max));
+      value = *x;
+    }
+  }
+  void read(const char* key, std::vector<std::string>& value) {
+    if (const toml::node* n = take(key)) {
+      const toml::array* a = n->as_array();
+      value.clear();
+      if (a)
+        for (const toml::node& item : *a)
+          if (auto s = item.value_exact<std::string>()) value.push_back(*s);
+      if (!a || value.size() != a->size()) wrong(key, *n, "an array of strings");
+    }
+  }
+  const toml::node* take(const char* key) {
+    known_.push_back(key);
+    return table_.get(key);
+  }
+  bool has(const char* key) const { return table_.get(key) != nullptr; }
+  void finish() const {
+    for (auto& [k, node] : table_) {
+      std::string key(k.str());
+      if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
+      std::string near = nearest(key, known_), all;
+      for (const std::string& word : known_) all += (all.empty() ? "" : ", ") + word;
+      fail(ErrorKind::input, "run.key", place(node), prefix_, printable(key), " is no key of a run file; ", near.empty() ? str("wanted one of ", all) : str("did you mean ", near, "?"));
+    }
+  }
+  [[noreturn]] void missing(const char* key, std::string_view what) const { fail(ErrorKind::input, "run.key", file_, ": wanted ", prefix_, key, ", ", what); }
+  [[noreturn]] void wrong(const char* key, const toml::node& node, std::string_view wanted) const {
+    std::ostringstream got;
+    node.visit([&](const auto& n) { got << n; });
+    fail(ErrorKind::input, "run.value", place(node), prefix_, key, ": wanted ", wanted, ", got ", printable(got.str(), 100));
+  }
+
+ private:
+  std::string place(const toml::node& node) const {
+    auto line = node.source().begin.line;
+    return line ? str(file_, ":", static_cast<std::int64_t>(line), ": ") : str(file_, ": ");
+  }
+  const toml::table& table_;
+  std::string file_, prefix_;
+  std::vector<std::string> known_;
+};
+
+// key=value, the value as TOML where it is TOML, else as a string; data.0.weight reaches into arrays.
+inline void apply_set(toml::table& table, const std::string& text) {
+  std::size_t eq = text.find('=');
+  if (eq == text.npos || eq == 0) fail(ErrorKind::usage, "flag.value", "--set: wanted key=value, got '", printable(text, 100), "'");
+  std::string key = text.substr(0, eq), value = text.substr(eq + 1);
+  toml::table parsed;
+  try {
+    parsed = toml::parse("x = " + value + "\n");
+  } catch (const toml::parse_error&) {
+  }
+  if (parsed.size() != 1 || !parsed.contains("x")) {
+    parsed.clear();
+    parsed.insert("x", value);
+  }
+  toml::node* at = &table;
+  for (std::size_t begin = 0;;) {
+    std::size_t dot = key.find('.', begin);
+    std::string part = key.substr(begin, dot - begin);
+    bool last = dot == key.npos;
+    auto bad = [&] { fail(ErrorKind::usage, "flag.value", "--set: '", printable(key, 100), "' does not lead to a value: '", printable(part, 100), "' is not there"); };
+    if (toml::array* a = at->as_array()) {
+      std::size_t i = 0;
+      for (char c : part) {
+        if (c < '0' || c > '9' || i > a->size()) bad();
+        i = i * 10 + static_cast<std::size_t>(c - '0');
+      }
+      if (part.empty() || i >= a->size() || last) bad();
+      at = a->get(i);
+    } else if (toml::table* t = at->as_table()) {
+      if (last) {
+        t->insert_or_assign(part, *parsed.get("x"));
+        return;
+      }
+      if (!t->contains(part)) t->insert(part, toml::table{});
+      at = t->get(part);
+    } else {
+      bad();
+    }
+    begin = dot + 1;
+  }
+}
+
+}  // namespace bam::io
