@@ -1,7 +1,7 @@
 // bam data: what the trainer will see, and text to try it on.
 #include "bam/io/model_folder.hpp"
-#include "bam/text/demo_corpus.hpp"
 #include "bam/train/data.hpp"
+#include "corpus.hpp"
 #include "flags.hpp"
 #include "output.hpp"
 #include "verbs.hpp"
@@ -16,24 +16,7 @@ struct Flags {
 
 void generate(const Common& common, const Flags& f) {
   if (common.out.empty()) fail(ErrorKind::usage, "flag.missing", "bam data generate: wanted --out DIR");
-  io::StagedDirectory staged(common.out, common.force);
-  std::int64_t bytes = 0;
-  for (const char* domain : text::demo_domains) {
-    std::string train, validation;
-    std::int64_t held_out = std::max<std::int64_t>(1, f.documents / 10);
-    for (std::int64_t i = 0; i < f.documents + held_out; ++i) {
-      io::Json line = io::Json::object();
-      line.set("text", text::demo_document(domain, common.seed.value_or(1), static_cast<std::uint64_t>(i)));
-      line.set("source", "generated");
-      (i < f.documents ? train : validation) += io::dump(line) + "\n";
-    }
-    for (auto& [split, text] : {std::pair<const char*, std::string&>{"train", train}, {"validation", validation}}) {
-      io::make_folder(str(staged.path(), "/", domain, "/", split));
-      io::write_file(str(staged.path(), "/", domain, "/", split, "/generated.jsonl"), text);
-      bytes += static_cast<std::int64_t>(text.size());
-    }
-  }
-  staged.commit();
+  const std::int64_t bytes = write_corpus(common.out, f.documents, common.seed.value_or(1), common.force);
   note(common, str(common.out, ": four domains, ", bytes_text(bytes)));
 }
 

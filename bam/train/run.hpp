@@ -42,6 +42,7 @@ struct RunOptions {
   bool resume = false, force = false;
   std::optional<std::int64_t> stop_at;
   std::string version;
+  SourceCache* sources = nullptr;
 };
 
 namespace detail {
@@ -114,12 +115,12 @@ class Run {
 
     load();
     bool resumed = options_.resume && started && resume();
-    if (!resumed) {
+    if (!resumed || !fs::exists(out / "resolved.toml", ec)) {
       io::write_file_atomic((out / "config.toml").string(), config_.source_text);
       io::write_file_atomic((out / "resolved.toml").string(), resolved_toml(config_));
       io::write_file_atomic((out / "manifest.json").string(), io::dump(manifest_, 2) + "\n");
-      truncate_metrics(0);
     }
+    if (!resumed) truncate_metrics(0);
     io::LineWriter metrics((out / "metrics.jsonl").string()), events((out / "events.jsonl").string());
     event(events, resumed ? "resume" : "start");
     return loop(metrics, events);
@@ -151,7 +152,7 @@ class Run {
     bos_ = static_cast<std::int32_t>(io::special_id(config_file_.bos_token_id, config_file_.model, "bos_token_id"));
     eos_ = static_cast<std::int32_t>(io::special_id(config_file_.eos_token_ids.empty() ? std::nullopt : std::optional(config_file_.eos_token_ids[0]), config_file_.model, "eos_token_id"));
     note(str("reading data, tokenizer ", tokenizer_file));
-    data_.emplace(make_data_stream(config_, *tokenizer_, bos_, eos_));
+    data_.emplace(make_data_stream(config_, *tokenizer_, bos_, eos_, options_.sources));
     parameters_ = model_->parameters();
     AdamWOptions o;
     o.lr = c.train.lr;

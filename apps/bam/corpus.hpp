@@ -1,0 +1,36 @@
+// The generated corpus as a data folder.
+#pragma once
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "bam/io/file.hpp"
+#include "bam/io/json.hpp"
+#include "bam/text/demo_corpus.hpp"
+
+namespace bam::app {
+
+// folder/<domain>/{train,validation}/generated.jsonl, whole or not at all; `documents` training documents of each domain and a tenth
+// more for validation. Returns the bytes written.
+inline std::int64_t write_corpus(const std::string& folder, std::int64_t documents, std::uint64_t seed, bool replace) {
+  io::StagedDirectory staged(folder, replace);
+  std::int64_t bytes = 0;
+  for (const char* domain : text::demo_domains) {
+    std::string train, validation;
+    const std::int64_t held_out = std::max<std::int64_t>(1, documents / 10);
+    for (std::int64_t i = 0; i < documents + held_out; ++i) {
+      std::string text = text::demo_document(domain, seed, static_cast<std::uint64_t>(i));
+      (i < documents ? train : validation) += io::dump(io::Json::object({{"text", text}, {"source", "generated"}})) + "\n";
+    }
+    for (auto& [split, text] : {std::pair<const char*, std::string&>{"train", train}, {"validation", validation}}) {
+      const std::string at = str(staged.path(), "/", domain, "/", split);
+      io::make_folder(at);
+      io::write_file(at + "/generated.jsonl", text);
+      bytes += static_cast<std::int64_t>(text.size());
+    }
+  }
+  staged.commit();
+  return bytes;
+}
+
+}  // namespace bam::app

@@ -1,0 +1,115 @@
+// A small study: every arm appears, a stopped study continues to the same results, and bad files are refused by name.
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <set>
+
+#include "bam/bam.hpp"
+#include "bam/study/bam_study.hpp"
+#include "bam/study/tables.hpp"
+
+using namespace bam;
+namespace fs = std::filesystem;
+
+namespace {
+
+// Four "languages" of words, each with its own stem.
+void write_data(const std::string& folder) {
+  for (const char* domain : study::domains)
+    for (const char* split : {"train", "validation"}) {
+      Random rng(static_cast<std::uint64_t>(domain[0]) + (split[0] == 't' ? 0 : 1000));
+      std::string text;
+      for (int i = 0; i < (split[0] == 't' ? 60 : 4); ++i) {
+        std::string line;
+        for (int w = 0; w < 25; ++w) line += str(domain, " ", rng.below(9), w % 5 == 4 ? ". " : " ");
+        text += io::dump(io::Json::object({{"text", line}})) + "\n";
+      }
+      fs::create_directories(folder + "/" + domain + "/" + split);
+      io::write_file_atomic(folder + "/" + domain + "/" + split + "/a.jsonl", text);
+    }
+}
+
+study::StudyConfig small(const std::string& set = "") {
+  std::string text = "[study]\ncompute_matched = true\nmixture_seeds = 2\nvocab_size = 280\ncontext = 16\nbatch = 4\nseed_tokens = 640\nexpert_tokens = 320\nmixture_tokens = 320\n" + set +
+                     "[[size]]\nname = \"d16\"\nhidden = 16\nffn = 24\nlayers = 1\nheads = 2\n";
+  return study::parse_study(text, "study.toml");
+}
+
+std::string run(const study::StudyConfig& config, const std::string& data, const std::string& out, int stop_after) {
+  study::StudyHooks hooks;
+  int steps = 0;
+  hooks.begin = [&](const std::string&, const ModelConfig&, std::int64_t) { return [&](std::int64_t, std::int64_t, const StepResult&, double, double) { ++steps; }; };
+  hooks.stop_signal = [&] { return steps >= stop_after ? 15 : 0; };
+  return io::dump(study::BamStudy(config, data, out, "test", hooks).execute());
+}
+
+}  // namespace
+
+TEST_CASE("study: stopped anywhere it continues to the same results, in which every arm appears") {
+  const std::string root = (fs::temp_directory_path() / "bam_study_test").string();
+  fs::remove_all(root);
+  write_data(root + "/data");
+  const study::StudyConfig config = small();
+  const std::string whole = run(config, root + "/data", root + "/whole", 1 << 30);
+  std::string continued;
+  int stops = 0;
+  for (int at = 7; continued.empty(); at += 23) {
+    try {
+      continued = run(config, root + "/data", root + "/parts", at);
+    } catch (const study::Stopped& s) {
+      CHECK(s.signal == 15);
+      ++stops;
+    }
+  }
+  CHECK(stops >= 5);
+  CHECK(continued == whole);
+
+  io::Json results = io::parse_json(whole, "results");
+  std::set<std::string> seen;
+  for (const io::Json& r : results.at("runs").items("runs")) {
+    seen.insert(std::string(r.at("arm").as_string("arm")));
+    CHECK(r.at("nll").as_double("nll") > 0);
+  }
+  for (const study::Arm& arm : study::arms) CHECK(seen.contains(arm.name));
+  for (const char* dense : {"seed", "code", "law", "math"}) CHECK(seen.contains(dense));
+  for (const io::Json& d : results.at("differences").items("differences")) CHECK(d.at("n").as_int("n") == 2);
+  for (const io::Json& i : results.at("identity").items("identity")) CHECK(i.at("value").as_double("identity") < 1e-5);
+  CHECK(results.at("floor").is_null());
+  study::write_tables(root + "/tables", results);
+  const std::string csv = io::read_file(root + "/tables/runs.csv");
+  CHECK(csv.starts_with("arm,size,replicate,match,domain,nll,"));
+  CHECK(std::count(csv.begin(), csv.end(), '\n') == static_cast<std::ptrdiff_t>(results.at("runs").size()) + 1);
+  CHECK(study::summary(results).find("d16 btx-6-top3") != std::string::npos);
+  fs::remove_all(root);
+}
+
+TEST_CASE("study: the plan counts every training once, whole steps, and matches FLOPs") {
+  const study::StudyConfig config = small("arms = [\"bam\", \"btx\", \"dense\", \"btm\"]\n");
+  const auto jobs = study::BamStudy(config, "", "", "", {}).plan();
+  // seed and three specialists; then, twice: bam and dense at both matches, btx at one
+  CHECK(jobs.size() == 4 + 2 * 5);
+  double btx = 0, bam_compute = 0;
+  for (const auto& j : jobs) {
+    CHECK(j.tokens % (4 * 16) == 0);
+    if (j.arm == "btx") btx = j.flops;
+    if (j.arm == "bam" && j.match == "compute") bam_compute = j.flops;
+  }
+  CHECK(bam_compute == doctest::Approx(btx).epsilon(0.35));  // five whole steps
+}
+
+TEST_CASE("study: bad files are refused by name") {
+  auto message = [](const std::string& set) {
+    try {
+      small(set);
+    } catch (const Error& e) {
+      CHECK(e.kind() == ErrorKind::input);
+      return std::string(e.what());
+    }
+    return std::string("no error");
+  };
+  CHECK(message("arms = [\"bem\"]\n").find("did you mean bam?") != std::string::npos);
+  CHECK(message("replicate = 3\n").find("did you mean replicates?") != std::string::npos);
+  CHECK(message("replicates = 0\n").find("study.replicates") != std::string::npos);
+  CHECK_THROWS_AS(study::parse_study("[study]\nseed_tokens = 1\n", "s.toml"), Error);
+  CHECK(study::parse_study(study::demo_study, "demo").arms.size() == 5);
+}
