@@ -1,0 +1,207 @@
+// The sections of the report that come from the runs alone: the matrix of dense models, the table of all arms, the ledger.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "report_html.hpp"
+#include "report_page.hpp"
+
+namespace bam::study::report {
+
+inline void add_once(std::vector<std::string>& to, std::string s) {
+  if (std::find(to.begin(), to.end(), s) == to.end()) to.push_back(std::move(s));
+}
+
+struct Runs {
+  const Json& results;
+  std::vector<std::string> domains, sizes, dense;  // dense: the seed and one specialist a domain
+
+  explicit Runs(const Json& r) : results(r) {
+    for (const Json& d : list(r, "domains"))
+      if (d.is_string()) add_once(domains, std::string(d.as_string("domains")));
+    for (const Json& run : list(r, "runs")) {
+      add_once(sizes, text(run, "size"));
+      if (list(r, "domains").size() == 0) add_once(domains, text(run, "domain"));
+    }
+    dense.emplace_back("seed");
+    for (const auto& d : domains)
+      if (d != "general") dense.push_back(d);
+  }
+
+  std::size_t dense_index(std::string_view arm) const { return static_cast<std::size_t>(std::find(dense.begin(), dense.end(), arm) - dense.begin()); }
+  bool is_dense(std::string_view arm) const { return dense_index(arm) < dense.size(); }
+  std::string label(const std::string& arm) const { return arm == "seed" ? "Seed" : is_dense(arm) ? arm + " specialist" : arm_label(arm); }
+
+  // f of each run of an arm; an empty match or domain takes all of them.
+  template <class F>
+  void each(std::string_view arm, std::string_view size, std::string_view match, std::string_view domain, F f) const {
+    for (const Json& run : list(results, "runs"))
+      if (text(run, "arm") == arm && text(run, "size") == size && (match.empty() || text(run, "match") == match) &&
+          (domain.empty() || text(run, "domain") == domain))
+        f(run);
+  }
+  // Over the replicates.
+  double mean(std::string_view arm, std::string_view size, std::string_view match, std::string_view domain, std::string_view key) const {
+    Mean m;
+    each(arm, size, match, domain, [&](const Json& run) { m.add(number(run, key)); });
+    return m.value();
+  }
+  double floor_of(std::string_view domain) const {
+    const Json* f = results.find("floor");
+    return f ? number(*f, domain) : nan;
+  }
+  // Floors are per byte; a token of the domain has this many bytes.
+  double bytes_per_token(std::string_view size, std::string_view domain) const {
+    for (const Json& run : list(results, "runs"))
+      if (text(run, "size") == size && text(run, "domain") == domain && number(run, "nll_per_byte") > 0)
+        return number(run, "nll") / number(run, "nll_per_byte");
+    return nan;
+  }
+
+  std::string matrix() const {
+    std::string s = matrix_text;
+    bool any = false;
+    for (const auto& size : sizes) {
+      std::string header = th("model", "scope=col"), rows, home, floors;
+      std::vector<std::vector<double>> x(dense.size());
+      std::vector<double> worst(domains.size(), nan);
+      std::vector<std::size_t> best(domains.size(), dense.size());
+      for (std::size_t d = 0; d < domains.size(); ++d) {
+        header += th(esc(domains[d]), "scope=col");
+        for (std::size_t m = 0; m < dense.size(); ++m) {
+          x[m].push_back(mean(dense[m], size, "", domains[d], "nll"));
+          if (!std::isfinite(x[m][d])) continue;
+          any = true;
+          if (best[d] == dense.size() || x[m][d] < x[best[d]][d]) best[d] = m;
+          if (!(worst[d] >= x[m][d])) worst[d] = x[m][d];
+        }
+        double f = floor_of(domains[d]) * bytes_per_token(size, domains[d]);
+        floors += std::isfinite(f) ? td(str(fixed(std::exp(f), 2), "<small>", fixed(f, 4), "</small>")) : td("unknown", "class=empty");
+        if (best[d] == dense.size()) continue;
+        bool own = dense[best[d]] == (domains[d] == "general" ? "seed" : domains[d]);
+        home += str(home.empty() ? "" : ", ", esc(domains[d]), own ? " yes" : str(" no (", esc(dense[best[d]]), ")"));
+      }
+      for (std::size_t m = 0; m < dense.size(); ++m) {
+        std::string cells;
+        for (std::size_t d = 0; d < domains.size(); ++d) {
+          if (!std::isfinite(x[m][d])) {
+            cells += td("not run", "class=empty");
+            continue;
+          }
+          double range = worst[d] - x[best[d]][d];
+          std::string ppl = fixed(std::exp(x[m][d]), 2);
+          cells += td(str(m == best[d] ? "<b>" + ppl + " best</b>" : ppl, "<small>", fixed(x[m][d], 4), "</small>"),
+                      heat(range > 0 ? 0.5 * (worst[d] - x[m][d]) / range : 0.5));
+        }
+        rows += row(esc(label(dense[m])), cells);
+      }
+      rows += str("<tr class=floor>", th("Entropy of the text", "scope=row"), floors, "</tr>");
+      if (sizes.size() > 1) s += str("<h3>", esc(size), "</h3>");
+      s += body("Perplexity of the dense models by domain", str("<thead><tr>", header, "</tr></thead>"), rows, "matrix");
+      if (!home.empty()) s += str("<p>Best at home: ", home, ".</p>\n");
+    }
+    if (!any) s += missing("no run of a dense model.");
+    return section("matrix", "1. Dense models on every domain", s + floor_text);
+  }
+
+  std::string arms() const {
+    std::string s = arms_text;
+    std::vector<std::string> names, matches;
+    for (const Json& run : list(results, "runs"))
+      if (std::string a = text(run, "arm"); !is_dense(a)) add_once(names, a), add_once(matches, text(run, "match"));
+    if (matches.empty()) matches.emplace_back();
+    std::stable_sort(names.begin(), names.end(), [](const auto& a, const auto& b) { return arm_index(a) < arm_index(b); });
+    // The arms that were not run stand in their place, under their label.
+    for (std::size_t i = 0, at = 0; i < std::size(known_arms); ++i) {
+      if (at == names.size() || arm_index(names[at]) != i) names.insert(names.begin() + static_cast<std::ptrdiff_t>(at), known_arms[i].label);
+      while (at < names.size() && arm_index(names[at]) == i) ++at;
+    }
+    bool floors = std::any_of(domains.begin(), domains.end(), [&](const auto& d) { return std::isfinite(floor_of(d)); });
+    std::string groups = th("arm", "scope=col rowspan=2"), header;
+    auto group = [&](std::string_view title, bool with_mean) {
+      groups += th(title, str("scope=colgroup class=edge colspan=", domains.size() + (with_mean ? 1u : 0u)));
+      for (std::size_t d = 0; d < domains.size(); ++d) header += th(esc(domains[d]), d ? "scope=col" : "scope=col class=edge");
+      if (with_mean) header += th("mean", "scope=col");
+    };
+    group("nats per byte", true);
+    if (floors) group("above the floor, nats per byte", true);
+    group("nats per token", false);
+    groups += th("n", "scope=col rowspan=2 class=edge") + th("tokens", "scope=col rowspan=2") + th("FLOPs", "scope=col rowspan=2");
+    for (const auto& size : sizes)
+      for (const auto& match : matches) {
+        if (sizes.size() * matches.size() > 1) s += str("<h3>", esc(size), match.empty() ? "" : ", ", esc(match), match.empty() ? "" : "-matched", "</h3>");
+        s += table("Loss of all arms by domain",
+                   str("<thead><tr>", groups, "</tr><tr>", header, "</tr></thead>", arm_rows(dense, size, "", floors), arm_rows(names, size, match, floors)),
+                   "wide");
+      }
+    if (sizes.empty()) s += missing("no run.");
+    std::string what;
+    for (const Arm& a : known_arms) what += str("<dt>", a.label, "</dt><dd>", a.what, "</dd>");
+    return section("arms", "2. All arms", s + fold("What the arms are", str("<dl>", what, "</dl>")));
+  }
+
+  std::string arm_rows(const std::vector<std::string>& names, const std::string& size, const std::string& match, bool floors) const {
+    const std::size_t n = domains.size(), columns = floors ? 3 * n + 2 : 2 * n + 1;
+    std::vector<std::vector<double>> cells;
+    std::vector<double> best(columns, nan);
+    for (const auto& a : names) {
+      std::vector<double> byte, over, token;
+      double sum = 0, above = 0;  // a mean needs all domains: a missing one makes it a NaN
+      for (const auto& d : domains) {
+        byte.push_back(mean(a, size, match, d, "nll_per_byte"));
+        over.push_back(byte.back() - floor_of(d));
+        token.push_back(mean(a, size, match, d, "nll"));
+        sum += byte.back();
+        above += over.back();
+      }
+      byte.push_back(sum / static_cast<double>(n));
+      over.push_back(above / static_cast<double>(n));
+      if (floors) byte.insert(byte.end(), over.begin(), over.end());
+      byte.insert(byte.end(), token.begin(), token.end());
+      for (std::size_t c = 0; c < columns; ++c)
+        if (std::isfinite(byte[c]) && !(best[c] <= byte[c])) best[c] = byte[c];
+      cells.push_back(std::move(byte));
+    }
+    std::string s = "<tbody>";
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      std::vector<std::string> replicates;
+      each(names[i], size, match, "", [&](const Json& run) { add_once(replicates, text(run, "replicate")); });
+      std::string line;
+      for (std::size_t c = 0; c < columns; ++c) {
+        bool edge = c == 0 || c == n + 1 || (floors && c == 2 * n + 2), known = std::isfinite(cells[i][c]);
+        std::string x = known ? fixed(cells[i][c], 4) : "\xe2\x80\x93";
+        line += td(cells[i][c] <= best[c] ? "<b>" + x + "</b>" : x, str("class='", edge ? "edge" : "", known ? "" : " empty", "'"));
+      }
+      if (replicates.empty())
+        line = td("not run", str("class='empty edge' colspan=", columns + 3));
+      else
+        line += td(str(replicates.size()), "class=edge") + td(si(mean(names[i], size, match, "", "tokens"))) + td(si(mean(names[i], size, match, "", "flops")));
+      s += row(esc(label(names[i])), line);
+    }
+    return s + "</tbody>";
+  }
+
+  std::string ledger() const {
+    std::string s = ledger_text, rows;
+    constexpr std::size_t limit = 2000;  // the page stays small
+    auto runs = list(results, "runs");
+    for (std::size_t i = 0; i < std::min(limit, runs.size()); ++i) {
+      const Json& r = runs[i];
+      rows += row(esc(text(r, "arm")), words(text(r, "size")), td(esc(text(r, "replicate"))), words(text(r, "match")), words(text(r, "domain")),
+                  td(fixed(number(r, "nll_per_byte"), 4)), td(fixed(number(r, "bits_per_byte"), 4)), td(fixed(number(r, "nll"), 4)),
+                  td(fixed(number(r, "stderr"), 4)), td(si(number(r, "tokens"))), td(si(number(r, "flops"))),
+                  td(str("<code>", esc(text(r, "hash")), "</code>"), "class=words"));
+    }
+    auto head = heads(
+        {"arm", "size", "replicate", "matched", "domain", "nats per byte", "bits per byte", "nats per token", "standard error", "tokens", "FLOPs", "hash"});
+    s += rows.empty() ? missing("no run.") : body("Ledger of runs", head, rows, "ledger");
+    if (runs.size() > limit) s += str("<p class=small>", runs.size() - limit, " further rows are in the results only.</p>\n");
+    return section("ledger", "9. Ledger of runs", s);
+  }
+};
+
+}  // namespace bam::study::report

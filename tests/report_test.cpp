@@ -1,0 +1,167 @@
+// The report of a study: every section, escaped text, what is missing, no network. data/study_results.json is a fixture: its
+// numbers are invented.
+#include "bam/study/report.hpp"
+
+#include <doctest/doctest.h>
+
+#include "bam/io/file.hpp"
+#include "support.hpp"
+
+using bam::ErrorKind;
+using bam::io::Json;
+using bam::io::parse_json;
+using bam::study::study_report;
+using bam::test::error_of;
+using bam::test::has;
+
+namespace {
+constexpr const char* ids[] = {"matrix", "arms", "differences", "verdicts", "loads", "curves", "identity", "completions", "ledger"};
+constexpr const char* lists[] = {"domains", "sizes", "runs", "differences", "verdicts", "loads", "curves", "identity", "completions"};
+
+Json fixture() {
+  static const std::string text = bam::io::read_file(BAM_TEST_DATA "/data/study_results.json", 1 << 20);
+  return parse_json(text, "study_results.json");
+}
+std::size_t count(std::string_view text, std::string_view part) {
+  std::size_t n = 0;
+  for (std::size_t at = text.find(part); at != text.npos; at = text.find(part, at + 1)) ++n;
+  return n;
+}
+// The section of that id.
+std::string section(std::string_view page, std::string_view id) {
+  std::size_t at = page.find("<section id=" + std::string(id) + ">");
+  REQUIRE(at != page.npos);
+  return std::string(page.substr(at, page.find("</section>", at) - at));
+}
+Json chart_data(std::string_view page) {
+  std::string_view start = "id=data>";
+  std::size_t at = page.find(start) + start.size();
+  return parse_json(page.substr(at, page.find("</script>", at) - at), "data");
+}
+}  // namespace
+
+TEST_CASE("report: all sections, their numbers and their charts") {
+  std::string page = study_report(fixture(), "window.Chart = class {};");
+  for (auto* id : ids) {
+    CHECK(count(page, bam::str("<section id=", id, ">")) == 1);
+    CHECK_FALSE(has(section(page, id), "class=missing"));
+  }
+  CHECK(has(page, "TEST FIXTURE"));
+  CHECK(has(page, "00000000deadbeef"));
+  CHECK(has(page, "bam study bam --preset demo"));
+  CHECK(count(section(page, "matrix"), " best</b>") == 4);
+  CHECK(has(section(page, "matrix"), "Best at home: general yes, code yes, law yes, math yes."));
+  CHECK(has(section(page, "matrix"), "Entropy of the text"));
+  CHECK(count(section(page, "arms"), ">not run<") == 2);  // BTX-7 and BAM sequential keep their rows
+  CHECK(has(section(page, "arms"), "BTX-7"));
+  CHECK(has(section(page, "differences"), "0.083 to 0.107"));
+  CHECK(has(section(page, "differences"), "tokenizers differ"));
+  CHECK(has(section(page, "verdicts"), "\xe2\x9c\x97 refuted"));
+  CHECK(has(section(page, "verdicts"), "no interval"));
+  CHECK(has(section(page, "loads"), "BAM: attention"));
+  CHECK(has(section(page, "loads"), "seed 3"));  // the sixth expert of BTX-6
+  CHECK(has(section(page, "completions"), "\xe2\x9c\x97 does not parse"));
+  Json data = chart_data(page);
+  CHECK(data.at("differences").at("panels").size() == 5);
+  CHECK(data.at("differences").at("panels").at(0).at("points").at(0).at("arm").as_string("arm") == "BAM");
+  CHECK(data.at("curves").at("phases").size() == 2);
+  CHECK(data.at("curves").at("series").at(0).at("label").as_string("label") == "Seed");
+}
+
+TEST_CASE("report: offline and small") {
+  std::string page = study_report(fixture(), std::string(200000, ' '));
+  CHECK(page.size() < 3u << 20);
+  for (auto* part : {"http:", "https:", "src=", "url(", "@import", "fetch(", "XMLHttpRequest", "<link", "<iframe", "<img"})
+    CHECK_MESSAGE(!has(page, part), part);
+  CHECK(has(page, "default-src 'none'"));
+}
+
+TEST_CASE("report: hostile text stays text") {
+  std::string evil = "</script><script>alert('x')</script>\"><img src=x onerror=alert(1)>&\xff\x01<!--";
+  Json r = fixture();
+  for (auto* key : {"study", "preset", "corpus", "note", "hash", "command"}) r.set(key, evil);
+  for (auto* key : {"sizes", "runs", "differences", "verdicts", "loads", "curves", "identity", "completions"}) {
+    Json changed = Json::array();
+    for (const Json& item : r.at(key).items(key)) {
+      Json copy = item;
+      for (auto* name : {"arm", "size", "domain", "name", "claim", "verdict", "kind", "prompt", "truth", "text", "match", "hash"})
+        if (const Json* v = copy.find(name); v && v->is_string()) copy.set(name, evil);
+      changed.push_back(copy);
+    }
+    r.set(key, changed);
+  }
+  r.set("domains", Json::array({evil, "general"}));
+  std::string page = study_report(r, "window.Chart = class {};");
+  CHECK_FALSE(has(page, "<img"));
+  CHECK_FALSE(has(page, "<script>alert"));
+  CHECK_FALSE(has(page, "<!--"));
+  CHECK(count(page, "<script") == 3);
+  CHECK(count(page, "</script") == 3);
+  CHECK_FALSE(has(page, "\xff"));
+  CHECK(chart_data(page).at("curves").at("series").at(0).at("label").is_string());
+  CHECK(error_of(ErrorKind::usage, [&] { study_report(r, "x = '</script>';"); }).starts_with("report.chart"));
+}
+
+TEST_CASE("report: what is absent, empty or of another type is said") {
+  std::string none = study_report(Json::object(), "");
+  for (auto* id : ids) CHECK(has(section(none, id), "class=missing"));
+  for (auto* key : lists) {
+    Json r = fixture();
+    r.set(key, Json::array());
+    std::string empty = study_report(r, "x");
+    r.erase(key);
+    CHECK(study_report(r, "x").size() > 10000);
+    r.set(key, "text");
+    CHECK(study_report(r, "x").size() > 10000);
+    if (std::string_view id = key; id != "domains" && id != "sizes" && id != "runs") CHECK(has(section(empty, id), "class=missing"));
+  }
+  Json r = fixture();
+  r.set("floor", nullptr);
+  std::string page = study_report(r, "");
+  CHECK(has(section(page, "matrix"), "unknown"));
+  CHECK_FALSE(has(section(page, "arms"), "above the floor, nats"));
+  CHECK(has(section(page, "curves"), "Chart.js was not found"));
+}
+
+TEST_CASE("report: numbers that are none") {
+  Json r = fixture();
+  double inf = std::numeric_limits<double>::infinity();
+  Json run = r.at("runs").at(0), difference = r.at("differences").at(0), curve = r.at("curves").at(0), load = r.at("loads").at(0);
+  run.set("nll", inf), run.set("nll_per_byte", 1e300), run.set("tokens", nullptr);
+  difference.set("mean", 1e300), difference.set("low", -inf), difference.set("high", inf), difference.set("n", nullptr);
+  curve.set("nll", Json::array({inf, "x", 1e308, 2.5})), curve.set("tokens", Json::array({1, 2, 3, 4}));
+  load.set("layer", 1e30), load.set("shares", Json::array({nullptr, inf}));
+  r.set("runs", Json::array({run})), r.set("differences", Json::array({difference})), r.set("curves", Json::array({curve})),
+      r.set("loads", Json::array({load}));
+  std::string page = study_report(r, "x");
+  for (auto* id : {"differences", "loads"}) CHECK(has(section(page, id), "class=missing"));
+  CHECK(chart_data(page).at("curves").at("series").at(0).at("points").size() == 1);
+  difference.set("mean", 0.0);
+  r.set("differences", Json::array({difference}));
+  CHECK(chart_data(study_report(r, "x")).at("differences").at("panels").at(0).at("points").at(0).at("low").is_null());
+}
+
+TEST_CASE("report: sizes have their own tables; a long study stays small") {
+  Json r = fixture(), runs = Json::array(), curves = Json::array(), completions = Json::array();
+  for (int copy = 0; copy < 20; ++copy)
+    for (const Json& item : r.at("runs").items("runs")) {
+      Json run = item;
+      run.set("replicate", copy), run.set("size", copy % 2 ? "large" : "demo");
+      runs.push_back(run);
+    }
+  Json tokens = Json::array(), nll = Json::array();
+  for (int i = 0; i < 5000; ++i) tokens.push_back(i), nll.push_back(1.0 / (1 + i));
+  for (int i = 0; i < 60; ++i)
+    curves.push_back(Json::object({{"arm", bam::str("arm ", i)}, {"size", "demo"}, {"replicate", 0}, {"tokens", tokens}, {"nll", nll}}));
+  for (int i = 0; i < 300; ++i)
+    completions.push_back(Json::object(
+        {{"domain", "law"}, {"prompt", bam::str(i)}, {"truth", "y"}, {"arm", "bam"}, {"text", std::string(100000, 'z')}, {"parses", true}, {"right", true}}));
+  r.set("runs", runs), r.set("curves", curves), r.set("completions", completions);
+  std::string page = study_report(r, std::string(200000, ' '));
+  CHECK(page.size() < 3u << 20);
+  CHECK(has(section(page, "arms"), "<h3>demo, data-matched</h3>"));
+  CHECK(has(section(page, "arms"), "<h3>large, data-matched</h3>"));
+  CHECK(has(section(page, "completions"), "240 further prompts"));
+  CHECK(has(section(page, "completions"), "300 right, 300 parse, of 300"));
+  CHECK(has(section(page, "ledger"), "further rows"));
+}
