@@ -62,12 +62,12 @@ class Lexicon {
            "ticket", "parcel", "machine", "engine", "signal", "queue", "node", "token", "vector", "counter", "buffer", "score", "weight"},
           {"n", "r", "l", "t", "k", "m", "d", "nd", "rt", "lk", "p", "rn", "b", "g"});
     build(WordClass::verb, 900,
-          {"open", "gather", "mark", "paint", "lift", "turn", "count", "follow", "repair", "collect", "deliver", "visit", "answer", "record", "return", "filter",
-           "sort", "sort", "sell", "hold", "lend", "load", "print", "select", "enter", "remember", "consider", "permit", "inspect", "transfer", "measur"},
+          {"open", "gather", "mark", "paint", "lift", "turn", "count", "follow", "repair", "collect", "deliver", "visit", "answer", "filter", "sort", "load",
+           "select", "enter", "remember", "consider", "inspect", "gain", "clean", "look", "warn", "call", "want", "need", "help", "work", "start", "walk"},
           {"en", "er", "ol", "ift", "ard", "ump", "ink", "elt"});
     build(WordClass::adjective, 1000,
           {"small", "old", "new", "long", "dark", "bright", "green", "heavy", "narrow", "warm", "quiet", "late", "cold", "strange", "wooden", "silver", "broken",
-           "public", "local", "common", "whole", "first", "last", "good", "great", "high", "low", "red", "white", "empty", "early", "open", "free", "clear"},
+           "public", "local", "common", "whole", "first", "last", "good", "great", "high", "low", "red", "white", "empty", "early", "free", "clear"},
           {"ic", "al", "ous", "ful", "ine", "ive"});
     build(WordClass::name, 700, {"Mara", "Jonas", "Elena", "Tomas", "Rosa", "Peter", "Anna", "Martin", "Linda", "Simon", "Clara", "Victor"},
           {"a", "o", "en", "is", "ra", "ia", "us", "eth"});
@@ -86,7 +86,7 @@ class Lexicon {
     bool noun = which == WordClass::noun;
     while (c.words.size() < count) {
       // Rare words are longer.
-      std::uint64_t syllables = (noun ? 1 : 0) + 1 + random_.below(c.words.size() < count / 4 ? 1 : 2);
+      std::uint64_t syllables = c.words.size() < count / 4 ? (noun ? 2 : 1 + random_.below(2)) : 2 + random_.below(2);
       std::string w;
       for (std::uint64_t s = 0; s < syllables; ++s) {
         bool last = s + 1 == syllables;
@@ -325,7 +325,7 @@ class Derivation {
   // What kind of value a token is: number, section, truth value, letter, word of the lexicon, identifier.
   static char kind(std::string_view s) {
     if (s.empty()) return 0;
-    if (s.find_first_not_of("-0123456789") == s.npos) return 'n';
+    if (s.find_first_not_of("-0123456789") == s.npos && is_digit(s.back())) return 'n';
     if (s.find_first_not_of(".0123456789") == s.npos) return 's';
     if (s == "True" || s == "False") return 't';
     if (s.size() == 1) return 'l';

@@ -1,6 +1,7 @@
 // Multi-step arithmetic and equations with right answers: each step takes up the result of the one before.
 #pragma once
 #include <memory>
+#include <utility>
 
 #include "grammar.hpp"
 
@@ -26,9 +27,12 @@ class MathDocument {
   };
 
   void problem() {
-    d_.emit("Problem: ");
+    if (d_.choose({{3, "Problem: "}, {2, "Remark: "}}) == 1) {
+      clause(d_);
+      d_.emit(".\nProblem: ");
+    }
     switch (d_.choose({{2, "Solve "}, {3, "Compute "}, {1, "Find the greatest common divisor of "}, {1, "The sum of two numbers is "}, {1, "A list begins with "},
-                       {1, "Multiply "}, {1, "Add "}, {1, "Solve with x on both sides: "}, {6, otherwise}})) {
+                       {1, "Multiply "}, {1, "Add "}, {1, "With x on both sides, solve "}, {6, otherwise}})) {
       case 0: equation(); break;
       case 1: expression(); break;
       case 2: divisor(); break;
@@ -192,7 +196,8 @@ class MathDocument {
   // Two kinds of things come and go; the question is about one.
   void story() {
     std::vector<std::string> people, things;
-    switch (d_.choose({{1, "In the "}, {1, "Near the "}, {1, "At the "}})) { default: noun_phrase(d_); }
+    d_.choose({{1, "In the "}, {1, "Near the "}, {1, "At the "}});
+    noun_phrase(d_);
     if (d_.maybe(1, 1, ", where ")) clause(d_);
     d_.emit(", ");
     std::string who = d_.fresh(name, people);
@@ -267,7 +272,8 @@ class MathDocument {
   void change(std::int64_t (&have)[2], Changes& changes, const std::vector<std::string>& plural, bool take) {
     // The number comes before the thing, so it may not be more than there is of either.
     std::int64_t most = take ? std::min(have[0], have[1]) : 40, by = d_.number(most < 1 ? 0 : 1, std::max<std::int64_t>(most, 0));
-    d_.choose({{2, " "}, {1, " more of the "}, {1, " of the "}});
+    d_.emit(" ");
+    d_.choose({{1, "more of the "}, {1, "of the "}, {2, otherwise}});
     std::size_t which = d_.among(plural);
     have[which] += take ? -by : by;
     changes[which].push_back({take ? '-' : '+', by, 0});
