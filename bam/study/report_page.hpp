@@ -139,6 +139,7 @@ pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; max-height: 300
 @media (max-width: 600px) { dl { grid-template-columns: 1fr; } dt { margin-top: 6px; } .tall { height: 560px; } .matrix td { min-width: 84px; } }
 @media print { main { max-width: none; padding: 0; font-size: 10pt; } nav { display: none; }
   .scroll, .ledger, pre { overflow: visible; max-height: none; } table { font-size: 7.5pt; } th, td { padding: 2px 4px; }
+  .wide td, .wide th, .load td, .load th { padding: 2px 3px; font-size: 6.3pt; } .load td { min-width: 0; }
   th:first-child, .ledger thead th { position: static; } tr, figure, .cards > div { break-inside: avoid; } h2 { break-after: avoid; } }
 )";
 
