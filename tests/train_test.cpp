@@ -3,7 +3,7 @@
 #include <map>
 
 #include "bam/text/bpe_train.hpp"
-#include "bam/text/demo_corpus.hpp"
+#include "bam/text/generated/corpus.hpp"
 #include "bam/train/run.hpp"
 #include "support.hpp"
 
@@ -31,7 +31,7 @@ struct Bench {
       std::string lines;
       for (std::uint64_t i = 0; i < 60; ++i) {
         // Short documents, so that a row holds several, and ends within some.
-        std::string text = text::demo_document(domain ? "math" : "general", 7, i);
+        std::string text = text::generate_document(domain ? text::Domain::math : text::Domain::general, 7, i).text;
         text.resize(std::min<std::size_t>(text.size(), 20 + i * 3));
         trainer.add(text);
         io::Json line = io::Json::object({{"text", text}});

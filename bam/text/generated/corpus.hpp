@@ -4,6 +4,7 @@
 #pragma once
 #include "../../io/hash.hpp"
 #include "code.hpp"
+#include "general.hpp"
 #include "law.hpp"
 #include "math.hpp"
 
@@ -28,7 +29,7 @@ namespace generated {
 
 inline void write(Domain domain, Derivation& d) {
   switch (domain) {
-    case Domain::general: break;
+    case Domain::general: GeneralDocument(d).write(); break;
     case Domain::code: CodeDocument(d).write(); break;
     case Domain::law: LawDocument(d).write(); break;
     case Domain::math: MathDocument(d).write(); break;

@@ -17,10 +17,10 @@ class LawDocument {
     if (d_.maybe(1, 1, " and the ")) noun_phrase(d_);
     d_.emit(".\n");
     for (;;) {
-      std::string number = str(chapter_, ".", sections_.size() + 1);
-      d_.emit("\nSection ", number, ". ");
+      number_ = str(chapter_, ".", sections_.size() + 1);
+      d_.emit("\nSection ", number_, ". ");
       section();
-      switch (d_.choose({{2, " If "}, {2, " Unless "}, {1, " This does not apply when "}, {1, " It is enough that "}, {4, otherwise}})) {
+      switch (d_.choose({{2, " If "}, {2, " Unless "}, {1, " This does not apply when "}, {2, " It is enough that "}, {2, otherwise}})) {
         case 0: case 1:
           clause(d_);
           if (d_.choose({{1, ", this section has no effect."}, {2, ", the "}}) == 1) {
@@ -36,10 +36,10 @@ class LawDocument {
           d_.emit(".");
       }
       d_.emit("\n");
-      sections_.push_back(number);  // only now may others refer to it
+      sections_.push_back(number_);  // only now may others refer to it
       std::size_t n = d_.size();
       bool bare = d_.marks().empty();  // nothing to ask about yet
-      if (d_.choose({{n < 1300 || bare ? 5u : 0u, otherwise}, {n > 350 && !bare ? 1u : 0u, end_of_text}}) == 1) return;
+      if (d_.choose({{n < 1150 || bare ? 5u : 0u, otherwise}, {n > 350 && !bare ? 1u : 0u, end_of_text}}) == 1) return;
     }
   }
 
@@ -56,6 +56,10 @@ class LawDocument {
   void section() {
     bool first = sections_.empty();
     std::uint64_t later = first ? 0 : 1;
+    if (!first && d_.marks().empty() && d_.size() > 800) {  // a text without a reference would only grow
+      d_.emit("Subject to section ");
+      return subject();
+    }
     switch (d_.choose({{first ? 6 : terms_.size() < 6 ? 3u : 0u, "In this chapter, "},
                        {first ? 0u : 3u, "A person who "},
                        {3, "A notice under this section "},
@@ -82,12 +86,12 @@ class LawDocument {
   // Any earlier section is right.
   std::size_t reference() { return d_.answer_among(sections_); }
   // Of a defined term: what section says what it means.
-  void defined_in(std::size_t term) { d_.answer(sections_[defined_[term]]); }
+  void defined_in(std::size_t term) { d_.answer(defined_[term]); }
 
   // A phrase, a defined term more often than not.
   void thing() {
     if (!terms_.empty()) {
-      std::size_t i = d_.among(terms_, 3, 4);
+      std::size_t i = d_.among(terms_, 2, 5);
       if (i < terms_.size()) {
         if (d_.maybe(1, 3, " (as defined in section ")) {
           defined_in(i);
@@ -96,7 +100,7 @@ class LawDocument {
         return;
       }
     }
-    if (d_.is(adjective, 1, noun, 1)) {
+    if (d_.is(adjective, 3, noun, 2)) {
       d_.word(adjective);
       d_.emit(" ");
       d_.word(noun);
@@ -118,7 +122,7 @@ class LawDocument {
     if (!sections_.empty() && d_.maybe(1, 3, ", except in section ")) reference();
     d_.emit(".");
     terms_.push_back(term);
-    defined_.push_back(sections_.size());
+    defined_.push_back(number_);
   }
 
   void penalty() {
@@ -287,9 +291,10 @@ class LawDocument {
 
   Derivation& d_;
   std::int64_t chapter_ = 0;
+  std::string number_;                 // of this section
   std::vector<std::string> sections_;  // numbers of those that are complete
   std::vector<std::string> terms_, used_;
-  std::vector<std::size_t> defined_;  // the section of each term
+  std::vector<std::string> defined_;  // the section of each term
   std::vector<Fixed> fines_, periods_;
   std::vector<Listed> listed_;
 };

@@ -27,12 +27,12 @@ class MathDocument {
   };
 
   void problem() {
-    if (d_.choose({{3, "Problem: "}, {2, "Remark: "}}) == 1) {
+    if (d_.choose({{1, "Problem: "}, {1, "Remark: "}}) == 1) {
       clause(d_);
       d_.emit(".\nProblem: ");
     }
     switch (d_.choose({{2, "Solve "}, {3, "Compute "}, {1, "Find the greatest common divisor of "}, {1, "The sum of two numbers is "}, {1, "A list begins with "},
-                       {1, "Multiply "}, {1, "Add "}, {1, "With x on both sides, solve "}, {6, otherwise}})) {
+                       {1, "Multiply "}, {1, "Add "}, {1, "With x on both sides, solve "}, {7, otherwise}})) {
       case 0: equation(); break;
       case 1: expression(); break;
       case 2: divisor(); break;
