@@ -64,7 +64,9 @@ TEST_CASE("report: all sections, their numbers and their charts") {
   Json data = chart_data(page);
   CHECK(data.at("differences").at("panels").size() == 5);
   CHECK(data.at("differences").at("panels").at(0).at("points").at(0).at("arm").as_string("arm") == "BAM");
-  CHECK(data.at("curves").at("phases").size() == 2);
+  CHECK(data.at("curves").at("phases").at(0).at("at").as_double("at") == 1572864.0);  // where the seed ends
+  CHECK(data.at("curves").at("phases").at(1).at("at").as_double("at") == 2359296.0);  // where the specialists end
+  CHECK(data.at("curves").at("end").as_double("end") == 3538944.0);                   // where the mixtures end
   CHECK(data.at("curves").at("series").at(0).at("label").as_string("label") == "Seed");
 }
 

@@ -212,7 +212,7 @@ class Page {
     for (const Json& c : list(r_, "curves")) order.emplace_back(runs_.is_dense(text(c, "arm")) ? 0 : 1 + arm_index(text(c, "arm")), &c);
     std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     Json series = Json::array(), phases = Json::array();
-    double starts[3] = {nan, nan, nan};  // of the seed, the specialists, the mixtures of both
+    double starts[3] = {nan, nan, nan}, ends[3] = {nan, nan, nan};  // of the seed, the specialists, the mixtures of both
     std::string s = curves_text, rows;
     for (auto [rank, c] : order) {
       Json points = thinned(*c);
@@ -220,7 +220,10 @@ class Page {
       std::string arm = text(*c, "arm"), key = plain(arm);
       const Json &first = points.at(0), &last = points.at(points.size() - 1);
       std::size_t phase = rank != 0 ? 2 : arm == "seed" ? 0 : 1, model = runs_.dense_index(arm);
-      if (phase < 2 || key == "bam" || key == "btx") starts[phase] = std::fmin(starts[phase], number(first, "x"));
+      if (phase < 2 || key == "bam" || key == "btx") {
+        starts[phase] = std::fmin(starts[phase], number(first, "x"));
+        ends[phase] = std::fmax(ends[phase], number(last, "x"));
+      }
       int style = rank > std::size(known_arms) ? 13 : rank > 0 ? known_arms[rank - 1].style : model == 0 ? 6 : 1 + static_cast<int>(model % 4);
       bool shown = rank == 0 || rank > std::size(known_arms) || known_arms[rank - 1].shown;
       series.push_back(Json::object({{"label", sized(*c)}, {"style", style}, {"hidden", !shown}, {"points", points}}));
@@ -228,10 +231,10 @@ class Page {
                   td(fixed(number(last, "y"), 4)));
     }
     if (series.empty()) return section("curves", "6. Loss through the phases", s + missing("no curve."));
-    if (!many() && starts[0] < starts[1]) phases.push_back(Json::object({{"at", starts[1]}, {"label", "branch"}}));
-    bool mix = !many() && starts[1] < starts[2];
-    if (mix) phases.push_back(Json::object({{"at", starts[2]}, {"label", "mix"}}));
-    charts_.set("curves", Json::object({{"series", series}, {"phases", phases}}));
+    if (!many() && ends[0] <= starts[1]) phases.push_back(Json::object({{"at", ends[0]}, {"label", "branch"}}));
+    bool mix = !many() && ends[1] <= starts[2];
+    if (mix) phases.push_back(Json::object({{"at", ends[1]}, {"label", "mix"}}));
+    charts_.set("curves", Json::object({{"series", series}, {"phases", phases}, {"end", finite(ends[2])}}));
     s += figure("All phases", "curves_all", "Training loss over tokens", "tall");
     if (mix) s += figure("The mixture phase alone", "curves_mix", "Training loss over tokens of the mixture phase", "tall");
     auto header = heads({"arm", "replicate", "first: tokens", "nats per token", "last: tokens", "nats per token"});

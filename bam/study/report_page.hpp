@@ -37,9 +37,9 @@ below it. More colour is better within a column; the best of a column is bold an
 each other.</p>
 )";
 inline constexpr const char* differences_text =
-    R"(<p>Each replicate gives one difference, arm minus BTX, with the same seed model and the same data order; a point is their mean, its bar the 95%
-interval of Student's t. <b>Left of 0 is better than BTX.</b> A filled point has an interval that excludes 0, a hollow one has not, or has no interval
-because n is below 2. A number with an arrow lies beyond the scale.</p>
+    R"(<p>Each replicate gives one difference, arm minus BTX, both matched by data, with the same seed model and the same data order; a point is their mean, its
+bar the 95% interval of Student's t. <b>Left of 0 is better than BTX.</b> A filled point has an interval that excludes 0, a hollow one has not,
+or has no interval because n is below 2. A number with an arrow lies beyond the scale.</p>
 <p>The paper's gains of BAM over BTX are 0.083 to 0.107 nats per token (590M parameters, own keys and values, data-matched), 0.016 to 0.027 (shared
 keys and values, compute-matched) and 0.017 to 0.027 at 2B. They are per token of a tokenizer of 256,000 words; tokenizers differ, so they stand here
 for direction and order of size only.</p>
@@ -54,9 +54,9 @@ the gate, for the FFN the share of tokens that go to the expert. Even use is 100
 collapsed router.</p>
 )";
 inline constexpr const char* curves_text =
-    R"(<p>Training loss over the tokens seen so far, the seed's included. A dashed vertical line is a change of phase: the branches start where the seed
-ends, the mixtures where the branches end. Lines of one arm share a colour, one line a replicate. A click on a name in the legend hides or shows its
-lines.</p>
+    R"(<p>Training loss over the tokens of one line of descent: the seed's, then those of one branch, then the mixture's; an arm
+without branches gets the tokens of all of them and so reaches further right. A dashed vertical line is a change of phase. Lines of one arm share a
+colour, one line a replicate. A click on a name in the legend hides or shows its lines.</p>
 )";
 inline constexpr const char* identity_text =
     R"(<p>Before training: a mixture of copies of one dense model, mixed softly, must give that model's logits, whatever its routers. The value is the
@@ -212,10 +212,10 @@ inline constexpr const char* page_script = R"(
           return p.arm + ' ' + signed(p.mean, 4) + bar + ', n = ' + p.n; } } } } } }));
   }
 
-  function curves(id, from) {
+  function curves(id, from, to) {
     const canvas = document.getElementById(id), seen = new Set();
     if (!canvas) return;
-    const parts = data.curves.series.map(s => ({ ...s, points: s.points.filter(p => p.x >= from) })).filter(s => s.points.length > 1);
+    const parts = data.curves.series.map(s => ({ ...s, points: s.points.filter(p => p.x >= from && p.x <= to) })).filter(s => s.points.length > 1);
     const sets = parts.map(s => {
       const first = !seen.has(s.label), stroke = color('c' + s.style % 7);
       seen.add(s.label);
@@ -226,8 +226,9 @@ inline constexpr const char* page_script = R"(
     charts.push(new Chart(canvas, { type: 'line', plugins: [phases(data.curves.phases)], data: { datasets: sets },
       options: { animation: false, maintainAspectRatio: false, parsing: false, normalized: true, interaction: { mode: 'nearest', intersect: false },
         scales: {
-          x: { type: 'linear', min: from, grid: { color: color('line') }, ticks: { maxRotation: 0, maxTicksLimit: 8, callback: si },
-            title: { display: true, text: 'tokens seen' } },
+          x: { type: 'linear', min: from, max: to === Infinity ? undefined : to, grid: { color: color('line') },
+            ticks: { maxRotation: 0, maxTicksLimit: 8, callback: si },
+            title: { display: true, text: 'tokens along one line of descent' } },
           y: { grid: { color: color('line') }, title: { display: true, text: 'training loss, nats per token' } } },
         plugins: { legend: { position: 'bottom', labels: { boxWidth: 26, boxHeight: 0, padding: 8, filter: (item, d) => d.datasets[item.datasetIndex].first },
             onClick: (e, item, legend) => { const c = legend.chart, on = c.isDatasetVisible(item.datasetIndex);
@@ -240,7 +241,10 @@ inline constexpr const char* page_script = R"(
     charts = [];
     Chart.defaults.color = color('ink'); Chart.defaults.borderColor = color('line'); Chart.defaults.font.family = 'system-ui, sans-serif';
     if (data.differences) data.differences.panels.forEach(intervals);
-    if (data.curves) { curves('curves_all', 0); const mix = data.curves.phases.find(p => p.label === 'mix'); if (mix) curves('curves_mix', mix.at); }
+    if (!data.curves) return;
+    const mix = data.curves.phases.find(p => p.label === 'mix');
+    curves('curves_all', 0, Infinity);
+    if (mix) curves('curves_mix', mix.at, data.curves.end);
   }
   draw();
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
