@@ -21,8 +21,8 @@ class CodeDocument {
       d_.emit(".\ndef ");
       function(0);
       asserts();
-      std::size_t n = d_.size();
-      if (d_.choose({{n < 1000 ? 2u : 0u, "\n"}, {n > 350 ? 1u : 0u, end_of_text}}) == 1) return;
+      bool enough = d_.enough();
+      if (d_.choose({{d_.size() < 1000 || !enough ? 2u : 0u, "\n"}, {enough ? 1u : 0u, end_of_text}}) == 1) return;
     }
   }
 

@@ -12,8 +12,8 @@ class GeneralDocument {
   void write() {
     setting();
     for (;;) {
-      std::size_t n = d_.size();
-      if (d_.choose({{n < 1300 ? 14u : 0u, " "}, {n < 1300 ? 3u : 0u, "\n\n"}, {n > 350 ? 1u : 0u, "\nAt the end of the day "}}) == 2) break;
+      bool enough = d_.enough(), on = d_.size() < 1300 || !enough;
+      if (d_.choose({{on ? 14u : 0u, " "}, {on ? 3u : 0u, "\n\n"}, {enough ? 1u : 0u, "\nAt the end of the day "}}) == 2) break;
       sentence();
     }
     ending();

@@ -131,6 +131,8 @@ class Derivation {
 
   std::size_t size() const { return generating_ ? text_.size() : cursor_; }
   double nats() const { return nats_; }
+  // Long enough to end, and so unlikely (e^-50) that no other document is the same.
+  bool enough() const { return size() > 350 && nats_ > 50; }
   bool right() const { return right_; }
   std::string take() { return std::move(text_); }
   const std::vector<std::size_t>& marks() const { return marks_; }

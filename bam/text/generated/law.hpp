@@ -37,9 +37,8 @@ class LawDocument {
       }
       d_.emit("\n");
       sections_.push_back(number_);  // only now may others refer to it
-      std::size_t n = d_.size();
-      bool bare = d_.marks().empty();  // nothing to ask about yet
-      if (d_.choose({{n < 1150 || bare ? 5u : 0u, otherwise}, {n > 350 && !bare ? 1u : 0u, end_of_text}}) == 1) return;
+      bool enough = d_.enough() && !d_.marks().empty();  // there must be something to ask about
+      if (d_.choose({{d_.size() < 1150 || !enough ? 5u : 0u, otherwise}, {enough ? 1u : 0u, end_of_text}}) == 1) return;
     }
   }
 

@@ -14,8 +14,8 @@ class MathDocument {
   void write() {
     for (;;) {
       problem();
-      std::size_t n = d_.size();
-      if (d_.choose({{n < 1100 ? 3u : 0u, "\n\n"}, {n > 350 ? 1u : 0u, end_of_text}}) == 1) return;
+      bool enough = d_.enough();
+      if (d_.choose({{d_.size() < 1100 || !enough ? 3u : 0u, "\n\n"}, {enough ? 1u : 0u, end_of_text}}) == 1) return;
     }
   }
 
