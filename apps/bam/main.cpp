@@ -128,6 +128,7 @@ void run(int argc, char** argv) {
   add_train(app, common);
   add_upcycle(app, common);
   add_eval(app, common);
+  add_study(app, common);
   add_forward(app, common);
   add_common_flags(app, common);
   add_common_flags_to_verbs(app, common);

@@ -37,6 +37,7 @@ void add_estimate(CLI::App& app, Common& common);
 void add_eval(CLI::App& app, Common& common);
 void add_forward(CLI::App& app, Common& common);
 void add_inspect(CLI::App& app, Common& common);
+void add_study(CLI::App& app, Common& common);
 void add_tokenizer(CLI::App& app, Common& common);
 void add_train(CLI::App& app, Common& common);
 void add_upcycle(CLI::App& app, Common& common);
