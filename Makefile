@@ -1,4 +1,4 @@
-# make demo    install what is missing, build, run the BAM path on generated text to a table of perplexities
+# make demo    install what is missing, build, train BAM and its baselines on generated text, end in a report
 # make test    the same for the tests
 PRESET ?= release
 JOBS ?= $(shell nproc)
@@ -9,7 +9,7 @@ BUILD = build/$(PRESET)
 demo: deps
 	cmake --preset $(PRESET) > /dev/null
 	cmake --build $(BUILD) -j $(JOBS) --target bam_app
-	scripts/bam_path.sh $(BUILD)/bam build/demo
+	$(BUILD)/bam study bam --preset demo --out build/demo
 
 test: build
 	ctest --test-dir $(BUILD) --output-on-failure -j 1

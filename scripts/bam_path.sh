@@ -1,22 +1,14 @@
 #!/usr/bin/env bash
 # The whole BAM path: tokenizer, dense seed, three specialists, then BAM, BAM-shared-kv and BTX mixtures, and the table of
 # perplexities. Fixed by tokens and seeds. Started again on the same folder it continues.
-#   scripts/bam_path.sh BAM_BINARY OUT         on text that it generates: half a minute on two cores
-#   scripts/bam_path.sh BAM_BINARY OUT DATA    on DATA/{general,code,law,math}/{train,validation}: a million parameters beside
-#                                              the embedding, 4.1M seed tokens, 1.5M for each specialist and mixture
+#   scripts/bam_path.sh BAM_BINARY OUT DATA    DATA has {general,code,law,math}/{train,validation}; a million parameters beside the
+#                                              embedding, 4.1M seed tokens, 1.5M for each specialist and mixture
 set -euo pipefail
-bam=$1 out=$2 data=${3:-}
+bam=$1 out=$2 data=$3
 mkdir -p "$out"
 say() { printf '\n== %s\n' "$*"; }
 
-if [ -z "$data" ]; then
-  data=$out/corpus
-  vocab=512 hidden=96 ffn=192 layers=3 context=128 batch=16 seed_steps=250 steps=120 seed_lr=2e-3 lr=1e-3 warmup=20
-  say "text: four domains, generated from a seed"
-  [ -d "$data/math" ] || "$bam" data generate --out "$data" --documents 1200 --seed 1
-else
-  vocab=4096 hidden=128 ffn=352 layers=5 context=256 batch=32 seed_steps=500 steps=184 seed_lr=3e-3 lr=1.5e-3 warmup=50
-fi
+vocab=4096 hidden=128 ffn=352 layers=5 context=256 batch=32 seed_steps=500 steps=184 seed_lr=3e-3 lr=1.5e-3 warmup=50
 domains="general code law math"
 
 say "tokenizer: byte-level BPE"

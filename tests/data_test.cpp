@@ -196,11 +196,11 @@ TEST_CASE("packing: every token once an epoch, targets and positions right") {
   }
 }
 
-TEST_CASE("packing: the first pad of a row starts a sequence of its own") {
+TEST_CASE("packing: each pad of a row is a sequence of its own") {
   TokenSource s = source("s", 1, 10, {5});  // 7 tokens
   StepRows rows = DataStream({s}, 10, 1).next(1);
   CHECK(rows.real == std::vector<std::uint8_t>{1, 1, 1, 1, 1, 1, 1, 0, 0, 0});
-  CHECK(rows.positions == std::vector<std::int32_t>{0, 1, 2, 3, 4, 5, 6, 0, 1, 2});
+  CHECK(rows.positions == std::vector<std::int32_t>{0, 1, 2, 3, 4, 5, 6, 0, 0, 0});
   CHECK(rows.targets == std::vector<std::int32_t>{10, 11, 12, 13, 14, 2, -1, -1, -1, -1});
 }
 

@@ -182,7 +182,8 @@ TEST_CASE("file: a staged folder is complete or absent") {
   CHECK(f.entries() == 1);
   CHECK(has(error_of([&] { StagedDirectory s(f / "deep/step-1"); }, ErrorKind::io), "file.exists"));
   {
-    StagedDirectory s(f / "deep/step-1/", true);
+    CHECK(has(error_of([&] { StagedDirectory s(f / "deep/step-1/", "absent"); }, ErrorKind::io), "file.exists"));
+    StagedDirectory s(f / "deep/step-1/", "a");
     s.write("c", "3");
     s.commit();
   }
@@ -195,7 +196,7 @@ TEST_CASE("file: a staged folder is complete or absent") {
     CHECK(has(error_of([&] { s.commit(); }, ErrorKind::io), "file.exists"));
   }
   write_file_atomic(f / "file", "x");
-  CHECK(has(error_of([&] { StagedDirectory s(f / "file", true); }, ErrorKind::io), "file.exists"));
+  CHECK(has(error_of([&] { StagedDirectory s(f / "file", "MARKER"); }, ErrorKind::io), "file.exists"));
   CHECK(f.entries() == 3);
 }
 

@@ -51,14 +51,17 @@ StepRows random_rows(const ModelConfig& c, std::int64_t rows, std::int64_t conte
 TEST_CASE("the allocator's peak is within 3% of the estimate") {
   const std::int64_t context = 256;
   for (const std::string& kind : std::vector<std::string> {"dense", "llama", "btx", "bam", "bam shared", "bam top-2"})
-    for (std::int64_t micro_batch : {1, 8}) {
+    for (std::int64_t micro_batch : {1, 8})
+      for (float dropout : {0.0f, 0.1f}) {
       CAPTURE(kind);
       CAPTURE(micro_batch);
+      CAPTURE(dropout);
       ModelConfig c = model(kind, 256, 704, 4, 4096);
       StepShape shape;
       shape.tokens_per_step = 8 * context;
       shape.micro_batch = micro_batch;
       shape.context = context;
+      shape.dropout = dropout > 0;
       const auto estimate = static_cast<double>(estimate_memory(c, shape).peak);
       Allocator::get().reset_peak();
       const std::int64_t before = Allocator::get().stats().in_use;
@@ -67,13 +70,14 @@ TEST_CASE("the allocator's peak is within 3% of the estimate") {
       AdamW optimizer(decoder.parameters(), {.clip = 1.0});
       StepOptions options;
       options.micro_batch = micro_batch;
+      options.dropout = dropout;
       RouterCounts counts;
       StepRows rows = random_rows(c, 8, context);
       for (int step = 0; step < 2; ++step) train_step(decoder, optimizer, rows, options, step, 1e-3, counts);
       const double ratio = static_cast<double>(Allocator::get().stats().peak - before) / estimate;
       CHECK(ratio > 0.97);
       CHECK(ratio < 1.03);
-      MESSAGE(kind << ", micro-batch " << micro_batch << ": estimate " << estimate / 1048576 << " MiB, measured / estimate " << ratio);
+      MESSAGE(kind << ", micro-batch " << micro_batch << ", dropout " << dropout << ": estimate " << estimate / 1048576 << " MiB, measured / estimate " << ratio);
     }
 }
 

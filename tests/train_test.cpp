@@ -295,6 +295,23 @@ TEST_CASE("training: a signal saves and stops") {
   CHECK(b.run(out, {}, true).hash == wanted_hash());
 }
 
+TEST_CASE("training: settings do not change under a run; its length may, and is recorded") {
+  Bench& b = bench();
+  std::string out = b.fresh();
+  b.run(out, {"train.steps=4"});
+  for (const char* set : {"train.lr=1e-4", "train.seed=6", "train.batch=6", "train.context=8", "train.dropout=0.2", "train.schedule=constant"}) {
+    std::string message = error_of(ErrorKind::input, [&] { b.run(out, {"train.steps=4", set}, true); });
+    CAPTURE(message);
+    CHECK(message.starts_with("run.changed: "));
+    CHECK(has(message, std::string(set).substr(0, std::string(set).find('='))));
+  }
+  CHECK(b.run(out, {"train.steps=6", "train.micro_batch=2", "train.log_every=2"}, true).steps == 6);
+  bool recorded = false;
+  for (const io::Json& line : lines_of(out + "/events.jsonl")) recorded = recorded || (line.at("event").as_string("event") == "changed" && has(std::string(line.at("detail").as_string("detail")), "train.steps 4 -> 6"));
+  CHECK(recorded);
+  CHECK(train::load_run_config(out + "/resolved.toml").train.steps == 6);
+}
+
 TEST_CASE("training: a run folder that is in use or done is not touched") {
   Bench& b = bench();
   std::string out = b.fresh();
@@ -330,9 +347,9 @@ TEST_CASE("training: a loss that is not finite stops the run; what is on disk st
   std::string folder = out + "/checkpoints/step-00000005", weights = io::sha256_file(folder + "/model.safetensors");
   RunConfig wild = b.config({"train.checkpoint_every=1", "train.warmup=0", "train.keep_checkpoints=9"});
   wild.train.lr = 1e30;
-  std::string message = error_of(ErrorKind::numerics, [&] { Run(wild, {out, true, false, {}, "test"}, {}).execute(); });
+  std::string message = error_of(ErrorKind::numerics, [&] { Run(wild, {out, true, true, {}, "test"}, {}).execute(); });
   CAPTURE(message);
-  CHECK(message.starts_with("train.non_finite: step 6: loss "));
+  CHECK(message.starts_with("train.non_finite: step 7: loss "));
   CHECK(has(message, "model."));  // the tensor
   CHECK(has(message, "nothing was updated"));
   CHECK(io::sha256_file(folder + "/model.safetensors") == weights);
@@ -345,7 +362,7 @@ TEST_CASE("training: a loss that is not finite stops the run; what is on disk st
   CHECK(last.at("event").as_string("event") == "error");
   // Without the wild step the run goes on as if nothing had been.
   std::filesystem::remove_all(out + "/checkpoints/step-00000006");
-  CHECK(b.run(out, {}, true).hash == wanted_hash());
+  CHECK(Run(b.config(), {out, true, true, {}, "test"}, {}).execute().hash == wanted_hash());
 }
 
 TEST_CASE("training: a damaged checkpoint is named and the one before is used") {

@@ -350,9 +350,9 @@ TEST_CASE("upcycle: what cannot be mixed is refused") {
   ModelConfig llama = dense_config();
   llama.family = Family::llama;
   Decoder l = dense(1, llama);
-  CHECK(has(refused({&l, &l}, options(UpcycleMethod::bam)), "upcycle.family"));
+  CHECK(has(refused({&l, &l}, options(UpcycleMethod::bam), ErrorKind::input), "upcycle.family"));
   Decoder mixture = upcycle(parents.pointers, options(UpcycleMethod::bam));
-  CHECK(has(refused({&mixture, &mixture}, options(UpcycleMethod::bam)), "upcycle.family"));
+  CHECK(has(refused({&mixture, &mixture}, options(UpcycleMethod::bam), ErrorKind::input), "upcycle.family"));
   ModelConfig wide = dense_config();
   wide.intermediate_size = 48;
   Decoder w = dense(1, wide), tied = dense(1, dense_config(true));

@@ -13,7 +13,7 @@ namespace bam::app {
 // folder/<domain>/{train,validation}/generated.jsonl, whole or not at all; `documents` training documents of each domain and a tenth
 // more for validation. Returns the bytes written.
 inline std::int64_t write_corpus(const std::string& folder, std::int64_t documents, std::uint64_t seed, bool replace) {
-  io::StagedDirectory staged(folder, replace);
+  io::StagedDirectory staged(folder, replace ? "general/train/generated.jsonl" : "");
   std::int64_t bytes = 0;
   for (text::Domain domain : text::domains) {
     std::string train, validation;

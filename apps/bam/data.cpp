@@ -17,6 +17,7 @@ struct Flags {
 void generate(const Common& common, const Flags& f) {
   if (common.out.empty()) fail(ErrorKind::usage, "flag.missing", "bam data generate: wanted --out DIR");
   const std::int64_t bytes = write_corpus(common.out, f.documents, common.seed.value_or(1), common.force);
+  if (common.json) print_json(io::Json::object({{"out", common.out}, {"documents", f.documents}, {"bytes", bytes}}));
   note(common, str(common.out, ": four domains, ", bytes_text(bytes)));
 }
 

@@ -1,5 +1,7 @@
 // bam eval: likelihood and perplexity per data set, one model or several side by side.
 #include <chrono>
+#include <cmath>
+#include <set>
 
 #include "bam/eval/documents.hpp"
 #include "bam/io/model_folder.hpp"
@@ -36,6 +38,11 @@ io::Json result_json(const NllResult& r) {
 void run(const Common& common, const Flags& f) {
   if (common.bf16()) fail(ErrorKind::usage, "dtype.bf16", "--dtype bf16: this build computes in fp32 only; leave the flag out");
   if (f.models.empty() || f.data.empty()) fail(ErrorKind::usage, "flag.missing", "bam eval: wanted --model DIR and --data NAME=FILE");
+  for (const auto* list : {&f.models, &f.data}) {
+    std::set<std::string> seen;
+    for (const std::string& text : *list)
+      if (!seen.insert(named(text).first).second) fail(ErrorKind::usage, "flag.twice", "bam eval: the name ", printable(named(text).first, 100), " is given twice; write NAME=PATH with names of your own");
+  }
   io::Json all = io::Json::object();
   Table table;
   std::vector<std::string> head{"perplexity (nats per token +- stderr)"};
@@ -61,6 +68,7 @@ void run(const Common& common, const Flags& f) {
       std::vector<DocumentTokens> documents = encode_documents(file, tokenizer, bos, eos_id, f.limit);
       auto start = std::chrono::steady_clock::now();
       NllResult r = evaluate_nll(*model.decoder, documents, context, f.micro_batch);
+      if (!std::isfinite(r.nll)) fail(ErrorKind::numerics, "eval.non_finite", printable(name, 200), " on ", printable(set, 200), ": the likelihood is not finite; the model's weights have overflowed");
       double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       note(common, fmt::format("{} on {}: {} documents, {} tokens, {:.4f} nats, {:.0f} tokens/s", name, set, r.documents, r.tokens, r.nll, static_cast<double>(r.tokens) / seconds));
       sets.set(set, result_json(r));

@@ -1,4 +1,6 @@
 // bam forward: logits, losses and gradients of one batch, to a file, for comparison with other programs.
+#include <cmath>
+
 #include "bam/eval/forward.hpp"
 #include "bam/io/model_folder.hpp"
 #include "flags.hpp"
@@ -32,14 +34,15 @@ void run(const Common& common, const Flags& flags) {
   auto ids = read_rows<std::int32_t>(flags.ids, INT32_MAX);
   std::vector<std::vector<std::int64_t>> docs;
   if (!flags.docs.empty()) docs = read_rows<std::int64_t>(flags.docs, INT32_MAX);
-  if (docs.size() > ids.size()) fail(ErrorKind::input, "forward.docs", flags.docs, ": ", docs.size(), " rows, ", flags.ids, " has ", ids.size());
+  if (!docs.empty() && docs.size() != ids.size()) fail(ErrorKind::input, "forward.docs", flags.docs, ": ", docs.size(), " rows, ", flags.ids, " has ", ids.size());
   ForwardResult r;
   try {
     r = forward_batch(*model.decoder, ids, docs, flags.grads);
   } catch (const Error& e) {  // what was checked is what the files hold
-    if (e.kind() == ErrorKind::usage) throw Error(ErrorKind::input, e.id(), str(flags.ids, ": ", e.what()));
+    if (e.kind() == ErrorKind::usage) throw Error(ErrorKind::input, e.id(), str(e.id() == "forward.docs" ? flags.docs : flags.ids, ": ", e.what()));
     throw;
   }
+  if (!std::isfinite(r.loss)) fail(ErrorKind::numerics, "forward.non_finite", flags.model, ": the loss is not finite; the model's weights have overflowed; nothing was written");
   io::SafetensorsWriter writer;
   writer.add("logits", io::StoredType::f32, r.logits.shape(), [&](void* out) { std::memcpy(out, r.logits.raw(), static_cast<std::size_t>(r.logits.numel()) * 4); });
   std::vector<Parameter> parameters = model.decoder->parameters();

@@ -112,6 +112,7 @@ void apply(Common& c, const CLI::App& verb) {
   if (std::string missing = cuda_missing(); c.device == "cuda" && !missing.empty())
     fail(ErrorKind::limit, "device.absent", "--device cuda: wanted an NVIDIA GPU, ", missing, "; use --device cpu");
   if (c.device == "auto") c.device = cuda_missing().empty() ? "cuda" : "cpu";
+  cpu::isa();  // a bad BAM_ISA is told before anything else
   if (c.threads != 0) cpu::pool().resize(static_cast<int>(c.threads));
 }
 
@@ -132,7 +133,7 @@ void run(int argc, char** argv) {
   add_forward(app, common);
   add_common_flags(app, common);
   add_common_flags_to_verbs(app, common);
-  app.footer("Exit codes: 0 ok, 1 own bug, 2 usage, 3 bad input, 4 over a limit, 5 I/O, 6 numerics, 7 locked, 130/143 stopped.");
+  app.footer("Exit codes: 0 ok, 1 own bug, 2 usage, 3 bad input, 4 over a limit, 5 I/O, 6 numerics, 7 locked, 129/130/143 stopped by a signal, saved.");
   try {
     app.parse(argc, argv);
     refuse_extras(app);
@@ -184,6 +185,7 @@ int main(int argc, char** argv) {
   using bam::ErrorKind;
   hold_standard_files();
   std::signal(SIGPIPE, SIG_IGN);  // a reader that went away is a write error
+  std::signal(SIGXFSZ, SIG_IGN);  // and so is a file-size limit
   try {
     run(argc, argv);
     release_notes();

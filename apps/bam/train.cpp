@@ -29,6 +29,7 @@ void run(const Common& common, const Flags& f) {
   shape.tokens_per_step = config.train.batch * config.train.context;
   shape.micro_batch = config.train.micro_batch;
   shape.context = config.train.context;
+  shape.dropout = config.train.dropout > 0;
   MemoryEstimate memory = estimate_memory(model.model, shape);
   std::int64_t available = memory_available();
   note(common, str("model: ", grouped(count.total), " parameters, ", grouped(count.active), " active; ", config.train.steps, " steps of ", grouped(shape.tokens_per_step),
@@ -46,7 +47,7 @@ void run(const Common& common, const Flags& f) {
   events.stop_signal = [] { return static_cast<int>(stop_signal); };
   catch_signals();
   auto start = std::chrono::steady_clock::now();
-  train::Run training(config, {common.out, f.resume, common.force, f.stop_at, version}, events);
+  train::Run training(config, {common.out, f.resume, common.force, f.stop_at, version, BAM_BUILD_FLAGS}, events);
   train::RunResult r = training.execute();
   profile() = nullptr;
   if (f.profile) say(profile_table(profile_data, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), limit));

@@ -70,7 +70,7 @@ void run(const Common& common, const Flags& f) {
 void add_upcycle(CLI::App& app, Common& common) {
   auto f = std::make_shared<Flags>();
   CLI::App* verb = app.add_subcommand("upcycle", "Dense models to a mixture: experts copied, the rest averaged, routers drawn");
-  choice_flag(*verb, "--method", f->method, {"bam", "bam-shared-kv", "btx", "sparse", "drop"}, "How");
+  choice_flag(*verb, "--method", f->method, {"bam", "bam-shared-kv", "btx", "sparse", "drop"}, "What becomes of attention and FFN (default bam)");
   verb->add_option("--seed-model", f->seed_model, "The dense seed; expert 0")->type_name("DIR")->required();
   verb->add_option("--experts", f->experts, "Branches of the seed, in order")->type_name("DIR");
   integer_flag<std::int64_t>(*verb, "--extra-seed-experts", f->extra, 0, 1000, "Further FFN experts, copies of the seed's");

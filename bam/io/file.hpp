@@ -383,10 +383,11 @@ inline std::vector<std::string> list_files(const std::string& folder, const std:
 }
 
 // A folder that appears complete or not at all. Files are written under path(), then commit() syncs everything and
-// renames. replace: an existing folder of that name gives way, else it is an error (kind io).
+// renames. An existing folder of that name is an error (kind io), unless it holds the file `marker`, by which we know one that we
+// wrote: then it gives way.
 class StagedDirectory {
  public:
-  explicit StagedDirectory(std::string final_path, bool replace = false) : final_(std::move(final_path)), replace_(replace) {
+  explicit StagedDirectory(std::string final_path, std::string marker = {}) : final_(std::move(final_path)), marker_(std::move(marker)) {
     while (final_.size() > 1 && final_.back() == '/') final_.pop_back();
     detail::check_output_path(final_);
     refuse_existing();
@@ -420,7 +421,7 @@ class StagedDirectory {
     refuse_existing();
     if (::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, final_.c_str(), RENAME_NOREPLACE) == 0) {
       committed_ = true;
-    } else if (errno == EEXIST && replace_) {
+    } else if (errno == EEXIST && !marker_.empty()) {
       // Where the file system can swap two names there is no moment without a folder.
       if (::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, final_.c_str(), RENAME_EXCHANGE) != 0) {
         std::string old = detail::temporary_name(final_);
@@ -446,14 +447,16 @@ class StagedDirectory {
   }
 
  private:
-  std::string final_, path_;
-  bool replace_, committed_ = false;
+  std::string final_, marker_, path_;
+  bool committed_ = false;
 
   void refuse_existing() const {
     struct stat s;
     if (::lstat(final_.c_str(), &s) != 0) return;
-    if (!replace_ || !S_ISDIR(s.st_mode))
+    if (marker_.empty() || !S_ISDIR(s.st_mode))
       fail(ErrorKind::io, "file.exists", detail::shown(final_), ": wanted a new folder, this is there already; choose another name");
+    if (!exists(join(final_, marker_)))
+      fail(ErrorKind::io, "file.exists", detail::shown(final_), ": is there already and holds no ", marker_, ", so it is not ours to replace; choose another name");
   }
   // Files that somebody else put there are synced too.
   void sync_tree() const {

@@ -25,6 +25,7 @@ inline std::string resolve_model_folder(const std::string& path) {
   namespace fs = std::filesystem;
   std::error_code ec;
   if (fs::exists(fs::path(path) / "config.json", ec)) return path;
+  if (ec == std::errc::permission_denied) fail(ErrorKind::io, "file.read", printable(path, 4096), ": ", ec.message(), "; check its permissions");
   fs::path newest;
   if (fs::is_directory(fs::path(path) / "checkpoints", ec))
     for (auto& entry : fs::directory_iterator(fs::path(path) / "checkpoints", ec)) {

@@ -31,6 +31,7 @@ struct StepShape {
   std::int64_t micro_batch = 8;
   std::int64_t context = 2048;
   bool bf16 = false;                 // activations and GEMM operands in bf16
+  bool dropout = false;
 };
 
 // Bytes by class. Activations live from a micro-batch's forward to its backward; logits and scratch one after the other.
@@ -125,7 +126,9 @@ inline MemoryEstimate estimate_memory(const ModelConfig& c, const StepShape& ste
   const std::int64_t ffn = times(K, 3, F, wide);  // gate | up and the activation of each chosen expert
   // Two int64 permutations and a gate a slot.
   const std::int64_t ffn_router = c.moe() ? plus(router(c.num_experts, K), times(K, 8 + 8 + 4)) : 0;
-  const std::int64_t layer = plus(plus(norm, second_norm, qkv, attention_out, lse), plus(attention_router, ffn, ffn_router));
+  // Dropout keeps both branches; the parallel block, which adds them in one pass otherwise, their first sum too.
+  const std::int64_t dropout = step.dropout ? times(c.parallel_block ? 3 : 2, C, f32) : 0;
+  const std::int64_t layer = plus(plus(norm, second_norm, qkv, attention_out, lse), plus(attention_router, ffn, ffn_router, dropout));
   const std::int64_t head = plus(norm, times(2, f32));  // final norm; nll and lse of the loss
   const std::int64_t inputs = 4 * 3;                    // ids, targets and positions, int32
 

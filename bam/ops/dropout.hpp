@@ -26,9 +26,9 @@ inline Tensor dropout(const Tensor& x, float p, const DropoutKey& key) {
   a.x = x.raw();
   a.y = y.raw();
   kernel::dropout(a);
-  record({x}, {y}, [a, x, g = y.gradient()]() mutable {
+  record({x}, {y}, [a, r = x.gradient(), n = x.numel(), g = y.gradient()]() mutable {  // not x: its values are not needed
     a.x = g->data();
-    std::tie(a.y, a.write) = x.gradient()->target(x.numel());
+    std::tie(a.y, a.write) = r->target(n);
     kernel::dropout(a);
   });
   return y;

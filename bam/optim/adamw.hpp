@@ -82,6 +82,13 @@ class AdamW {
       b.tensor.gradient()->clear(true);
     }
   }
+  // Whether any parameter is updated.
+  bool trains() const {
+    for (const Block& b : blocks_)
+      for (const View& v : b.views)
+        if (!v.frozen) return true;
+    return false;
+  }
   void zero_grad() {
     for (Block& b : blocks_) b.tensor.gradient()->clear(true);
   }

@@ -8,6 +8,7 @@
 #include "../io/file.hpp"
 #include "../io/hash.hpp"
 #include "../io/json.hpp"
+#include "unicode.hpp"
 
 namespace bam::text {
 
@@ -40,6 +41,8 @@ inline Document parse_document(std::string_view line, const std::string& where) 
 inline void append_file(std::vector<Document>& out, const std::string& file) {
   std::string content = io::read_text(file);
   if (has_suffix(file, ".txt")) {
+    if (std::size_t at = valid_until(content, 0); at < content.size())
+      fail(ErrorKind::input, "data.utf8", printable(file, 4096), ": byte ", at, " is no UTF-8; convert the file");
     if (!content.empty()) out.push_back({std::move(content)});
     return;
   }

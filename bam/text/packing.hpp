@@ -160,7 +160,7 @@ class DataStream {
     for (std::int64_t k = tokens; k < context_; ++k) {
       out.inputs.push_back(0);
       out.targets.push_back(-1);
-      out.positions.push_back(static_cast<std::int32_t>(k - tokens));
+      out.positions.push_back(0);  // each alone, so that pads cost no attention
       out.real.push_back(0);
     }
     return tokens;

@@ -41,7 +41,7 @@ struct RunOptions {
   std::string out;
   bool resume = false, force = false;
   std::optional<std::int64_t> stop_at;
-  std::string version;
+  std::string version, flags = {};  // of this program and its build, for the manifest
   SourceCache* sources = nullptr;
 };
 
@@ -105,7 +105,7 @@ class Run {
     namespace fs = std::filesystem;
     std::error_code ec;
     fs::path out(options_.out);
-    bool started = fs::exists(out / "checkpoints", ec);
+    bool started = fs::exists(out / "resolved.toml", ec) || (fs::is_directory(out / "checkpoints", ec) && !fs::is_empty(out / "checkpoints", ec));
     if (started && !options_.resume && !options_.force)
       fail(ErrorKind::usage, "run.exists", options_.out, ": a run is there already; add --resume to continue it, or --force to start over");
     io::make_folder((out / "checkpoints").string());
@@ -114,8 +114,10 @@ class Run {
       for (auto& e : fs::directory_iterator(out / "checkpoints", ec)) fs::remove_all(e.path(), ec);
 
     load();
+    std::string changed;
+    if (options_.resume && fs::exists(out / "resolved.toml", ec)) changed = changed_settings(io::read_file((out / "resolved.toml").string()));
     bool resumed = options_.resume && started && resume();
-    if (!resumed || !fs::exists(out / "resolved.toml", ec)) {
+    if (!resumed || !changed.empty() || !fs::exists(out / "resolved.toml", ec)) {
       io::write_file_atomic((out / "config.toml").string(), config_.source_text);
       io::write_file_atomic((out / "resolved.toml").string(), resolved_toml(config_));
       io::write_file_atomic((out / "manifest.json").string(), io::dump(manifest_, 2) + "\n");
@@ -123,10 +125,37 @@ class Run {
     if (!resumed) truncate_metrics(0);
     io::LineWriter metrics((out / "metrics.jsonl").string()), events((out / "events.jsonl").string());
     event(events, resumed ? "resume" : "start");
+    if (!changed.empty()) event(events, "changed", changed);
     return loop(metrics, events);
   }
 
  private:
+  // What differs from the run so far. Keys that change no bit, and names of places, are free; a longer or shorter run is told and
+  // recorded; anything else would make a run that no file describes.
+  std::string changed_settings(const std::string& before) {
+    toml::table old = io::parse_toml(before, "resolved.toml"), now = io::parse_toml(resolved_toml(config_), "resolved.toml");
+    std::string all, refused;
+    const toml::table *a = old["train"].as_table(), *b = now["train"].as_table();
+    for (auto& [key, value] : *b) {
+      const std::string name(key.str());
+      auto text = [](const toml::node* n) {
+        std::ostringstream out;
+        if (n) n->visit([&](const auto& v) { out << v; });
+        return out.str();
+      };
+      const std::string was = text(a ? a->get(name) : nullptr), is = text(&value);
+      auto one_of = [&](std::initializer_list<std::string_view> names) { return std::find(names.begin(), names.end(), name) != names.end(); };
+      if (was == is || one_of({"micro_batch", "recompute", "log_every", "eval_every", "checkpoint_every", "keep_checkpoints"})) continue;
+      const std::string change = str("train.", name, " ", was, " -> ", is);
+      all += (all.empty() ? "" : ", ") + change;
+      if (!one_of({"steps", "decay_steps"})) refused += (refused.empty() ? "" : ", ") + change;
+    }
+    if (!refused.empty() && !options_.force)
+      fail(ErrorKind::input, "run.changed", options_.out, ": the run so far had other settings: ", refused, "; start a new run with init_from, or --force to go on all the same");
+    if (!all.empty()) note(str("changed since the run so far: ", all));
+    return all;
+  }
+
   void load() {
     const RunConfig& c = config_;
     std::string tokenizer_file = c.model.tokenizer;
@@ -161,9 +190,17 @@ class Run {
     o.eps = c.train.adam_eps;
     o.weight_decay = c.train.weight_decay;
     o.clip = c.train.clip;
+    for (const std::string& pattern : c.train.freeze)
+      if (std::none_of(parameters_.begin(), parameters_.end(), [&](const Parameter& p) { return fnmatch(pattern.c_str(), p.name.c_str(), 0) == 0; }))
+        fail(ErrorKind::input, "run.freeze", "train.freeze: '", printable(pattern, 200), "' matches no tensor; bam inspect lists their names");
     optimizer_.emplace(parameters_, o, [&](const std::string& name) { return c.frozen(name); });
     manifest_.set("bam_version", options_.version);
-    manifest_.set("compiler", __VERSION__);
+#ifdef __clang__
+    manifest_.set("compiler", "clang " __clang_version__);
+#else
+    manifest_.set("compiler", "g++ " __VERSION__);
+#endif
+    manifest_.set("flags", options_.flags);
     manifest_.set("isa", cpu::name_of(cpu::isa()));
     manifest_.set("seed", static_cast<std::int64_t>(c.train.seed));
     manifest_.set("tokenizer", io::sha256_file(tokenizer_file));
@@ -321,7 +358,7 @@ class Run {
       double rate = static_cast<double>(rows.rows * rows.context) / seconds;
       if (step_ % t.log_every == 0 || step_ == end) metrics.line(io::dump(metric(r, lr, rate)));
       if (events_.step) events_.step(step_, t.steps, r, lr, rate);
-      if (t.eval_every > 0 && step_ % t.eval_every == 0 && !config_.eval.empty()) evaluate(metrics);
+      if ((t.eval_every > 0 && step_ % t.eval_every == 0) || step_ == t.steps) evaluate(metrics);
       int signal = events_.stop_signal ? events_.stop_signal() : 0;
       if (step_ % t.checkpoint_every == 0 || step_ == end || signal) save();
       if (signal) {
@@ -346,7 +383,7 @@ class Run {
     for (std::size_t s = 0; s < epochs_.size(); ++s)
       if (std::int64_t epoch = data_->epoch(s); epoch > epochs_[s]) {
         epochs_[s] = epoch;
-        event(events, "epoch", str(data_->sources()[s].name, ": epoch ", epoch + 1));
+        event(events, "epoch", str("step ", step_ + 1, ": epoch ", epoch + 1, " of ", data_->sources()[s].name));
         note(str("step ", step_ + 1, ": epoch ", epoch + 1, " of ", data_->sources()[s].name));
       }
   }

@@ -201,7 +201,7 @@ inline std::string first_non_finite(const Decoder& model, bool gradient) {
   return "";
 }
 
-// Gradients, checks and the update at learning rate lr. Nothing non-finite ever reaches the weights: Error(numerics) names
+// Gradients, checks and the update at learning rate lr; messages count steps from 1. Nothing non-finite ever reaches the weights: Error(numerics) names
 // step and tensor and leaves model and optimizer as they were.
 inline StepResult train_step(Decoder& model, AdamW& optimizer, const StepRows& rows, const StepOptions& o, std::int64_t step, double lr, RouterCounts& counts) {
   RouterCounts next = counts;
@@ -210,9 +210,13 @@ inline StepResult train_step(Decoder& model, AdamW& optimizer, const StepRows& r
   if (!std::isfinite(r.loss) || !std::isfinite(r.gradient_norm)) {
     std::string weight = first_non_finite(model, false), gradient = first_non_finite(model, true);
     optimizer.zero_grad();
-    fail(ErrorKind::numerics, "train.non_finite", "step ", step, ": loss ", r.loss, ", gradient norm ", r.gradient_norm, "; first non-finite ",
+    fail(ErrorKind::numerics, "train.non_finite", "step ", step + 1, ": loss ", r.loss, ", gradient norm ", r.gradient_norm, "; first non-finite ",
          weight.empty() ? (gradient.empty() ? std::string("value is the loss itself") : "gradient is that of " + gradient) : "weight is " + weight,
          "; nothing was updated; lower lr, or look at the data of this step");
+  }
+  if (r.gradient_norm == 0 && optimizer.trains()) {
+    optimizer.zero_grad();
+    fail(ErrorKind::numerics, "train.diverged", "step ", step + 1, ": loss ", r.loss, " and every gradient is zero: the weights have overflowed; nothing was updated; lower lr, or set clip");
   }
   counts = std::move(next);
   optimizer.options().lr = lr;

@@ -65,7 +65,8 @@ inline UpcycleReport upcycle_folders(const std::vector<std::string>& paths, cons
   manifest.set("parents", std::move(parents));
   manifest.set("identity", identity);
   manifest.set("tensors", provenance_json(plan, o));
-  io::StagedDirectory staged(out, replace);
+  // Never a run folder: its checkpoints may be the only ones.
+  io::StagedDirectory staged(out, replace ? "bam_manifest.json" : "");
   io::write_model(staged.path(), config, mixture, models[0].has_tokenizer ? models[0].path + "/tokenizer.json" : "", manifest);
   staged.commit();
 

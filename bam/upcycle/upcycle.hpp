@@ -43,9 +43,9 @@ struct Provenance {
 
 // The mixture's configuration, from that of the dense models.
 inline ModelConfig upcycled_config(const ModelConfig& dense, std::int64_t models, const UpcycleOptions& o) {
-  check(dense.family != Family::llama, "upcycle.family",
-        "upcycle: a Llama block (RMSNorm, rotate-half RoPE) has no mixture form; train the seed as model_type cohere");
-  check(dense.family == Family::cohere || (!dense.moa() && !dense.moe()), "upcycle.family", "upcycle: the parents must be dense models");
+  if (dense.family == Family::llama)
+    fail(ErrorKind::input, "upcycle.family", "upcycle: a Llama block (RMSNorm, rotate-half RoPE) has no mixture form; train the seed as model_type cohere");
+  if (dense.moa() || dense.moe()) fail(ErrorKind::input, "upcycle.family", "upcycle: the seed is a mixture; wanted a dense model");
   bool copies = o.method == UpcycleMethod::sparse || o.method == UpcycleMethod::drop;
   check(!copies || models == 1, "upcycle.parents", "upcycle: sparse and drop start from the seed alone, got ", models - 1, " experts");
   check(copies || models >= 2, "upcycle.parents", "upcycle: wanted at least one expert beside the seed");
