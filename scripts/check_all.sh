@@ -27,6 +27,8 @@ step "10,000 steps leak nothing"
 build/ci/tests/bam_tests --no-skip --test-case='long:*'
 step "in-context conjunctions above 0.9"
 build/ci/example_conjunctions
+step "one hash"
+scripts/hash_check.sh build/ci/bam
 step "instruction sets"
 scripts/isa_ratio.sh build/ci/bam
 step "compile times"

@@ -512,7 +512,7 @@ class BamStudy {
         if (!c_.compute_matched && std::string_view(match) == "compute") continue;
         auto put = [&](const std::string& claim, Verdict v, const Interval& i) {
           list.push_back(io::Json::object({{"claim", str(claim, many ? ", " + size.name : "", c_.compute_matched ? str(", ", match, "-matched") : "")}, {"verdict", name_of(v)}, {"n", i.n},
-                                           {"mean", i.mean}, {"low", bound(i.low)}, {"high", bound(i.high)}}));
+                                           {"mean", i.n ? io::Json(i.mean) : io::Json()}, {"low", bound(i.low)}, {"high", bound(i.high)}}));
         };
         auto compare = [&](const std::string& claim, const char* a, const char* b, Verdict (*rule)(const Interval&), bool each_domain) {
           std::vector<Verdict> parts;
