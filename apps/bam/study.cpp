@@ -65,6 +65,12 @@ void run(const Common& common, const Flags& f) {
   std::size_t total = 0;
   hooks.note = [&](const std::string& t) { note(common, t); };
   hooks.generate = [&](const std::string& folder) { write_corpus(folder, config.documents, config.seed, false); };
+  io::Hasher corpus;
+  for (text::Domain d : text::domains) {
+    const std::string document = text::generate_document(d, config.seed, 0).text;
+    corpus.update(document.data(), document.size());
+  }
+  hooks.corpus = str("generated ", corpus.hex());
   hooks.stop_signal = [] { return static_cast<int>(stop_signal); };
   hooks.begin = [&](const std::string& name, const ModelConfig& model, std::int64_t steps) {
     for (std::size_t i = 0; i < names.size(); ++i)

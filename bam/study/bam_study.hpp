@@ -23,6 +23,7 @@ struct Stopped {
 
 struct StudyHooks {
   std::function<void(const std::string&)> note;
+  std::string corpus;  // names the generator's output: another version of it is another corpus
   std::function<void(const std::string& folder)> generate;  // writes the generated corpus there, whole or not at all
   // Called at the start of each run: its name, model and steps; returns what the run calls after each step.
   std::function<std::function<void(std::int64_t, std::int64_t, const StepResult&, double, double)>(const std::string&, const ModelConfig&, std::int64_t)> begin;
@@ -103,6 +104,19 @@ class BamStudy {
 
   void prepare() {
     namespace fs = std::filesystem;
+    // What finished runs in this folder stand on; arms, sizes and replicates may be added.
+    const std::string file_of_settings = out_ + "/study.json";
+    const std::string settings =
+        io::dump(io::Json::object({{"data", data_.empty() ? hooks_.corpus : fs::absolute(data_).string()}, {"documents", c_.documents}, {"eval_documents", c_.eval_documents},
+                                   {"seed", static_cast<std::int64_t>(c_.seed)}, {"mixture_seeds", c_.mixture_seeds}, {"vocab_size", c_.vocab_size}, {"context", c_.context},
+                                   {"batch", c_.batch}, {"seed_tokens", c_.seed_tokens}, {"expert_tokens", c_.expert_tokens}, {"mixture_tokens", c_.mixture_tokens},
+                                   {"seed_lr", c_.seed_lr}, {"expert_lr", c_.expert_lr}, {"mixture_lr", c_.mixture_lr}}), 1) + "\n";
+    if (!io::exists(file_of_settings)) {
+      if (io::is_folder(out_ + "/runs")) fail(ErrorKind::input, "study.changed", out_, ": holds runs of a study that is not recorded; name another folder");
+      io::write_file_atomic(file_of_settings, settings);
+    } else if (io::read_file(file_of_settings) != settings) {
+      fail(ErrorKind::input, "study.changed", file_of_settings, ": the study in this folder has other settings or another corpus; name another folder");
+    }
     if (data_.empty()) {
       data_ = out_ + "/corpus";
       if (!io::is_folder(data_)) {

@@ -1,10 +1,12 @@
 // The study's results as CSV files and as a short table for the terminal.
 #pragma once
+#include <array>
 #include <cstdio>
 #include <map>
 #include <string>
 #include <vector>
 
+#include "../core/math.hpp"
 #include "../io/file.hpp"
 #include "../io/json.hpp"
 
@@ -49,42 +51,48 @@ inline void write_tables(const std::string& folder, const io::Json& results) {
   }
 }
 
-// Nats per byte of each arm by domain, the mean over draws; and the verdicts.
+// Perplexity per token and nats per byte of each arm by domain, from means over draws; and the verdicts.
 inline std::string summary(const io::Json& results) {
   std::vector<std::string> order;
-  std::map<std::string, std::map<std::string, std::pair<double, int>>> sums;
+  std::map<std::string, std::map<std::string, std::array<double, 3>>> sums;  // of nll, of nll per byte, and how many
   for (const io::Json& r : results.at("runs").items("runs")) {
     std::string arm(r.at("arm").as_string("arm")), match(r.at("match").as_string("match"));
     arm = std::string(r.at("size").as_string("size")) + " " + arm + (match == "data" ? "" : ", " + match + "-matched");
     if (!sums.contains(arm)) order.push_back(arm);
-    auto& [sum, n] = sums[arm][std::string(r.at("domain").as_string("domain"))];
-    sum += r.at("nll_per_byte").as_double("nll_per_byte");
-    ++n;
+    auto& [nll, per_byte, n] = sums[arm][std::string(r.at("domain").as_string("domain"))];
+    nll += r.at("nll").as_double("nll");
+    per_byte += r.at("nll_per_byte").as_double("nll_per_byte");
+    n += 1;
   }
   auto pad = [](std::string s, std::size_t width, bool left) { return s.size() >= width ? s : left ? s + std::string(width - s.size(), ' ') : std::string(width - s.size(), ' ') + s; };
   std::size_t width = 20;
   for (const std::string& arm : order) width = std::max(width, arm.size());
-  std::string out = pad("nats per byte", width, true);
   const auto columns = results.at("domains").items("domains");
-  for (const io::Json& d : columns) out += pad(std::string(d.as_string("domain")), 10, false);
-  out += pad("mean", 10, false) + "\n";
-  auto row = [&](const std::string& name, auto value) {
+  std::string out;
+  auto head = [&](const std::string& title, bool mean) {
+    out += pad(title, width, true);
+    for (const io::Json& d : columns) out += pad(std::string(d.as_string("domain")), 10, false);
+    out += (mean ? pad("mean", 10, false) : "") + "\n";
+  };
+  auto row = [&](const std::string& name, int decimals, bool with_mean, auto value) {
     out += pad(name, width, true);
     double mean = 0;
     for (const io::Json& d : columns) {
       double x = value(std::string(d.as_string("domain")));
       mean += x / static_cast<double>(columns.size());
-      out += pad(detail::fixed(x, 4), 10, false);
+      out += pad(detail::fixed(x, decimals), 10, false);
     }
-    out += pad(detail::fixed(mean, 4), 10, false) + "\n";
+    out += (with_mean ? pad(detail::fixed(mean, decimals), 10, false) : "") + "\n";
   };
+  head("perplexity", false);
   for (const std::string& arm : order)
-    row(arm, [&](const std::string& d) {
-      auto [sum, n] = sums[arm][d];
-      return n ? sum / n : 0.0;
-    });
+    row(arm, 2, false, [&](const std::string& d) { return math::exp(sums[arm][d][0] / sums[arm][d][2]); });
+  out += "\n";
+  head("nats per byte", true);
+  for (const std::string& arm : order)
+    row(arm, 4, true, [&](const std::string& d) { return sums[arm][d][1] / sums[arm][d][2]; });
   if (const io::Json* floor = results.find("floor"); floor && floor->is_object())
-    row("entropy of the text", [&](const std::string& d) { return floor->at(d).as_double("floor"); });
+    row("entropy of the text", 4, true, [&](const std::string& d) { return floor->at(d).as_double("floor"); });
   out += "\n";
   for (const io::Json& v : results.at("verdicts").items("verdicts"))
     if (v.at("n").as_int("n") > 0) out += pad(std::string(v.at("verdict").as_string("verdict")), 10, true) + " n " + io::dump(v.at("n")) + "  " + std::string(v.at("claim").as_string("claim")) + "\n";
