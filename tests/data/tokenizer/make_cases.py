@@ -1,4 +1,4 @@
-"""Makes train.json, cohere.json, gpt2.json and cases.json with the PyPI library `tokenizers` (0.23.3 made the committed ones).
+"""Makes train.json, cohere.json, gpt2.json and cases.json with the Python library `tokenizers` (0.23.3 made the committed ones).
 
 cohere.json: trained by the library on the lines of train.json: NFC, digits one by one, ByteLevel, the layout that
     `bam tokenizer train` writes; the trainer's test wants the same vocabulary and merges from the same text.
