@@ -298,14 +298,22 @@ TEST_CASE("training: a signal saves and stops") {
 TEST_CASE("training: settings do not change under a run; its length may, and is recorded") {
   Bench& b = bench();
   std::string out = b.fresh();
-  b.run(out, {"train.steps=4"});
-  for (const char* set : {"train.lr=1e-4", "train.seed=6", "train.batch=6", "train.context=8", "train.dropout=0.2", "train.schedule=constant"}) {
-    std::string message = error_of(ErrorKind::input, [&] { b.run(out, {"train.steps=4", set}, true); });
+  b.run(out, {"train.steps=4", "train.schedule=constant"});
+  for (const char* set : {"train.lr=1e-4", "train.seed=6", "train.batch=6", "train.context=8", "train.dropout=0.2", "train.schedule=wsd"}) {
+    std::string message = error_of(ErrorKind::input, [&] { b.run(out, {"train.steps=4", "train.schedule=constant", set}, true); });
     CAPTURE(message);
     CHECK(message.starts_with("run.changed: "));
     CHECK(has(message, std::string(set).substr(0, std::string(set).find('='))));
   }
-  CHECK(b.run(out, {"train.steps=6", "train.micro_batch=2", "train.log_every=2"}, true).steps == 6);
+  CHECK(b.run(out, {"train.steps=6", "train.schedule=constant", "train.micro_batch=2", "train.log_every=2"}, true).steps == 6);
+  CHECK(b.run(out, {"train.steps=6", "train.schedule=constant"}, true).hash == b.run(b.fresh(), {"train.steps=6", "train.schedule=constant"}).hash);
+  // A cosine has its length from the start.
+  std::string cosine = b.fresh();
+  b.run(cosine, {"train.steps=6", "train.warmup=0", "train.schedule=cosine"});
+  std::string longer = error_of(ErrorKind::input, [&] { b.run(cosine, {"train.steps=9", "train.warmup=0", "train.schedule=cosine"}, true); });
+  CAPTURE(longer);
+  CHECK(longer.starts_with("run.changed: "));
+  CHECK(has(longer, "learning rate"));
   bool recorded = false;
   for (const io::Json& line : lines_of(out + "/events.jsonl")) recorded = recorded || (line.at("event").as_string("event") == "changed" && has(std::string(line.at("detail").as_string("detail")), "train.steps 4 -> 6"));
   CHECK(recorded);

@@ -60,6 +60,7 @@ void run(const Common& common, const Flags& f) {
   if (common.out.empty() && !f.plan) fail(ErrorKind::usage, "flag.missing", "bam study bam: wanted --out DIR, or --plan");
 
   study::StudyHooks hooks;
+  hooks.flags = BAM_BUILD_FLAGS;
   const double limit = common.quiet || f.plan ? 0 : cpu::peak_flops(cpu::isa(), 100);
   std::vector<std::string> names;
   std::size_t total = 0;

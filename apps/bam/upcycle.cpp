@@ -12,7 +12,8 @@ namespace {
 struct Flags {
   std::string method = "bam", seed_model, routing = "soft";
   std::vector<std::string> experts;
-  std::int64_t extra = 0, num_experts = 4, top_k = 1;
+  std::int64_t extra = 0, top_k = 1;
+  std::optional<std::int64_t> num_experts;
   std::uint64_t router_seed = 0;
   bool plan = false, norm_topk_prob = false, sequential = false;
 };
@@ -20,8 +21,13 @@ struct Flags {
 void run(const Common& common, const Flags& f) {
   UpcycleOptions o;
   o.method = upcycle_method(f.method);
+  // A flag that the method has no use for would be a wish not granted.
+  const bool copies = o.method == UpcycleMethod::sparse || o.method == UpcycleMethod::drop;
+  if (f.num_experts && !copies) fail(ErrorKind::usage, "flag.value", "--num-experts: is for --method sparse and drop; ", f.method, " has the seed, the --experts and --extra-seed-experts");
+  if (f.extra && copies) fail(ErrorKind::usage, "flag.value", "--extra-seed-experts: is for mixtures with --experts; use --num-experts with ", f.method);
+  if (f.routing != "soft" && (copies || o.method == UpcycleMethod::btx)) fail(ErrorKind::usage, "flag.value", "--attention-routing ", f.routing, ": ", f.method, " has no attention experts");
   o.extra_seed_experts = f.extra;
-  o.num_experts = f.num_experts;
+  o.num_experts = f.num_experts.value_or(4);
   o.top_k = f.top_k;
   o.norm_topk_prob = f.norm_topk_prob;
   o.attention_routing = f.routing == "top1" ? AttentionRouting::top1 : f.routing == "top2" ? AttentionRouting::top2 : AttentionRouting::soft;

@@ -22,6 +22,7 @@ struct Stopped {
 };
 
 struct StudyHooks {
+  std::string flags;  // of the build, for the manifests
   std::function<void(const std::string&)> note;
   std::string corpus;  // names the generator's output: another version of it is another corpus
   std::function<void(const std::string& folder)> generate;  // writes the generated corpus there, whole or not at all
@@ -73,11 +74,6 @@ class BamStudy {
     return results();
   }
 
-  const std::string& data() const { return data_; }
-  text::Tokenizer& tokenizer() { return *tokenizer_; }
-  // Model folder of a finished run: "seed", "code" ..., or an arm of one draw.
-  std::string model(const Size& size, std::int64_t r, std::int64_t m, const std::string& name) const { return runs_ + folder(size, r, m, name); }
-
  private:
   static std::string folder(const Size& size, std::int64_t r, std::int64_t m, const std::string& name) {
     return m ? str(size.name, "/r", r, "/m", m, "/", name) : str(size.name, "/r", r, "/", name);
@@ -108,7 +104,7 @@ class BamStudy {
     const std::string file_of_settings = out_ + "/study.json";
     const std::string settings =
         io::dump(io::Json::object({{"data", data_.empty() ? hooks_.corpus : fs::absolute(data_).string()}, {"documents", c_.documents}, {"eval_documents", c_.eval_documents},
-                                   {"seed", static_cast<std::int64_t>(c_.seed)}, {"mixture_seeds", c_.mixture_seeds}, {"vocab_size", c_.vocab_size}, {"context", c_.context},
+                                   {"seed", static_cast<std::int64_t>(c_.seed)}, {"mixture_seeds", c_.mixture_seeds}, {"compute_matched", c_.compute_matched}, {"vocab_size", c_.vocab_size}, {"context", c_.context},
                                    {"batch", c_.batch}, {"seed_tokens", c_.seed_tokens}, {"expert_tokens", c_.expert_tokens}, {"mixture_tokens", c_.mixture_tokens},
                                    {"seed_lr", c_.seed_lr}, {"expert_lr", c_.expert_lr}, {"mixture_lr", c_.mixture_lr}}), 1) + "\n";
     if (!io::exists(file_of_settings)) {
@@ -148,7 +144,9 @@ class BamStudy {
     file.bos_token_id = tokenizer_->bos_id();
     file.eos_token_ids = {tokenizer_->eos_id()};
     file.pad_token_id = tokenizer_->pad_id();
-    io::write_file_atomic(config, io::dump(io::model_config_json(file), 2) + "\n");
+    const std::string text = io::dump(io::model_config_json(file), 2) + "\n";
+    if (io::exists(config) && io::read_file(config) != text) fail(ErrorKind::input, "study.changed", config, ": size ", size.name, " had another shape; give the new one another name");
+    io::write_file_atomic(config, text);
     const std::string seed = folder(size, r, 0, "seed");
     train(seed, dense, str("config = \"", config, "\""), {0.7, 0.1, 0.1, 0.1}, c_.seed_tokens, c_.seed_lr, base, c_.steps(c_.seed_tokens) / 10, 0);
     std::vector<std::string> parents{io::resolve_model_folder(runs_ + seed)};
@@ -196,7 +194,10 @@ class BamStudy {
     };
     for (auto& [steps, point] : points) {
       if (point != trunk && !io::is_folder(runs_ + point)) {
-        run(trunk, points.back().first, steps - steps / 5);
+        const std::int64_t branch = steps - steps / 5;
+        run(trunk, points.back().first, branch);
+        const std::string newest = io::resolve_model_folder(runs_ + trunk);
+        if (!newest.ends_with(train::detail::step_folder(branch))) fail(ErrorKind::internal, "study.trunk", newest, ": wanted the trunk at step ", branch);
         copy_trunk(runs_ + trunk, runs_ + point);
       }
       run(point, steps, 0);
@@ -227,13 +228,16 @@ class BamStudy {
                 "\nschedule = \"wsd\"\nwarmup = ", std::min<std::int64_t>(warmup, 100), "\nseed = ", static_cast<std::int64_t>(seed), "\ncheckpoint_every = ",
                 std::max<std::int64_t>(50, steps / 4), "\nkeep_checkpoints = 1\n");
     train::RunEvents events;
-    events.note = [](const std::string&) {};
+    events.note = [&](const std::string& text) {
+      if (text.starts_with("warning")) note(text);  // the rest is told by begin
+    };
     if (hooks_.begin) events.step = hooks_.begin(name, model, steps);
     events.stop_signal = hooks_.stop_signal;
     train::RunOptions options;
     options.out = folder;
     options.resume = true;
     options.version = version_;
+    options.flags = hooks_.flags;
     options.sources = &sources_;
     if (stop_at) options.stop_at = stop_at;
     train::RunResult result = train::Run(train::parse_run_config(toml, folder + "/run.toml"), options, events).execute();

@@ -40,22 +40,6 @@ class MergeTable {
     return e.key == empty ? nullptr : &e;
   }
   std::size_t size() const { return count_; }
-  // All merges in the order of their ranks: left, right, id.
-  struct Merge {
-    std::int32_t left, right, id;
-  };
-  std::vector<Merge> in_order() const {
-    std::vector<Entry> all;
-    all.reserve(count_);
-    for (const Entry& e : slots_)
-      if (e.key != empty) all.push_back(e);
-    std::sort(all.begin(), all.end(), [](const Entry& a, const Entry& b) { return a.rank < b.rank; });
-    std::vector<Merge> out;
-    out.reserve(all.size());
-    for (const Entry& e : all)
-      out.push_back({static_cast<std::int32_t>(e.key >> 32), static_cast<std::int32_t>(e.key & 0xffffffffu), e.id});
-    return out;
-  }
 
  private:
   static constexpr std::uint64_t empty = ~std::uint64_t{0};  // ids are not negative, so no pair is this

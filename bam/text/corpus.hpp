@@ -72,8 +72,8 @@ inline bool held_out(const Document& d) {
 }  // namespace detail
 
 // The documents of a file, or of one split ("train", "validation", "eval") of a folder. A folder of files that is named
-// after a split, or whose sibling splits are elsewhere, is used whole; where a folder has no validation folder, 6% of its
-// documents, chosen by their hash, are its validation and no part of its train. Order: files by name, lines as they are.
+// after a split (train, validation, eval, test) is used whole; where another folder has no validation folder, 6% of its documents,
+// chosen by their hash, are its validation and no part of its train. Order: files by name, lines as they are.
 // Error(input): nothing there, a line that is no document, or no document at all.
 inline std::vector<Document> read_documents(const std::string& path, const std::string& split) {
   std::vector<Document> out;

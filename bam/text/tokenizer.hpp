@@ -59,8 +59,6 @@ class Tokenizer {
   std::int32_t bos_id() const { return first_of({"<BOS>", "<BOS_TOKEN>", "<s>", "<|begin_of_text|>", "<|endoftext|>"}); }
   std::int32_t eos_id() const { return first_of({"<EOS>", "<EOS_TOKEN>", "<|END_OF_TURN_TOKEN|>", "</s>", "<|end_of_text|>", "<|endoftext|>"}); }
   std::int32_t pad_id() const { return first_of({"<PAD>", "<pad>"}); }
-  const std::vector<Special>& specials() const { return specials_; }
-  const PreTokenization& pre() const { return pre_; }
 
   std::vector<std::int32_t> encode(std::string_view text) const {
     std::vector<std::int32_t> ids, word_ids;
@@ -89,8 +87,6 @@ class Tokenizer {
     }
     return out;
   }
-  // Bytes of one token; of a special token its name.
-  const std::string& token(std::int32_t id) const { return tokens_[static_cast<std::size_t>(id)]; }
 
  private:
   struct Hash {

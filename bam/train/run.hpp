@@ -114,9 +114,10 @@ class Run {
       for (auto& e : fs::directory_iterator(out / "checkpoints", ec)) fs::remove_all(e.path(), ec);
 
     load();
-    std::string changed;
-    if (options_.resume && fs::exists(out / "resolved.toml", ec)) changed = changed_settings(io::read_file((out / "resolved.toml").string()));
+    std::string before, changed;
+    if (options_.resume && fs::exists(out / "resolved.toml", ec)) changed = changed_settings(before = io::read_file((out / "resolved.toml").string()));
     bool resumed = options_.resume && started && resume();
+    if (resumed && !changed.empty() && !options_.force) check_schedule(before);
     if (!resumed || !changed.empty() || !fs::exists(out / "resolved.toml", ec)) {
       io::write_file_atomic((out / "config.toml").string(), config_.source_text);
       io::write_file_atomic((out / "resolved.toml").string(), resolved_toml(config_));
@@ -130,8 +131,11 @@ class Run {
   }
 
  private:
-  // What differs from the run so far. Keys that change no bit, and names of places, are free; a longer or shorter run is told and
-  // recorded; anything else would make a run that no file describes.
+  static Schedule schedule_of(const TrainOptions& t) { return {t.schedule, t.lr, t.min_lr_ratio, t.steps, t.warmup, t.decay_steps}; }
+
+  // What differs from the run so far. Keys that change no bit, and names of places, are free; another length is told and recorded,
+  // where the steps done so far had the learning rates that it gives them (check_schedule); anything else would make a run that no
+  // file describes.
   std::string changed_settings(const std::string& before) {
     toml::table old = io::parse_toml(before, "resolved.toml"), now = io::parse_toml(resolved_toml(config_), "resolved.toml");
     std::string all, refused;
@@ -154,6 +158,13 @@ class Run {
       fail(ErrorKind::input, "run.changed", options_.out, ": the run so far had other settings: ", refused, "; start a new run with init_from, or --force to go on all the same");
     if (!all.empty()) note(str("changed since the run so far: ", all));
     return all;
+  }
+  void check_schedule(const std::string& before) const {
+    const Schedule was = schedule_of(parse_run_config(before, options_.out + "/resolved.toml").train), is = schedule_of(config_.train);
+    for (std::int64_t s = 0; s < step_; ++s)
+      if (was.at(s) != is.at(s))
+        fail(ErrorKind::input, "run.changed", options_.out, ": ", config_.train.steps, " steps would have given step ", s + 1, " the learning rate ", is.at(s), ", it had ", was.at(s),
+             "; a cosine has its length from the start: use schedule = \"wsd\" or \"constant\", a new run with init_from, or --force to go on all the same");
   }
 
   void load() {
@@ -327,7 +338,7 @@ class Run {
 
   RunResult loop(io::LineWriter& metrics, io::LineWriter& events) {
     const auto& t = config_.train;
-    Schedule schedule{t.schedule, t.lr, t.min_lr_ratio, t.steps, t.warmup, t.decay_steps};
+    const Schedule schedule = schedule_of(t);
     StepOptions o;
     o.micro_batch = t.micro_batch;
     o.gradient_leaves = t.gradient_leaves;
