@@ -33,6 +33,7 @@ TEST_CASE("counts of words, sentences, paragraphs, bullets, with every relation"
   CHECK(sentences("\u662f\u3002\u5426\uff01\u5417\uff1f", 3));
   CHECK(sentences("\u092f\u0939 \u0939\u0948\u0964 \u0935\u0939 \u0939\u0948\u0964", 2));
   CHECK(sentences("\u0647\u0644 \u0647\u0630\u0627\u061f \u0646\u0639\u0645.", 2));
+  CHECK(sentences("It took approx. five days. Then... it ended", 2));  // a small letter goes on
   CHECK(sentences("...!?", 0));
   CHECK(yes("a\n\nb\nb\n \nc", check_of(R"({"kind": "paragraphs", "relation": "exactly", "n": 3})")));
   auto starred = ifeval("en:length_constraints:number_paragraphs", R"({"num_paragraphs": 2})");
