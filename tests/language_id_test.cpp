@@ -25,9 +25,9 @@ TEST_CASE("script of a letter") {
       {U'\u0e81', Script::lao}, {U'\u0f40', Script::tibetan}, {U'\u1000', Script::myanmar}, {U'\u10d0', Script::georgian}, {U'\uac00', Script::hangul}, {U'\u1100', Script::hangul}, {U'\u1200', Script::ethiopic},
       {U'\u1780', Script::khmer}, {U'\u3042', Script::hiragana}, {U'\u30a2', Script::katakana}, {U'\uff71', Script::katakana}, {U'\u4e00', Script::han}, {U'\U00020000', Script::han}, {U'\uff41', Script::latin},
       {U' ', Script::other}, {U'1', Script::other}, {U'\u00d7', Script::other}, {U'\u0964', Script::other}, {U'\U0001f600', Script::other}};
-  for (auto [c, script] : rows) {
-    CAPTURE(static_cast<std::uint32_t>(c));
-    CHECK(text::script_of(c) == script);
+  for (auto& row : rows) {
+    CAPTURE(static_cast<std::uint32_t>(row.first));
+    CHECK(text::script_of(row.first) == row.second);
   }
   for (std::size_t s = 0; s < text::script_count; ++s) CHECK(std::string(text::name_of(static_cast<Script>(s))) != "");
   CHECK(std::string(text::name_of(Script::han)) == "Han");
