@@ -30,7 +30,7 @@ void write_data(const std::string& folder) {
 }
 
 study::StudyConfig small(const std::string& set = "") {
-  std::string text = "[study]\ncompute_matched = true\nmixture_seeds = 2\nvocab_size = 280\ncontext = 16\nbatch = 4\nseed_tokens = 640\nexpert_tokens = 320\nmixture_tokens = 320\n" + set +
+  std::string text = "[study]\ncompute_matched = true\nmixture_seeds = 2\nvocab_size = 280\ncontext = 16\nbatch = 4\nseed_tokens = 640\nexpert_tokens = 320\nmixture_tokens = 320\nsweep_tokens = 128\n" + set + (set.find("sweep") == set.npos ? "sweep = [0.5, 2.0]\n" : "") +
                      "[[size]]\nname = \"d16\"\nhidden = 16\nffn = 24\nlayers = 1\nheads = 2\n";
   return study::parse_study(text, "study.toml");
 }
@@ -38,9 +38,10 @@ study::StudyConfig small(const std::string& set = "") {
 std::string run(const study::StudyConfig& config, const std::string& data, const std::string& out, int stop_after) {
   study::StudyHooks hooks;
   int steps = 0;
-  hooks.begin = [&](const std::string&, const ModelConfig&, std::int64_t) { return [&](std::int64_t, std::int64_t, const StepResult&, double, double) { ++steps; }; };
+  hooks.begin = [&](const std::string&, std::int64_t, const ModelConfig&, std::int64_t) { return [&](std::int64_t, std::int64_t, const StepResult&, double, double) { ++steps; }; };
   hooks.stop_signal = [&] { return steps >= stop_after ? 15 : 0; };
-  return io::dump(study::BamStudy(config, data, out, "test", hooks).execute());
+  study::BamStudy(config, data, out, "test", hooks).execute();
+  return io::dump(study::Results(config, data, out).json());
 }
 
 }  // namespace
@@ -82,7 +83,21 @@ TEST_CASE("study: stopped anywhere it continues to the same results, in which ev
   for (const io::Json& d : results.at("differences").items("differences")) CHECK(d.at("n").as_int("n") == 2);
   for (const io::Json& i : results.at("identity").items("identity")) CHECK(i.at("value").as_double("identity") < 1e-5);
   CHECK(results.at("floor").is_null());
-  study::write_tables(root + "/tables", results);
+  // Each trained arm had two trials and kept one of them.
+  const io::Json& sweep = results.at("sweep");
+  CHECK(sweep.size() == 2 * 16);
+  int kept = 0;
+  for (const io::Json& trial : sweep.items("sweep")) kept += trial.at("kept").as_bool("kept");
+  CHECK(kept == 16);
+  // The ledger has every training with its time, and another replicate of some arms leaves what is there as it is.
+  const io::Json ledger = study::Results(config, root + "/data", root + "/whole").ledger();
+  CHECK(ledger.size() == study::Plan(config).jobs().size());
+  for (const io::Json& l : ledger.items("ledger")) CHECK(l.at("seconds").as_double("seconds") > 0);
+  study::StudyConfig more = small("replicates = 2\narms = [\"bam\", \"btx\"]\nonce = [\"dense\"]\n");
+  io::Json both = io::parse_json(run(more, root + "/data", root + "/whole", 1 << 30), "results");
+  for (const io::Json& d : both.at("differences").items("differences"))
+    CHECK(d.at("n").as_int("n") == (d.at("arm").as_string("arm") == "bam" ? 4 : 2));
+  study::write_tables(root + "/tables", results, ledger);
   const std::string csv = io::read_file(root + "/tables/runs.csv");
   CHECK(csv.starts_with("arm,size,replicate,match,domain,nll,"));
   CHECK(std::count(csv.begin(), csv.end(), '\n') == static_cast<std::ptrdiff_t>(results.at("runs").size()) + 1);
@@ -92,9 +107,9 @@ TEST_CASE("study: stopped anywhere it continues to the same results, in which ev
 
 TEST_CASE("study: the plan counts every training once, whole steps, and matches FLOPs") {
   const study::StudyConfig config = small("arms = [\"bam\", \"btx\", \"dense\", \"btm\"]\n");
-  const auto jobs = study::BamStudy(config, "", "", "", {}).plan();
-  // seed and three specialists; then, twice: bam and dense at both matches, btx at one
-  CHECK(jobs.size() == 4 + 2 * 5);
+  const auto jobs = study::Plan(config).jobs();
+  // seed and three specialists; two trials of bam, btx and dense; then, twice: bam and dense at both matches, btx at one
+  CHECK(jobs.size() == 4 + 2 * 3 + 2 * 5);
   double btx = 0, bam_compute = 0;
   for (const auto& j : jobs) {
     CHECK(j.tokens % (4 * 16) == 0);
@@ -116,6 +131,8 @@ TEST_CASE("study: bad files are refused by name") {
   };
   CHECK(message("arms = [\"bem\"]\n").find("did you mean bam?") != std::string::npos);
   CHECK(message("replicate = 3\n").find("did you mean replicates?") != std::string::npos);
+  CHECK(message("arms = [\"bam\"]\nonce = [\"bam\"]\n").find("twice") != std::string::npos);
+  CHECK(message("sweep = [0]\n").find("study.sweep") != std::string::npos);
   CHECK(message("replicates = 0\n").find("study.replicates") != std::string::npos);
   CHECK_THROWS_AS(study::parse_study("[study]\nseed_tokens = 1\n", "s.toml"), Error);
   CHECK(study::parse_study(study::demo_study, "demo").arms.size() == 5);
