@@ -9,6 +9,7 @@
 
 #include "bam/eval/generate.hpp"
 #include "bam/io/model_folder.hpp"
+#include "bam/text/unicode.hpp"
 #include "reference.hpp"
 #include "support.hpp"
 
@@ -231,4 +232,23 @@ TEST_CASE("sampling: ties go to the lower id, and draws have the probabilities o
   }
   CHECK(a != b);
   CHECK(a != c);
+}
+
+TEST_CASE("streamed text: characters are shown when they are whole, and together as if decoded at once") {
+  using text::replace_invalid_utf8, text::whole_characters;
+  const std::string all = "a\xc3\xa9\xe2\x82\xac\xf0\x9f\x99\x82z\xff\xe2\x82\x41\x80\x80\x80\x80\xf0\x9f\xed\xa0\x80\xc3";
+  for (std::size_t step = 1; step <= all.size(); ++step) {
+    std::string held, shown;
+    for (std::size_t at = 0; at < all.size(); at += step) {
+      held += all.substr(at, step);
+      std::size_t n = whole_characters(held);
+      CHECK(held.size() - n <= 3);
+      shown += replace_invalid_utf8(held.substr(0, n));
+      held.erase(0, n);
+    }
+    CHECK(shown + replace_invalid_utf8(held) == replace_invalid_utf8(all));
+  }
+  CHECK(whole_characters("a\xc3\xa9") == 3);
+  CHECK(whole_characters("a\xc3") == 1);
+  CHECK(whole_characters("\xf0\x9f\x99") == 0);
 }
