@@ -138,7 +138,7 @@ void run(const Flags& f) {
                                       {"threads", threads()}, {"read_bytes_per_s", limit}});
   io::Json rows = io::Json::array();
   std::string table = str("Prompt ", f.prompt, ", ", f.new_tokens, " new tokens; hidden ", f.hidden, ", FFN ", f.ffn, ", ", f.layers, " layers, ", f.heads, " heads over ", f.kv_heads, ", vocabulary ", f.vocab,
-                          "; ", cpu::name_of(cpu::isa()), ", ", threads(), " threads, read limit ", static_cast<Index>(limit / 1e8) / 10.0, " GB/s; medians of ", f.repeats, ".\n\n");
+                          "; ", cpu::name_of(cpu::isa()), ", ", threads(), " threads, read limit ", static_cast<double>(static_cast<Index>(limit / 1e8)) / 10, " GB/s; medians of ", f.repeats, ".\n\n");
   table += "| arm | active parameters | prefill ms | to dense | decode tokens/s | batch of 8 | token, to dense | request ms | to dense | to BTX | paper | K/V bytes a token | K/V MiB of " + str(f.context) +
            " | MB read a token | % of read limit |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
   for (const Arm& arm : arms) {
