@@ -119,6 +119,7 @@ env -i "$bam" estimate --config c.json --json >out 2>err <&-; [ $? -eq 0 ] || { 
 # Tokenizer: train, encode, decode.
 printf '{"text": "the cat sat on the mat the cat"}\n{"text": "caf\\u00e9 <EOS> 123"}\n' >text.jsonl
 right '' tokenizer train --vocab-size 280 --out tok text.jsonl --json
+size=$(sed 's/.*"vocab_size": \([0-9]*\).*/\1/' out)
 right '^\{"ids": \[\[[0-9, ]+\], \[[0-9, ]+\]\]\}$' tokenizer encode --tokenizer tok text.jsonl --json
 right '\[\[1, [0-9, ]+, 2\], \[1, ' tokenizer encode --tokenizer tok text.jsonl --special --json
 "$bam" tokenizer encode --tokenizer tok text.jsonl --json >ids.json 2>err
@@ -132,6 +133,59 @@ wrong 3 'bad.json.*-1' tokenizer decode --tokenizer tok bad.json
 printf '{"ids": [[1099511627776]]}' >bad.json
 wrong 3 'bad.json.*1099511627776' tokenizer decode --tokenizer tok bad.json
 [ -e tok2 ] && { echo 'FAILED: tok2 was written'; failed=$((failed + 1)); }
+
+# Generation: a model of one step, and completions that depend on nothing beside the prompt.
+cat >tiny.json <<END
+{"model_type": "bam", "vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+ "num_experts": 2, "num_attention_experts": 2, "max_position_embeddings": 64, "bos_token_id": 1, "eos_token_id": 2}
+END
+cat >tiny.toml <<END
+model = {config = "tiny.json", tokenizer = "tok"}
+data = [{path = "text.jsonl"}]
+train = {context = 16, batch = 2, steps = 1, lr = 1e-3}
+END
+right '"steps": 1' train tiny.toml --out tiny --json
+right '^\{"text": ".*", "ids": \[([0-9]+, ){4}[0-9]+\], "stopped_by": "length"\}$' generate --model tiny --prompt 'the cat' --max-new-tokens 5 --temperature 0 --json
+cp out greedy
+printf '{"prompt": "the mat"}\n{"prompt": "the cat"}\n\n{"prompt": "", "id": 3}\n' >prompts.jsonl
+right '^\{"completions": \[\{"text"' generate --model tiny --prompts prompts.jsonl --max-new-tokens 5 --json
+right "$(sed 's/.*"ids": .\([0-9, ]*\).*/\1/' greedy)" generate --model tiny --prompts prompts.jsonl --max-new-tokens 5 --json
+for batch in 1 2 3; do
+  right 'completions' generate --model tiny --prompts prompts.jsonl --max-new-tokens 40 --temperature 1.1 --top-k 250 --top-p 0.99 --seed 4 --batch $batch --threads $batch --json
+  cp out drawn$batch
+  cmp -s drawn1 drawn$batch || { echo "FAILED: generate --batch $batch differs"; failed=$((failed + 1)); }
+done
+"$bam" generate --model tiny --prompts - --max-new-tokens 40 --temperature 1.1 --top-k 250 --top-p 0.99 --seed 4 --json <prompts.jsonl >out 2>err
+cmp -s out drawn1 || { echo 'FAILED: generate --prompts -'; failed=$((failed + 1)); }
+printf 'the cat' | "$bam" generate --model tiny --prompt - --max-new-tokens 5 --json >out 2>err
+cmp -s out greedy || { echo 'FAILED: generate --prompt -'; failed=$((failed + 1)); }
+# What is streamed is the text of the ids; a model may have ids that its tokenizer lacks.
+right '' generate --model tiny --prompt 'the cat' --max-new-tokens 60 --temperature 1 --seed 4
+cp out streamed.txt
+"$bam" generate --model tiny --prompt 'the cat' --max-new-tokens 60 --temperature 1 --seed 4 --json >drawn 2>err
+sed 's/.*"ids": .\([0-9, ]*\).*/\1/' drawn | tr -d ' ' | tr , '\n' | awk -v size="$size" '$1 < size' | paste -s -d , - >shown
+"$bam" tokenizer decode --tokenizer tok --ids "$(cat shown)" --json >decoded 2>err
+[ "$(sed 's/^{"text": \(.*\), "ids.*/\1/' drawn)" = "$(sed 's/^{"texts": .\(.*\).}$/\1/' decoded)" ] || { echo 'FAILED: generate text and ids differ'; failed=$((failed + 1)); }
+"$bam" tokenizer encode --tokenizer tok streamed.txt --json >out 2>err || { echo 'FAILED: generate streams no UTF-8'; failed=$((failed + 1)); }
+done=$((done + 6))
+wrong 2 'wanted --prompt TEXT or --prompts' generate --model tiny
+wrong 2 'one of the two' generate --model tiny --prompt a --prompts prompts.jsonl
+wrong 2 '--model' generate --prompt a
+for text in -0.1 nan x; do wrong 2 "--temperature: .*'$text'" generate --model tiny --prompt a --temperature "$text"; done
+for text in 0 1.5; do wrong 2 '--top-p' generate --model tiny --prompt a --top-p "$text"; done
+wrong 2 '--top-k' generate --model tiny --prompt a --top-k -1
+wrong 2 '--max-new-tokens' generate --model tiny --prompt a --max-new-tokens -1
+wrong 2 'did you mean --max-new-tokens' generate --model tiny --prompt a --max-new-token 3
+wrong 3 '--prompt: prompt 1 has 65 tokens with BOS, the context 64' generate --model tiny --prompt "$(printf '1%.0s' $(seq 64))"
+wrong 3 'context 2;' generate --model tiny --prompts prompts.jsonl --context 2
+printf '{"prompt": "a"}\n{"text": "b"}\n' >prompts2.jsonl
+wrong 3 'prompts2.jsonl:2.*prompt' generate --model tiny --prompts prompts2.jsonl
+wrong 3 'absent.jsonl' generate --model tiny --prompts absent.jsonl
+wrong 3 'found none' generate --model tiny --prompts -
+mkdir bare
+cp tiny/checkpoints/step-00000001/config.json tiny/checkpoints/step-00000001/model.safetensors bare
+wrong 3 'bare: wanted tokenizer.json' generate --model bare --prompt a
+wrong 3 'absent' generate --model absent --prompt a
 
 echo "cli: $done checks, $failed failed"
 [ "$failed" -eq 0 ]
