@@ -155,13 +155,17 @@ inline ExampleCounts count(const std::vector<EncodedExample>& examples) {
   return c;
 }
 
-// Every example of path, those left out too. Error(input) when none is kept, with counts.
+// Every example of path, those left out too.
 inline std::vector<EncodedExample> encode_examples(const std::string& path, const std::string& split, const ChatTemplate& format, std::int64_t context) {
   std::vector<EncodedExample> out;
   for (ChatExample& e : read_examples(path, split)) out.push_back(encode_example(std::move(e), format, context));
-  if (const ExampleCounts c = count(out); c.examples == 0)
-    fail(ErrorKind::input, "data.untrained", printable(path, 4096), ": nothing to train on in ", out.size(), " examples: ", c.no_answer, " without an assistant's turn, ", c.too_long, " with an answer longer than the context of ", context);
   return out;
+}
+
+// Error(input), with counts, when none of them is kept.
+inline void check_trained(const std::vector<EncodedExample>& examples, const std::string& path, std::int64_t context) {
+  if (const ExampleCounts c = count(examples); c.examples == 0)
+    fail(ErrorKind::input, "data.untrained", printable(path, 4096), ": nothing to train on in ", examples.size(), " examples: ", c.no_answer, " without an assistant's turn, ", c.too_long, " with an answer longer than the context of ", context);
 }
 
 }  // namespace bam::text
