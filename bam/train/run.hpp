@@ -85,10 +85,9 @@ class Run {
   // where the steps done so far had the learning rates that it gives them (check_schedule); anything else would make a run that no
   // file describes.
   std::string changed_settings(const std::string& before) {
-    // Through the reader, so that a key that is younger than the run has its default.
-    toml::table old = io::parse_toml(resolved_toml(parse_run_config(before, options_.out + "/resolved.toml")), "resolved.toml"), now = io::parse_toml(resolved_toml(config_), "resolved.toml");
+    toml::table old = io::parse_toml(before, "resolved.toml"), unset = io::parse_toml(resolved_toml({}), "resolved.toml"), now = io::parse_toml(resolved_toml(config_), "resolved.toml");
     std::string all, refused;
-    const toml::table *a = old["train"].as_table(), *b = now["train"].as_table();
+    const toml::table *a = old["train"].as_table(), *b = now["train"].as_table(), *absent = unset["train"].as_table();
     for (auto& [key, value] : *b) {
       const std::string name(key.str());
       auto text = [](const toml::node* n) {
@@ -96,7 +95,7 @@ class Run {
         if (n) n->visit([&](const auto& v) { out << v; });
         return out.str();
       };
-      const std::string was = text(a ? a->get(name) : nullptr), is = text(&value);
+      const std::string was = text(a && a->contains(name) ? a->get(name) : absent->get(name)), is = text(&value);
       auto one_of = [&](std::initializer_list<std::string_view> names) { return std::find(names.begin(), names.end(), name) != names.end(); };
       if (was == is || one_of({"micro_batch", "recompute", "log_every", "eval_every", "checkpoint_every", "keep_checkpoints"})) continue;
       const std::string change = str("train.", name, " ", was, " -> ", is);

@@ -91,8 +91,10 @@ inline const char* name_of(DataFormat f) { return f == DataFormat::text ? "text"
 template <class Value>
 void read_word(io::TomlReader& reader, const toml::table& table, const char* key, Value& value, std::initializer_list<std::pair<const char*, Value>> words) {
   std::string s, all;
+  std::size_t left = words.size();
   for (const auto& [word, v] : words) {
-    all += str(all.empty() ? "" : " or ", '"', word, '"');
+    --left;
+    all += str(all.empty() ? "" : left ? ", " : " or ", '"', word, '"');
     if (v == value) s = word;
   }
   reader.read(key, s);
