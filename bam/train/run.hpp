@@ -54,12 +54,18 @@ class Run {
     bool started = fs::exists(out / "resolved.toml", ec) || (fs::is_directory(out / "checkpoints", ec) && !fs::is_empty(out / "checkpoints", ec));
     if (started && !options_.resume && !options_.force)
       fail(ErrorKind::usage, "run.exists", options_.out, ": a run is there already; add --resume to continue it, or --force to start over");
+    const bool ours = !fs::exists(out, ec);
     io::make_folder((out / "checkpoints").string());
     io::FileLock lock(options_.out);
     if (started && options_.force && !options_.resume)
       for (auto& e : fs::directory_iterator(out / "checkpoints", ec)) fs::remove_all(e.path(), ec);
 
-    load();
+    try {
+      load();
+    } catch (...) {
+      if (ours) fs::remove_all(out, ec);  // bad input leaves nothing behind
+      throw;
+    }
     std::string before, changed;
     if (options_.resume && fs::exists(out / "resolved.toml", ec)) changed = changed_settings(before = io::read_file((out / "resolved.toml").string()));
     bool resumed = options_.resume && started && resume();
