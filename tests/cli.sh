@@ -187,5 +187,40 @@ cp tiny/checkpoints/step-00000001/config.json tiny/checkpoints/step-00000001/mod
 wrong 3 'bare: wanted tokenizer.json' generate --model bare --prompt a
 wrong 3 'absent' generate --model absent --prompt a
 
+# Fine-tuning: what the trainer sees, rows 50, 53 to 57.
+printf '{"prompt": "the cat", "completion": "sat", "lang": "en", "task": "t", "id": 1}\n{"messages": [{"role": "user", "content": "<EOS><BOS>"}, {"role": "assistant", "content": "mat"}]}\n{"messages": [{"role": "user", "content": "a"}]}\n' >chat.jsonl
+config ', "max_position_embeddings": 32, "bos_token_id": 1, "eos_token_id": 2' | sed 's/"vocab_size": 97/"vocab_size": 280/; s/"bam"/"cohere"/' >dense.json
+printf '[model]\nconfig = "dense.json"\ntokenizer = "tok"\n[[data]]\npath = "chat.jsonl"\nformat = "chat"\n[train]\ncontext = 32\nbatch = 2\nsteps = 2\npacking = false\n' >ft.toml
+right '"mask": \[0, .*, 1\]' data show ft.toml --rows 2 --json
+right '«' data show ft.toml
+right "no assistant's turn" data show ft.toml --dropped
+right '"examples": 2, .*"dropped": 1, .*"by_language": .*"en"' data stats ft.toml --json
+right '"steps": 2' train ft.toml --out ft --json
+wrong 3 'chat.tokens|--special' train ft.toml --set train.template=cohere --out ft2
+wrong 3 'train.template' train ft.toml --set 'train.template={% for x in y %}' --out ft2
+wrong 3 'did you mean packing' train ft.toml --set train.paking=true --out ft2
+wrong 3 'data.format' train ft.toml --set data.0.format=jsonl --out ft2
+wrong 3 'longer than the context of 1' train ft.toml --set train.context=1 --out ft2
+for line in '[1]' '{}' '{"prompt": null, "completion": "b"}' '{"messages": [{"role": "tool", "content": "x"}]}' '{"instruction": "a", "output": "b"}'; do
+  { head -n 2 chat.jsonl; printf '\n\n%s\n' "$line"; } >bad.jsonl
+  wrong 3 'bad.jsonl:5' train ft.toml --set data.0.path=bad.jsonl --out ft2
+done
+tail -n 1 chat.jsonl >bad.jsonl
+wrong 3 "bad.jsonl: nothing to train on in 1 examples: 1 without an assistant's turn" train ft.toml --set data.0.path=bad.jsonl --out ft2
+printf '\037\213\010\000' >bad.jsonl
+wrong 3 'gzip' train ft.toml --set data.0.path=bad.jsonl --out ft2
+printf '\377\376{\000' >bad.jsonl
+wrong 3 'UTF-16' train ft.toml --set data.0.path=bad.jsonl --out ft2
+printf 'prompt,completion\na,b\n' >bad.jsonl
+wrong 3 'CSV' train ft.toml --set data.0.path=bad.jsonl --out ft2
+printf '[\n{"prompt": "a"}\n]\n' >bad.jsonl
+wrong 3 'several lines' train ft.toml --set data.0.path=bad.jsonl --out ft2
+printf '{"prompt": "\355\240\200", "completion": "b"}\n' >bad.jsonl
+wrong 3 'bad.jsonl:1' train ft.toml --set data.0.path=bad.jsonl --out ft2
+right '' tokenizer train --vocab-size 290 --special '<|START_OF_TURN_TOKEN|>' --special '<|END_OF_TURN_TOKEN|>' --special '<|SYSTEM_TOKEN|>' --special '<|USER_TOKEN|>' --special '<|CHATBOT_TOKEN|>' --out turns text.jsonl --json
+right '<.USER_TOKEN.>' data show ft.toml --set model.tokenizer=turns --set train.template=cohere
+[ -e ft2 ] && { echo 'FAILED: ft2 was written'; failed=$((failed + 1)); }
+wrong 2 'special tokens like' tokenizer train --vocab-size 290 --special '' --out tok2 text.jsonl
+
 echo "cli: $done checks, $failed failed"
 [ "$failed" -eq 0 ]
