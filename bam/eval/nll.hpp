@@ -1,10 +1,10 @@
 // Likelihood of documents, each alone, in windows of T inputs that start at 0, T/2, T ...: the first window scores all its
 // targets, a later one those not yet scored (FORMATS section 3).
 #pragma once
-#include <cmath>
 #include <string>
 
 #include "../nn/decoder.hpp"
+#include "interval.hpp"
 
 namespace bam {
 
@@ -46,18 +46,15 @@ inline std::vector<EvalWindow> eval_windows(const std::vector<DocumentTokens>& d
 
 // Fills the figures from tokens, bytes and the sums per document.
 inline void summarize(NllResult& r) {
-  double total = 0, spread = 0, tokens = static_cast<double>(r.tokens);
+  double total = 0, tokens = static_cast<double>(r.tokens);
   for (double d : r.document_nll) total += d;
   if (r.tokens == 0) return;
   r.nll = total / tokens;
   r.ppl = math::exp(r.nll);
   r.bits_per_byte = r.bytes ? total / (static_cast<double>(r.bytes) * 0.6931471805599453) : 0;
-  for (std::size_t d = 0; d < r.document_nll.size(); ++d) {
-    double e = r.document_nll[d] - r.nll * static_cast<double>(r.token_nll[d].size());
-    spread += e * e;
-  }
-  double n = static_cast<double>(r.document_nll.size());
-  r.stderr_nll = n > 1 ? std::sqrt(spread * n / (n - 1)) / tokens : 0;
+  std::vector<double> sizes;
+  for (auto& t : r.token_nll) sizes.push_back(static_cast<double>(t.size()));
+  r.stderr_nll = ratio_stderr(r.document_nll, sizes);
 }
 
 // micro_batch: windows at a time; it changes speed and memory, not results.
