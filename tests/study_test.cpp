@@ -105,6 +105,38 @@ TEST_CASE("study: stopped anywhere it continues to the same results, in which ev
   fs::remove_all(root);
 }
 
+TEST_CASE("study: completions are checked by the generator's parser, and the truth passes") {
+  const std::string root = (fs::temp_directory_path() / "bam_study_completions").string();
+  fs::remove_all(root);
+  text::BpeTrainer trainer;
+  for (text::Domain domain : text::domains) {
+    std::string lines;
+    for (std::uint64_t i = 0; i < 3; ++i) {
+      const std::string document = text::generate_document(domain, 5, i).text;
+      lines += io::dump(io::Json::object({{"text", document}})) + "\n";
+      trainer.add(document);
+    }
+    fs::create_directories(root + "/" + text::domain_name(domain) + "/validation");
+    io::write_file_atomic(root + "/" + text::domain_name(domain) + "/validation/a.jsonl", lines);
+  }
+  io::write_file_atomic(root + "/tokenizer.json", io::dump(trainer.train(300)));
+  const text::Tokenizer tokenizer = text::Tokenizer::load(root + "/tokenizer.json");
+  const std::vector<study::Prompt> prompts = study::completion_prompts(root, 2);
+  CHECK(prompts.size() == 8);
+  for (const study::Prompt& p : prompts) {
+    const text::Check check = text::check_completion(p.domain, p.text, p.truth);
+    CHECK_MESSAGE((check.parses && check.right), p.text, " ... ", p.truth);
+  }
+  ModelConfig config = small().sizes[0].dense(300, 64);
+  Decoder model(config);
+  model.initialize(3);
+  const io::Json list = study::complete(model, tokenizer, prompts, 64);
+  CHECK(list.size() == 8);
+  for (const io::Json& c : list.items("completions")) CHECK(!c.at("right").as_bool("right"));  // of a model that has learnt nothing
+  CHECK(io::dump(study::complete(model, tokenizer, prompts, 64)) == io::dump(list));
+  fs::remove_all(root);
+}
+
 TEST_CASE("study: the plan counts every training once, whole steps, and matches FLOPs") {
   const study::StudyConfig config = small("arms = [\"bam\", \"btx\", \"dense\", \"btm\"]\n");
   const auto jobs = study::Plan(config).jobs();

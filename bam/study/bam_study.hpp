@@ -11,6 +11,7 @@
 #include "../text/bpe_train.hpp"
 #include "../train/run.hpp"
 #include "../upcycle/folders.hpp"
+#include "completions.hpp"
 #include "plan.hpp"
 #include "results.hpp"
 
@@ -62,7 +63,8 @@ class BamStudy {
     } else if (io::read_file(file_of_settings) != settings) {
       fail(ErrorKind::input, "study.changed", file_of_settings, ": the study in this folder has other settings or another corpus; name another folder");
     }
-    if (data_.empty()) {
+    const bool generated = data_.empty();
+    if (generated) {
       data_ = out_ + "/corpus";
       if (!io::is_folder(data_)) {
         note("generating the corpus");
@@ -81,6 +83,7 @@ class BamStudy {
     tokenizer_.emplace(text::Tokenizer::load(file));
     for (const char* d : domains) sets_.push_back(spread(encode_documents(data_ + "/" + d, *tokenizer_, tokenizer_->bos_id(), tokenizer_->eos_id()), c_.eval_documents));
     runs_ = fs::absolute(out_ + "/runs/").string();
+    if (generated) prompts_ = completion_prompts(data_, c_.completions);
   }
 
   void replicate(const Size& size, std::int64_t r) {
@@ -106,7 +109,7 @@ class BamStudy {
       train(name, dense, str("init_from = \"", parents[0], "\""), weights, c_.expert_tokens, c_.expert_lr, base + d, c_.steps(c_.expert_tokens) / 10, 0);
       parents.push_back(io::resolve_model_folder(runs_ + name));
     }
-    for (const char* d : {"seed", "code", "law", "math"}) evaluate(run_folder(size, r, 0, d));
+    for (const char* d : {"seed", "code", "law", "math"}) evaluate(run_folder(size, r, 0, d), r == 1);
     for (std::int64_t m = 1; m <= c_.mixture_seeds; ++m)
       for (const Arm* arm : c_.arms_of(r)) run_arm(size, r, m, *arm, parents, base + 100 * static_cast<std::uint64_t>(m));
   }
@@ -157,7 +160,7 @@ class BamStudy {
         copy_trunk(runs_ + trunk, runs_ + point);
       }
       run(point, steps, 0);
-      evaluate(point);
+      evaluate(point, point == name && r == 1 && m == 1);
     }
   }
   static void copy_trunk(const std::string& trunk, const std::string& to) {
@@ -220,11 +223,15 @@ class BamStudy {
     const double per_byte = r.nll * static_cast<double>(r.tokens) / static_cast<double>(r.bytes);
     return io::Json::object({{"nll", r.nll}, {"nll_per_byte", per_byte}, {"bits_per_byte", r.bits_per_byte}, {"stderr", r.stderr_nll}, {"tokens", r.tokens}, {"bytes", r.bytes}});
   }
-  void evaluate(const std::string& name) {
-    const std::string file = runs_ + name + "/eval.json";
-    if (io::exists(file)) return;
+  // completions: of generated text, for the first draw alone.
+  void evaluate(const std::string& name, bool completions = false) {
+    const std::string file = runs_ + name + "/eval.json", written = runs_ + name + "/completions.json";
+    completions = completions && !prompts_.empty() && !io::exists(written);
+    if (io::exists(file) && !completions) return;
     note(str("evaluating ", name));
     io::ModelFolder model = io::load_model(runs_ + name);
+    if (completions) io::write_file_atomic(written, io::dump(complete(*model.decoder, *tokenizer_, prompts_, c_.context)) + "\n");
+    if (io::exists(file)) return;
     io::Json out = io::Json::object();
     for (std::size_t d = 0; d < 4; ++d) out.set(domains[d], figures(evaluate_nll(*model.decoder, sets_[d], c_.context, c_.micro_batch)));
     out.set("loads", loads(*model.decoder));
@@ -340,6 +347,7 @@ class BamStudy {
   std::optional<text::Tokenizer> tokenizer_;
   train::SourceCache sources_;
   std::vector<std::vector<DocumentTokens>> sets_;
+  std::vector<Prompt> prompts_;
 };
 
 }  // namespace bam::study

@@ -262,7 +262,7 @@ class Page {
     auto prompt_of = [](const Json& c) { return std::array{text(c, "domain"), text(c, "prompt"), text(c, "truth")}; };
     for (const Json& c : list(r_, "completions")) {
       if (auto p = prompt_of(c); std::find(prompts.begin(), prompts.end(), p) == prompts.end()) prompts.push_back(p);
-      auto& x = score[text(c, "arm")][text(c, "domain")];
+      auto& x = score[sized(c)][text(c, "domain")];
       x[0] += flag(c, "right"), x[1] += flag(c, "parses"), ++x[2];
     }
     std::string s = completions_text, header = th("model", "scope=col"), rows;
@@ -273,7 +273,7 @@ class Page {
         auto x = by_domain.find(d);
         cells += x == by_domain.end() ? td("none", "class=empty") : td(str(x->second[0], " right, ", x->second[1], " parse, of ", x->second[2]));
       }
-      rows += row(esc(runs_.label(arm)), cells);
+      rows += row(esc(arm), cells);
     }
     s += prompts.empty() ? missing("no completion.") : body("Completions that are right", str("<thead><tr>", header, "</tr></thead>"), rows);
     auto card = [](std::string_view title, std::string_view what) { return str("<h4>", title, "</h4><pre>", cut(what, 1500), "</pre></div>\n"); };
@@ -284,7 +284,7 @@ class Page {
       for (const Json& c : list(r_, "completions"))
         if (prompt_of(c) == prompts[i]) {
           const char* found = flag(c, "right") ? "right" : flag(c, "parses") ? "parses, wrong" : "does not parse";
-          s += "<div>" + card(str(esc(runs_.label(text(c, "arm"))), " ", mark(flag(c, "right"), found)), text(c, "text"));
+          s += "<div>" + card(str(esc(sized(c)), " ", mark(flag(c, "right"), found)), text(c, "text"));
         }
       s += "</div></article>\n";
     }

@@ -57,7 +57,7 @@ class Results {
     using io::Json;
     Json j = Json::object({{"study", "bam"}, {"corpus", generated_ ? "generated" : data_}, {"seed", static_cast<std::int64_t>(c_.seed)}});
     j.set("domains", Json::array_of(domains));
-    Json sizes = Json::array(), runs = Json::array(), all_loads = Json::array(), curves = Json::array(), identity = Json::array();
+    Json sizes = Json::array(), runs = Json::array(), all_loads = Json::array(), curves = Json::array(), identity = Json::array(), completions = Json::array();
     for (const Size& s : c_.sizes) {
       ModelConfig dense = s.dense(c_.vocab_size, c_.context);
       const std::int64_t total = count_parameters(dense).total;
@@ -87,6 +87,12 @@ class Results {
           all_loads.push_back(std::move(one));
         }
       if (io::exists(runs_ + name + "/metrics.jsonl") && match != "compute") curves.push_back(curve(size, replicate, arm, name, offset));
+      if (replicate == 1 && match == "data" && io::exists(runs_ + name + "/completions.json"))
+        for (const Json& c : read(name, "completions.json").items(name)) {
+          Json one = Json::object({{"arm", arm}, {"size", size.name}});
+          for (auto [key, value] : c.members(name)) one.set(key, value);
+          completions.push_back(std::move(one));
+        }
       const std::string manifest = runs_ + name + "-init/bam_manifest.json";
       if (io::exists(manifest))
         identity.push_back(Json::object({{"arm", arm}, {"size", size.name}, {"replicate", replicate}, {"value", io::parse_json(io::read_file(manifest), manifest).at("identity")}}));
@@ -117,6 +123,7 @@ class Results {
     j.set("curves", std::move(curves));
     j.set("identity", std::move(identity));
     j.set("sweep", sweep());
+    j.set("completions", std::move(completions));
     if (c_.replicates * c_.mixture_seeds < 3)
       j.set("note", c_.replicates == 1 && c_.mixture_seeds > 1 ? str(c_.mixture_seeds, " mixture seeds on one seed model and one set of specialists: too few for verdicts")
                                                                : str(c_.replicates, " replicate", c_.replicates == 1 ? "" : "s", ": too few for verdicts"));
