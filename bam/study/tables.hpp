@@ -42,7 +42,8 @@ inline void write_tables(const std::string& folder, const io::Json& results, con
       std::string line;
       bool first = true;
       for (auto [key, value] : row.members(name)) {
-        line += (first ? "" : ",") + detail::csv(value);
+        if (!first) line += ",";
+        line += detail::csv(value);
         first = false;
       }
       text += line + "\n";
