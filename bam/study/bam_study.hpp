@@ -11,6 +11,7 @@
 #include "../text/bpe_train.hpp"
 #include "../train/run.hpp"
 #include "../upcycle/folders.hpp"
+#include "baselines.hpp"
 #include "completions.hpp"
 #include "plan.hpp"
 #include "results.hpp"
@@ -83,6 +84,12 @@ class BamStudy {
     tokenizer_.emplace(text::Tokenizer::load(file));
     for (const char* d : domains) sets_.push_back(spread(encode_documents(data_ + "/" + d, *tokenizer_, tokenizer_->bos_id(), tokenizer_->eos_id()), c_.eval_documents));
     runs_ = fs::absolute(out_ + "/runs/").string();
+    if (const std::string baselines = out_ + "/baselines.json"; !io::exists(baselines)) {
+      note("counting 5-grams, compressing with zstd -19");
+      io::Json all = io::Json::object();
+      for (std::size_t d = 0; d < 4; ++d) all.set(domains[d], measure_baselines(data_ + "/" + domains[d], *tokenizer_, sets_[d]));
+      io::write_file_atomic(baselines, io::dump(all) + "\n");
+    }
     if (generated) prompts_ = completion_prompts(data_, c_.completions);
   }
 

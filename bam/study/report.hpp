@@ -1,7 +1,7 @@
 // The report of a study: one HTML page that needs no network, from the results alone.
 //
 // Keys that it reads: study, preset, corpus, seed, note, hash, command, domains, sizes, floor, runs, differences,
-// verdicts, loads, curves, identity, completions, sweep. Each may be absent or empty: its section then says so. Every text is escaped
+// verdicts, loads, curves, identity, completions, sweep, baselines. Each may be absent or empty: its section then says so. Every text is escaped
 // (completions come from a model), numbers that are no numbers become a dash.
 #pragma once
 #include <algorithm>

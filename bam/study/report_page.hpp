@@ -28,6 +28,9 @@ inline constexpr const char* arms_text = R"(<p>Means over the n replicates, nats
 <b>above the floor</b>, for generated text, is what is left over its entropy. Tokens and FLOPs are those of training after the seed, specialists included.
 The best of each column is bold, among the dense models and among the rest. An arm that was not run keeps its row.</p>
 )";
+inline constexpr const char* baselines_text = R"(<p>Nats per byte. The 5-gram is interpolated Kneser-Ney over the training text of the domain alone, with the same tokenizer; zstd packs the whole of
+the validation text, which it has not seen.</p>
+)";
 inline constexpr const char* trainings_text = R"(<p>Every training with its tokens, FLOPs, time and hash. Points of one arm share their trunk, which is counted with each of them. The peak is that of
 fp32 FMA from registers, measured when the study was started.</p>
 )";

@@ -50,7 +50,7 @@ class Results {
  public:
   // out: the study's folder; data: where its text is.
   Results(StudyConfig config, const std::string& data, const std::string& out)
-      : c_(std::move(config)), data_(data.empty() ? out + "/corpus" : data), generated_(data.empty()), runs_(out + "/runs/") {}
+      : c_(std::move(config)), data_(data.empty() ? out + "/corpus" : data), generated_(data.empty()), out_(out), runs_(out + "/runs/") {}
 
   // The content of results.json, the same whenever and however often the study was stopped.
   io::Json json() {
@@ -116,6 +116,7 @@ class Results {
       }
     }
     j.set("floor", floor());
+    if (const std::string file = out_ + "/baselines.json"; io::exists(file)) j.set("baselines", io::parse_json(io::read_file(file), file));
     j.set("runs", std::move(runs));
     j.set("differences", differences());
     j.set("verdicts", verdicts());
@@ -286,7 +287,7 @@ class Results {
   Plan plan_{c_};
   std::string data_;
   bool generated_;
-  std::string runs_;
+  std::string out_, runs_;
   std::map<std::array<std::string, 4>, std::map<std::int64_t, double>> nll_;  // arm, size, match, domain -> replicate -> nats per byte
 };
 

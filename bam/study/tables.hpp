@@ -92,6 +92,9 @@ inline std::string summary(const io::Json& results) {
   head("nats per byte", true);
   for (const std::string& arm : order)
     row(arm, 4, true, [&](const std::string& d) { return sums[arm][d][1] / sums[arm][d][2]; });
+  if (const io::Json* baselines = results.find("baselines"))
+    for (auto [name, key] : {std::pair{"5-gram of the domain", "ngram_nll_per_byte"}, std::pair{"zstd -19", "zstd_nats_per_byte"}})
+      row(name, 4, true, [&, key = key](const std::string& d) { return baselines->at(d).at(key).as_double(key); });
   if (const io::Json* floor = results.find("floor"); floor && floor->is_object())
     row("entropy of the text", 4, true, [&](const std::string& d) { return floor->at(d).as_double("floor"); });
   out += "\n";

@@ -17,6 +17,19 @@ struct EncodedSource {
 // Encoded sources by path (and, of examples, template and context), for several runs in one process with one tokenizer.
 using SourceCache = std::map<std::string, EncodedSource>;
 
+// The training documents of a file or folder: BOS, text, EOS.
+inline text::TokenSource encode_source(const std::string& path, const text::Tokenizer& tokenizer, std::int32_t bos, std::int32_t eos) {
+  text::TokenSource source;
+  source.name = path;
+  for (const text::Document& document : text::read_documents(path, "train")) {
+    std::vector<std::int32_t> ids = tokenizer.encode(document.text);
+    ids.insert(ids.begin(), bos);
+    ids.push_back(eos);
+    source.add(ids, static_cast<std::int64_t>(document.text.size()));
+  }
+  return source;
+}
+
 // Reads and encodes what a run file names. Holds a reference to the tokenizer.
 class DataReader {
  public:
@@ -59,10 +72,10 @@ class DataReader {
   EncodedSource encode(const DataSource& d) const {
     EncodedSource out;
     text::TokenSource& source = out.tokens;
-    source.name = d.path;
     if (d.format == DataFormat::chat) {
       const auto list = examples(d.path, "train");
       text::check_trained(list, d.path, config_.train.context);
+      source.name = d.path;
       for (const text::EncodedExample& e : list) {
         out.examples.add(e);
         if (!e.kept()) continue;
@@ -71,12 +84,7 @@ class DataReader {
       }
       return out;
     }
-    for (const text::Document& document : text::read_documents(d.path, "train")) {
-      std::vector<std::int32_t> ids = tokenizer_.encode(document.text);
-      ids.insert(ids.begin(), bos_);
-      ids.push_back(eos_);
-      source.add(ids, static_cast<std::int64_t>(document.text.size()));
-    }
+    source = encode_source(d.path, tokenizer_, bos_, eos_);
     return out;
   }
 
