@@ -116,8 +116,10 @@ TEST_CASE("study: completions are checked by the generator's parser, and the tru
       lines += io::dump(io::Json::object({{"text", document}})) + "\n";
       trainer.add(document);
     }
-    fs::create_directories(root + "/" + text::domain_name(domain) + "/validation");
-    io::write_file_atomic(root + "/" + text::domain_name(domain) + "/validation/a.jsonl", lines);
+    for (const char* split : {"/train", "/validation"}) {
+      fs::create_directories(root + "/" + text::domain_name(domain) + split);
+      io::write_file_atomic(root + "/" + text::domain_name(domain) + split + "/a.jsonl", lines);
+    }
   }
   io::write_file_atomic(root + "/tokenizer.json", io::dump(trainer.train(300)));
   const text::Tokenizer tokenizer = text::Tokenizer::load(root + "/tokenizer.json");
@@ -134,7 +136,20 @@ TEST_CASE("study: completions are checked by the generator's parser, and the tru
   CHECK(list.size() == 8);
   for (const io::Json& c : list.items("completions")) CHECK(!c.at("right").as_bool("right"));  // of a model that has learnt nothing
   CHECK(io::dump(study::complete(model, tokenizer, prompts, 64)) == io::dump(list));
+
+  // In a study over generated text: those of the first draw, with the arm that wrote them.
+  study::StudyConfig study = small("arms = [\"btx\"]\ncompletions = 1\nsweep = []\n");
+  study::StudyHooks hooks;
+  hooks.generate = [&](const std::string& folder) { fs::copy(root, folder, fs::copy_options::recursive); };
+  const std::string out = root + "-study";
+  fs::remove_all(out);
+  study::BamStudy(study, "", out, "test", hooks).execute();
+  const io::Json results = study::Results(study, "", out).json();
+  CHECK(results.at("completions").size() == 5 * 4);  // seed, three specialists, btx; four domains
+  CHECK(results.at("completions").at(0).at("arm").as_string("arm") == "seed");
+  CHECK(results.at("baselines").at("law").at("zstd_nats_per_byte").as_double("zstd") > 0);
   fs::remove_all(root);
+  fs::remove_all(out);
 }
 
 TEST_CASE("study: the plan counts every training once, whole steps, and matches FLOPs") {

@@ -87,12 +87,14 @@ class Results {
           all_loads.push_back(std::move(one));
         }
       if (io::exists(runs_ + name + "/metrics.jsonl") && match != "compute") curves.push_back(curve(size, replicate, arm, name, offset));
-      if (replicate == 1 && match == "data" && io::exists(runs_ + name + "/completions.json"))
-        for (const Json& c : read(name, "completions.json").items(name)) {
+      if (replicate == 1 && match == "data" && io::exists(runs_ + name + "/completions.json")) {
+        const Json written = read(name, "completions.json");
+        for (const Json& c : written.items(name)) {
           Json one = Json::object({{"arm", arm}, {"size", size.name}});
           for (auto [key, value] : c.members(name)) one.set(key, value);
           completions.push_back(std::move(one));
         }
+      }
       const std::string manifest = runs_ + name + "-init/bam_manifest.json";
       if (io::exists(manifest))
         identity.push_back(Json::object({{"arm", arm}, {"size", size.name}, {"replicate", replicate}, {"value", io::parse_json(io::read_file(manifest), manifest).at("identity")}}));
