@@ -223,27 +223,27 @@ right '<.USER_TOKEN.>' data show ft.toml --set model.tokenizer=turns --set train
 wrong 2 'special tokens like' tokenizer train --vocab-size 290 --special '' --out tok2 text.jsonl
 
 # Evaluation: a model, what stands beside it, answers that compete.
-printf '{"model_type": "cohere", "vocab_size": 280, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 16, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}' >tiny.json
-printf '[model]\nconfig = "tiny.json"\ntokenizer = "tok"\n[[data]]\npath = "text.jsonl"\n[train]\ncontext = 16\nbatch = 2\nsteps = 1\n' >tiny.toml
-right '"steps": 1' train tiny.toml --out tiny --json
-right '^\{"sets": \{"a": \{"documents": 2, "tokens": [0-9]+, "bytes": 45, "nll": 5' eval --model tiny --data a=text.jsonl --json
-right '"ngram": \{"a": \{"documents": 2, .*"bits_per_byte": .*"stderr": .*"order": 3\}\}, "zstd": \{"a": \{"documents": 2, "bytes": 45, "compressed_bytes": [0-9]+, "bits_per_byte": ' eval --model tiny --data a=text.jsonl --ngram 3 --ngram-train text.jsonl --zstd --json
-right '^3-gram' eval --model tiny --data a=text.jsonl --ngram 3 --ngram-train text.jsonl
-right '^zstd -19' eval --model tiny --data a=text.jsonl --zstd
+printf '{"model_type": "cohere", "vocab_size": 280, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 16, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}' >small.json
+printf '[model]\nconfig = "small.json"\ntokenizer = "tok"\n[[data]]\npath = "text.jsonl"\n[train]\ncontext = 16\nbatch = 2\nsteps = 1\n' >small.toml
+right '"steps": 1' train small.toml --out small --json
+right '^\{"sets": \{"a": \{"documents": 2, "tokens": [0-9]+, "bytes": 45, "nll": 5' eval --model small --data a=text.jsonl --json
+right '"ngram": \{"a": \{"documents": 2, .*"bits_per_byte": .*"stderr": .*"order": 3\}\}, "zstd": \{"a": \{"documents": 2, "bytes": 45, "compressed_bytes": [0-9]+, "bits_per_byte": ' eval --model small --data a=text.jsonl --ngram 3 --ngram-train text.jsonl --zstd --json
+right '^3-gram' eval --model small --data a=text.jsonl --ngram 3 --ngram-train text.jsonl
+right '^zstd -19' eval --model small --data a=text.jsonl --zstd
 printf '{"prompt": "the cat", "choices": [" sat", " mat", " on"], "answer_index": 0}\n{"prompt": "a prompt that is too long for it", "choices": ["x", "y"], "answer_index": 1}\n' >items.jsonl
-right '"sets": \{\}, "choice": \{"c": \{"n": 2, "cut": 1, "dropped": 0, "chance": 0.41666666666666[0-9]*, "accuracy_sum": .*"accuracy_per_byte": .*"low": .*"high": ' eval --model tiny --choice c=items.jsonl --json
-right '"models": \{"m": \{"sets": .*"choice": .*\}, "n": .*"ngram": ' eval --model m=tiny --model n=tiny --data a=text.jsonl --choice c=items.jsonl --ngram 2 --ngram-train text.jsonl --json
-right 'c +n +chance +accuracy per byte' eval --model tiny --choice c=items.jsonl
-wrong 2 'wanted --model DIR and --data NAME=FILE or --choice' eval --model tiny
-wrong 2 '--ngram-train PATH go together' eval --model tiny --data a=text.jsonl --ngram 3
-wrong 2 '--ngram-train PATH go together' eval --model tiny --data a=text.jsonl --ngram-train text.jsonl
-wrong 2 '--ngram: wanted an integer from 1 to 12' eval --model tiny --data a=text.jsonl --ngram 13 --ngram-train text.jsonl
-wrong 2 'want --data' eval --model tiny --choice c=items.jsonl --zstd
-wrong 2 'the name c is given twice' eval --model tiny --choice c=items.jsonl --choice c=text.jsonl
-wrong 3 'absent.jsonl' eval --model tiny --data a=text.jsonl --ngram 3 --ngram-train absent.jsonl
-wrong 3 'text.jsonl:1: wanted the key "prompt"' eval --model tiny --choice c=text.jsonl
+right '"sets": \{\}, "choice": \{"c": \{"n": 2, "cut": 1, "dropped": 0, "chance": 0.41666666666666[0-9]*, "accuracy_sum": .*"accuracy_per_byte": .*"low": .*"high": ' eval --model small --choice c=items.jsonl --json
+right '"models": \{"m": \{"sets": .*"choice": .*\}, "n": .*"ngram": ' eval --model m=small --model n=small --data a=text.jsonl --choice c=items.jsonl --ngram 2 --ngram-train text.jsonl --json
+right 'c +n +chance +accuracy per byte' eval --model small --choice c=items.jsonl
+wrong 2 'wanted --model DIR and --data NAME=FILE or --choice' eval --model small
+wrong 2 '--ngram-train PATH go together' eval --model small --data a=text.jsonl --ngram 3
+wrong 2 '--ngram-train PATH go together' eval --model small --data a=text.jsonl --ngram-train text.jsonl
+wrong 2 '--ngram: wanted an integer from 1 to 12' eval --model small --data a=text.jsonl --ngram 13 --ngram-train text.jsonl
+wrong 2 'want --data' eval --model small --choice c=items.jsonl --zstd
+wrong 2 'the name c is given twice' eval --model small --choice c=items.jsonl --choice c=text.jsonl
+wrong 3 'absent.jsonl' eval --model small --data a=text.jsonl --ngram 3 --ngram-train absent.jsonl
+wrong 3 'text.jsonl:1: wanted the key "prompt"' eval --model small --choice c=text.jsonl
 printf '{"prompt": "the cat", "choices": [" sat", ""], "answer_index": 0}\n' >items.jsonl
-wrong 3 'none of 1 items' eval --model tiny --choice c=items.jsonl
+wrong 3 'none of 1 items' eval --model small --choice c=items.jsonl
 
 echo "cli: $done checks, $failed failed"
 [ "$failed" -eq 0 ]
