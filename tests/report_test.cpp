@@ -167,3 +167,26 @@ TEST_CASE("report: sizes have their own tables; a long study stays small") {
   CHECK(has(section(page, "completions"), "300 right, 300 parse, of 300"));
   CHECK(has(section(page, "ledger"), "further rows"));
 }
+
+TEST_CASE("report: trainings, trials and baselines") {
+  Json r = fixture();
+  auto training = [](const char* run, double seconds, double share) {
+    return Json::object({{"run", run}, {"arm", "bam"}, {"size", "demo"}, {"replicate", 1}, {"match", "data"}, {"lr", 0.003}, {"tokens", 4096}, {"flops", 6e9}, {"seconds", seconds}, {"share_of_peak", share}, {"hash", "cafe"}});
+  };
+  Json ledger = Json::array({training("demo/r1/<seed>", 1800, 0.25), training("demo/r1/m1/bam", 3600, 0.5)});
+  std::string page = study_report(r, ledger, "x");
+  CHECK(has(section(page, "trainings"), "2 trainings, 1.50 hours"));
+  CHECK(has(section(page, "trainings"), "demo/r1/&lt;seed&gt;"));
+  CHECK(has(page, "33 %"));  // the same FLOPs at 0.25 and 0.5 of the peak
+  CHECK(!has(section(page, "trainings"), "Trials"));
+  CHECK(!has(section(page, "arms"), "zstd -19"));
+  CHECK(has(section(study_report(r, Json::array(), "x"), "trainings"), "no training"));
+  r.set("sweep", Json::array({Json::object({{"arm", "bam"}, {"size", "demo"}, {"lr", 0.001}, {"nll_per_byte", 0.7125}, {"kept", false}}),
+                              Json::object({{"arm", "bam"}, {"size", "demo"}, {"lr", 0.002}, {"nll_per_byte", 0.6875}, {"kept", true}})}));
+  r.set("baselines", Json::object({{"law", Json::object({{"ngram_nll_per_byte", 0.5625}, {"zstd_nats_per_byte", 1.1875}})}}));
+  page = study_report(r, ledger, "x");
+  CHECK(has(section(page, "trainings"), "0.7125"));
+  CHECK(has(section(page, "trainings"), "kept"));
+  CHECK(has(section(page, "arms"), "0.5625"));
+  CHECK(has(section(page, "arms"), "1.1875"));
+}

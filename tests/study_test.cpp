@@ -65,11 +65,14 @@ TEST_CASE("study: stopped anywhere it continues to the same results, in which ev
   CHECK(stops >= 5);
   CHECK(continued == whole);
   // Other settings on the same folder are refused; more replicates are not.
-  try {
-    run(small("seed = 2\n"), root + "/data", root + "/parts", 1 << 30);
-    FAIL("no error");
-  } catch (const Error& e) {
-    CHECK(e.id() == "study.changed");
+  for (bool report : {false, true}) {
+    try {
+      if (report) study::BamStudy(small("seed = 2\n"), root + "/data", root + "/parts", "test", {}).check_settings();
+      else run(small("seed = 2\n"), root + "/data", root + "/parts", 1 << 30);
+      FAIL("no error");
+    } catch (const Error& e) {
+      CHECK(e.id() == "study.changed");
+    }
   }
 
   io::Json results = io::parse_json(whole, "results");

@@ -8,10 +8,10 @@
 #include "bam/eval/compression.hpp"
 #include "bam/eval/documents.hpp"
 #include "bam/eval/ngram.hpp"
-#include "bam/io/model_folder.hpp"
 #include "bam/train/data.hpp"
 #include "flags.hpp"
 #include "output.hpp"
+#include "text_model.hpp"
 #include "verbs.hpp"
 
 namespace bam::app {
@@ -69,31 +69,6 @@ io::Json result_json(const ChoiceResult& r) {
   return j;
 }
 
-struct Encoding {
-  text::Tokenizer tokenizer;
-  std::int32_t bos = 0, eos = 0;
-};
-struct LoadedModel {
-  io::ModelFolder folder;
-  Encoding encoding;
-  std::int64_t context;
-};
-
-LoadedModel load(const std::string& path, const Flags& f) {
-  LoadedModel m{io::load_model(path), {}, 0};
-  const io::ModelFolder& model = m.folder;
-  auto& [tokenizer, bos, eos] = m.encoding;
-  if (!model.has_tokenizer) fail(ErrorKind::input, "model.tokenizer", model.path, ": wanted tokenizer.json, there is none");
-  tokenizer = text::Tokenizer::load(model.path + "/tokenizer.json");
-  if (tokenizer.vocab_size() > model.config.model.vocab_size)
-    fail(ErrorKind::input, "model.tokenizer", model.path, ": the tokenizer has ", tokenizer.vocab_size(), " ids, the model ", model.config.model.vocab_size);
-  bos = static_cast<std::int32_t>(io::special_id(model.config.bos_token_id, model.config.model, "bos_token_id"));
-  auto end = model.config.eos_token_ids.empty() ? std::optional<std::int64_t>() : std::optional(model.config.eos_token_ids[0]);
-  eos = static_cast<std::int32_t>(io::special_id(end, model.config.model, "eos_token_id"));
-  m.context = f.context ? f.context : model.config.model.max_position_embeddings;
-  return m;
-}
-
 // The table of likelihoods, and the same figures in bits per byte where something without tokens stands beside them.
 struct Likelihoods {
   Table table, bytes;
@@ -138,11 +113,12 @@ void add_row(Table& table, const std::string& name, const ChoiceResult& r) {
 }
 
 // The n-gram model of --ngram: with the first model's tokenizer, and an nll of the same ids as the models'.
-io::Json run_ngram(const Common& common, const Flags& f, const Encoding& first, Likelihoods& out) {
+io::Json run_ngram(const Common& common, const Flags& f, const TextModel& first, Likelihoods& out) {
+  const std::int32_t eos = first.end_of_text();
   std::vector<text::TokenSource> sources;
   NgramModel::Documents documents;
   std::int64_t tokens = 0;
-  for (const std::string& path : f.ngram_train) sources.push_back(train::encode_source(path, first.tokenizer, first.bos, first.eos));
+  for (const std::string& path : f.ngram_train) sources.push_back(train::encode_source(path, first.tokenizer, first.bos, eos));
   for (const text::TokenSource& source : sources) {
     append_documents(documents, source);
     tokens += source.tokens();
@@ -152,7 +128,7 @@ io::Json run_ngram(const Common& common, const Flags& f, const Encoding& first, 
   io::Json sets = io::Json::object();
   std::vector<NllResult> results;
   for (const std::string& d : f.data) {
-    results.push_back(evaluate_ngram(model, encode_documents(named(d).second, first.tokenizer, first.bos, first.eos, f.limit)));
+    results.push_back(evaluate_ngram(model, encode_documents(named(d).second, first.tokenizer, first.bos, eos, f.limit)));
     io::Json j = result_json(results.back());
     j.set("order", f.ngram);
     sets.set(named(d).first, std::move(j));
@@ -190,7 +166,7 @@ void run(const Common& common, const Flags& f) {
   }
   io::Json all = io::Json::object(), beside = io::Json::object();
   Likelihoods likelihoods(f);
-  Encoding first;  // of the first model: what the n-gram model counts
+  std::optional<TextModel> first;  // with its ids the n-gram model counts
   std::vector<std::vector<ChoiceItem>> items;
   std::vector<Table> choices;
   for (const std::string& c : f.choice) {
@@ -203,16 +179,18 @@ void run(const Common& common, const Flags& f) {
   };
   for (const std::string& m : f.models) {
     auto [name, path] = named(m);
-    const LoadedModel model = load(path, f);
+    TextModel model = load_text_model(path);
+    const std::int32_t eos = model.end_of_text();
+    const std::int64_t context = f.context ? f.context : model.decoder().config().max_position_embeddings;
     io::Json sets = io::Json::object(), choice = io::Json::object();
     std::vector<NllResult> results;
     auto start = std::chrono::steady_clock::now();
     auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
     for (const std::string& d : f.data) {
       auto [set, file] = named(d);
-      std::vector<DocumentTokens> documents = encode_documents(file, model.encoding.tokenizer, model.encoding.bos, model.encoding.eos, f.limit);
+      std::vector<DocumentTokens> documents = encode_documents(file, model.tokenizer, model.bos, eos, f.limit);
       start = std::chrono::steady_clock::now();
-      NllResult r = evaluate_nll(*model.folder.decoder, documents, model.context, f.micro_batch);
+      NllResult r = evaluate_nll(model.decoder(), documents, context, f.micro_batch);
       finite(r.nll, name, set);
       note(common, fmt::format("{} on {}: {} documents, {} tokens, {:.4f} nats, {:.0f} tokens/s", name, set, r.documents, r.tokens, r.nll, static_cast<double>(r.tokens) / seconds()));
       sets.set(set, result_json(r));
@@ -222,20 +200,20 @@ void run(const Common& common, const Flags& f) {
     for (std::size_t c = 0; c < f.choice.size(); ++c) {
       auto [set, file] = named(f.choice[c]);
       start = std::chrono::steady_clock::now();
-      ChoiceResult r = evaluate_choice(*model.folder.decoder, model.encoding.tokenizer, model.encoding.bos, model.encoding.eos, items[c], model.context, f.micro_batch);
+      ChoiceResult r = evaluate_choice(model.decoder(), model.tokenizer, model.bos, eos, items[c], context, f.micro_batch);
       finite(r.answer.nll, name, set);
-      if (r.n == 0) fail(ErrorKind::input, "choice.none", printable(file, 4096), ": none of ", r.dropped, " items fits a context of ", model.context, " with two answers or more; give --context, or other items");
-      note(common, fmt::format("{} on {}: {} items, {} prompts cut to fit {} tokens, {} dropped, {:.0f} s", name, set, r.n, r.cut, model.context, r.dropped, seconds()));
+      if (r.n == 0) fail(ErrorKind::input, "choice.none", printable(file, 4096), ": none of ", r.dropped, " items fits a context of ", context, " with two answers or more; give --context, or other items");
+      note(common, fmt::format("{} on {}: {} items, {} prompts cut to fit {} tokens, {} dropped, {:.0f} s", name, set, r.n, r.cut, context, r.dropped, seconds()));
       choice.set(set, result_json(r));
       add_row(choices[c], name, r);
     }
-    if (&m == &f.models.front()) first = model.encoding;
+    if (f.ngram > 0 && !first) first = std::move(model);
     io::Json one = io::Json::object();
     one.set("sets", std::move(sets));
     if (!f.choice.empty()) one.set("choice", std::move(choice));
     all.set(name, std::move(one));
   }
-  if (f.ngram > 0) beside.set("ngram", run_ngram(common, f, first, likelihoods));
+  if (f.ngram > 0) beside.set("ngram", run_ngram(common, f, *first, likelihoods));
   if (f.zstd) beside.set("zstd", run_zstd(f, likelihoods));
   if (!common.json) {
     std::string text = f.data.empty() ? "" : likelihoods.table.text();

@@ -79,16 +79,19 @@ void run(const Common& common, const Flags& f) {
     auto progress = std::make_shared<Progress>(common, static_cast<double>(count_flops(model, config.context).train_per_token), limit);
     return [progress](std::int64_t step, std::int64_t of, const StepResult& r, double lr, double rate) { (*progress)(step, of, r, lr, rate); };
   };
-  catch_signals();
+  study::BamStudy bam(config, f.data, common.out, version, hooks);
   if (!f.report) {
+    catch_signals();
     try {
-      study::BamStudy(config, f.data, common.out, version, hooks).execute();
+      bam.execute();
     } catch (const study::Stopped& stopped) {
       say(str("stopped by signal ", stopped.signal, " with everything saved; the same command continues\n"));
       throw ExitCode{128 + stopped.signal};
     }
   } else if (!io::is_folder(common.out + "/runs")) {
     fail(ErrorKind::input, "study.none", common.out, ": wanted the folder of a study, there is no runs/ in it");
+  } else {
+    bam.check_settings();
   }
   study::Results found(config, f.data, common.out);
   io::Json results = found.json(), ledger = found.ledger();

@@ -17,6 +17,10 @@ struct TextModel {
   std::vector<std::int32_t> eos;  // may be empty
 
   const Decoder& decoder() const { return *folder.decoder; }
+  // The first of eos. Error(input) where there is none.
+  std::int32_t end_of_text() const {
+    return static_cast<std::int32_t>(io::special_id(eos.empty() ? std::nullopt : std::optional<std::int64_t>(eos[0]), folder.config.model, "eos_token_id"));
+  }
   // The bytes of ids; a model may have more ids than its tokenizer, and these have none.
   std::string decode(std::vector<std::int32_t> ids) const {
     std::erase_if(ids, [&](std::int32_t id) { return id >= tokenizer.vocab_size(); });

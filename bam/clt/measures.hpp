@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "../eval/bootstrap.hpp"
-#include "../study/verdict.hpp"
+#include "../eval/interval.hpp"
 
 namespace bam::clt {
 
@@ -408,7 +408,7 @@ class Table {
   std::map<std::tuple<std::string, std::string, std::int64_t, std::int64_t, Split>, std::map<std::string, std::map<std::int64_t, Cell>>> values_;
 };
 
-inline void set(Direction& d, const study::Interval& i) {
+inline void set(Direction& d, const Interval& i) {
   d.n = i.n;
   if (i.n > 0) d.mean = i.mean;
   if (i.n > 1) {
@@ -419,7 +419,7 @@ inline void set(Direction& d, const study::Interval& i) {
 
 // Claim: the quantity is above `bound`. One value a replicate; nothing to test where no replicate has one.
 inline void decide_above(Direction& d, const std::vector<double>& values, double bound, std::string_view missing) {
-  study::Interval i = study::t_interval(values);
+  Interval i = t_interval(values);
   set(d, i);
   if (i.n == 0) {
     d.note = missing;
@@ -534,7 +534,7 @@ inline Direction gap_stays(const std::vector<Score>& scores, const DirectionOpti
     kept.push_back(*mean(at_last) - 0.5 * *mean(at_first));
   }
   d.note = "gap at the largest k less half of that at the least k above 0, mean over tasks and sizes";
-  study::Interval start = study::t_interval(first);
+  Interval start = t_interval(first);
   if (start.n > 1 && !(start.low > 0)) {
     detail::set(d, start);
     d.finding = start.high <= 0 ? Finding::not_testable : Finding::undecided;

@@ -39,6 +39,23 @@ class BamStudy {
   BamStudy(StudyConfig config, std::string data, std::string out, std::string version, StudyHooks hooks)
       : c_(std::move(config)), data_(std::move(data)), out_(std::move(out)), version_(std::move(version)), hooks_(std::move(hooks)) {}
 
+  // What finished runs in the folder stand on, recorded by the first call; arms, sizes and replicates may be added.
+  // Error(input): the folder holds a study of other settings.
+  void check_settings() const {
+    const std::string file_of_settings = out_ + "/study.json";
+    const std::string settings =
+        io::dump(io::Json::object({{"data", data_.empty() ? hooks_.corpus : std::filesystem::absolute(data_).string()}, {"documents", c_.documents}, {"eval_documents", c_.eval_documents},
+                                   {"seed", static_cast<std::int64_t>(c_.seed)}, {"mixture_seeds", c_.mixture_seeds}, {"compute_matched", c_.compute_matched}, {"vocab_size", c_.vocab_size}, {"context", c_.context},
+                                   {"batch", c_.batch}, {"seed_tokens", c_.seed_tokens}, {"expert_tokens", c_.expert_tokens}, {"mixture_tokens", c_.mixture_tokens},
+                                   {"seed_lr", c_.seed_lr}, {"expert_lr", c_.expert_lr}, {"mixture_lr", c_.mixture_lr}, {"sweep", io::Json::array_of(c_.sweep)}, {"sweep_tokens", c_.sweep_tokens}}), 1) + "\n";
+    if (!io::exists(file_of_settings)) {
+      if (io::is_folder(out_ + "/runs")) fail(ErrorKind::input, "study.changed", out_, ": holds runs of a study that is not recorded; name another folder");
+      io::write_file_atomic(file_of_settings, settings);
+    } else if (io::read_file(file_of_settings) != settings) {
+      fail(ErrorKind::input, "study.changed", file_of_settings, ": the study in this folder has other settings or another corpus; name another folder");
+    }
+  }
+
   // Runs what is not done yet.
   void execute() {
     io::make_folder(out_);
@@ -51,19 +68,7 @@ class BamStudy {
  private:
   void prepare() {
     namespace fs = std::filesystem;
-    // What finished runs in this folder stand on; arms, sizes and replicates may be added.
-    const std::string file_of_settings = out_ + "/study.json";
-    const std::string settings =
-        io::dump(io::Json::object({{"data", data_.empty() ? hooks_.corpus : fs::absolute(data_).string()}, {"documents", c_.documents}, {"eval_documents", c_.eval_documents},
-                                   {"seed", static_cast<std::int64_t>(c_.seed)}, {"mixture_seeds", c_.mixture_seeds}, {"compute_matched", c_.compute_matched}, {"vocab_size", c_.vocab_size}, {"context", c_.context},
-                                   {"batch", c_.batch}, {"seed_tokens", c_.seed_tokens}, {"expert_tokens", c_.expert_tokens}, {"mixture_tokens", c_.mixture_tokens},
-                                   {"seed_lr", c_.seed_lr}, {"expert_lr", c_.expert_lr}, {"mixture_lr", c_.mixture_lr}, {"sweep", io::Json::array_of(c_.sweep)}, {"sweep_tokens", c_.sweep_tokens}}), 1) + "\n";
-    if (!io::exists(file_of_settings)) {
-      if (io::is_folder(out_ + "/runs")) fail(ErrorKind::input, "study.changed", out_, ": holds runs of a study that is not recorded; name another folder");
-      io::write_file_atomic(file_of_settings, settings);
-    } else if (io::read_file(file_of_settings) != settings) {
-      fail(ErrorKind::input, "study.changed", file_of_settings, ": the study in this folder has other settings or another corpus; name another folder");
-    }
+    check_settings();
     const bool generated = data_.empty();
     if (generated) {
       data_ = out_ + "/corpus";
@@ -218,11 +223,11 @@ class BamStudy {
     io::write_file_atomic(folder + "/done.json", io::dump(done) + "\n");
   }
 
-  // Of all steps, from the rate that each one had.
-  double seconds(const std::string& folder) const {
+  // Of all steps; the trunk's are copied with it.
+  static double seconds(const std::string& folder) {
     double sum = 0;
     for (const io::Json& line : io::parse_json_lines(io::read_file(folder + "/metrics.jsonl"), folder))
-      if (line.contains("tokens_per_s")) sum += static_cast<double>(c_.batch * c_.context) / line.at("tokens_per_s").as_double("metrics.jsonl");
+      if (const io::Json* s = line.find("seconds")) sum += s->as_double(folder);
     return sum;
   }
 

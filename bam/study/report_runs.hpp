@@ -139,28 +139,32 @@ struct Runs {
                    "wide");
       }
     if (sizes.empty()) s += missing("no run.");
-    std::string beside, header2;
-    if (const Json* baselines = results.find("baselines")) {
-      auto line = [&](std::string_view name, auto value) {
-        std::string cells;
-        for (const auto& d : domains) cells += td(fixed(value(d), 4));
-        beside += row(name, cells);
-      };
-      auto of = [&](const std::string& d, std::string_view key) {
-        const Json* b = baselines->find(d);
-        return b ? number(*b, key) : nan;
-      };
-      for (const auto& size : sizes)
-        for (const char* arm : {"seed", "dense"}) line(str(esc(label(arm)), " ", esc(size)), [&](const std::string& d) { return mean(arm, size, "data", d, "nll_per_byte"); });
-      line("5-gram of the domain", [&](const std::string& d) { return of(d, "ngram_nll_per_byte"); });
-      line("zstd -19", [&](const std::string& d) { return of(d, "zstd_nats_per_byte"); });
-      for (const auto& d : domains) header2 += th(esc(d), "scope=col");
-      s += str("<h3>Beside counting and compression</h3>", baselines_text,
-               body("Nats per byte of counting and compression", str("<thead><tr>", th("model", "scope=col"), header2, "</tr></thead>"), beside));
-    }
+    s += beside();
     std::string what;
     for (const Arm& a : known_arms) what += str("<dt>", a.label, "</dt><dd>", a.what, "</dd>");
     return section("arms", "2. All arms", s + fold("What the arms are", str("<dl>", what, "</dl>")));
+  }
+
+  // The seed and the seed trained on, beside what counting and compression reach.
+  std::string beside() const {
+    const Json* baselines = results.find("baselines");
+    if (!baselines) return "";
+    std::string header = th("model", "scope=col"), rows;
+    for (const auto& d : domains) header += th(esc(d), "scope=col");
+    auto line = [&](std::string_view name, auto value) {
+      std::string cells;
+      for (const auto& d : domains) cells += td(fixed(value(d), 4));
+      rows += row(name, cells);
+    };
+    for (const auto& size : sizes)
+      for (const char* arm : {"seed", "dense"}) line(str(esc(label(arm)), " ", esc(size)), [&](const std::string& d) { return mean(arm, size, "data", d, "nll_per_byte"); });
+    for (auto [name, key] : {std::pair{"5-gram of the domain", "ngram_nll_per_byte"}, std::pair{"zstd -19", "zstd_nats_per_byte"}})
+      line(name, [&, key = key](const std::string& d) {
+        const Json* b = baselines->find(d);
+        return b ? number(*b, key) : nan;
+      });
+    return str("<h3>Beside counting and compression</h3>", baselines_text,
+               body("Nats per byte of counting and compression", str("<thead><tr>", header, "</tr></thead>"), rows));
   }
 
   std::string arm_rows(const std::vector<std::string>& names, const std::string& size, const std::string& match, bool floors) const {

@@ -302,7 +302,7 @@ class Run {
       ++step_;
       double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       double rate = static_cast<double>(r.positions) / seconds;
-      if (step_ % t.log_every == 0 || step_ == end) metrics.line(io::dump(metric(r, lr, rate)));
+      if (step_ % t.log_every == 0 || step_ == end) metrics.line(io::dump(metric(r, lr, seconds)));
       if (events_.step) events_.step(step_, t.steps, r, lr, rate);
       if ((t.eval_every > 0 && step_ % t.eval_every == 0) || step_ == t.steps) evaluate(metrics, events);
       int signal = events_.stop_signal ? events_.stop_signal() : 0;
@@ -351,7 +351,7 @@ class Run {
       }
   }
 
-  io::Json metric(const StepResult& r, double lr, double rate) const {
+  io::Json metric(const StepResult& r, double lr, double seconds) const {
     io::Json j = io::Json::object();
     j.set("step", step_);
     j.set("loss", r.loss);
@@ -361,7 +361,8 @@ class Run {
     j.set("gradient_norm", r.gradient_norm);
     j.set("lr", lr);
     j.set("targets", r.targets);
-    j.set("tokens_per_s", rate);
+    j.set("seconds", seconds);
+    j.set("tokens_per_s", static_cast<double>(r.positions) / seconds);
     if (data_->chat()) {
       j.set("example_nll", r.example_nll);
       j.set("examples", r.examples);
