@@ -245,5 +245,14 @@ wrong 3 'text.jsonl:1: wanted the key "prompt"' eval --model small --choice c=te
 printf '{"prompt": "the cat", "choices": [" sat", ""], "answer_index": 0}\n' >items.jsonl
 wrong 3 'none of 1 items' eval --model small --choice c=items.jsonl
 
+# Reports: of runs beside the run, of studies where --out says.
+right '"written": \["tiny/report.html"\]' report tiny --json
+[ -s tiny/report.html ] || { echo 'FAILED: bam report wrote no page'; failed=$((failed + 1)); }
+wrong 2 'wanted the folder of a run' report
+wrong 2 'belong to --studies' report tiny --plot x.svg
+wrong 2 'wanted --out FILE.md' report --studies tiny
+wrong 3 'metrics.jsonl, found none' report tok
+wrong 3 'results.json, found none' report --studies tiny --out page.md
+
 echo "cli: $done checks, $failed failed"
 [ "$failed" -eq 0 ]

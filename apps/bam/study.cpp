@@ -4,20 +4,12 @@
 #include "bam/cpu/peak.hpp"
 #include "bam/study/report.hpp"
 #include "bam/study/tables.hpp"
+#include "chart_js.hpp"
 #include "corpus.hpp"
 #include "flags.hpp"
 #include "output.hpp"
 #include "progress.hpp"
 #include "verbs.hpp"
-
-// Chart.js, from its Debian package, inside the program: the report must open without a network.
-asm(".section .rodata\n"
-    ".global bam_chart_js\n"
-    "bam_chart_js: .incbin \"" BAM_CHART_JS "\"\n"
-    ".global bam_chart_js_end\n"
-    "bam_chart_js_end:\n"
-    ".previous\n");
-extern "C" const char bam_chart_js[], bam_chart_js_end[];
 
 namespace bam::app {
 namespace {
@@ -100,7 +92,7 @@ void run(const Common& common, const Flags& f) {
   io::write_file_atomic(common.out + "/results.json", io::dump(results, 1) + "\n");
   io::write_file_atomic(common.out + "/ledger.json", io::dump(ledger, 1) + "\n");
   study::write_tables(common.out + "/tables", results, ledger);
-  io::write_file_atomic(common.out + "/report.html", study::study_report(results, ledger, {bam_chart_js, static_cast<std::size_t>(bam_chart_js_end - bam_chart_js)}));
+  io::write_file_atomic(common.out + "/report.html", study::study_report(results, ledger, chart_js()));
   if (common.json) return print_json(results);
   print(study::summary(results) + str("hash ", results.at("hash").as_string("hash"), "\n", common.out, "/report.html has the whole of it\n"));
 }
