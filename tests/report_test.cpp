@@ -49,6 +49,7 @@ TEST_CASE("report: all sections, their numbers and their charts") {
   CHECK(has(page, "TEST FIXTURE"));
   CHECK(has(page, "00000000deadbeef"));
   CHECK(has(page, "bam study bam --preset demo"));
+  CHECK(has(page, "docs/reproduction.md"));
   CHECK(count(section(page, "matrix"), " best</b>") == 4);
   CHECK(has(section(page, "matrix"), "Best at home: general yes, code yes, law yes, math yes."));
   CHECK(has(section(page, "matrix"), "Entropy of the text"));

@@ -57,6 +57,7 @@ class Page {
     line("Dense model", models);
     line("Hash of the results", str("<code>", esc(text(r_, "hash")), "</code>"));
     line("Command", str("<code>", esc(text(r_, "command")), "</code>"));
+    if (text(r_, "preset") == "demo") line("The long studies", "<code>docs/reproduction.md</code> has claims, replicates and intervals, <code>bench/studies</code> the files that run them");
     return s + "</dl>\n" + nav_text + "</header>\n";
   }
 
