@@ -150,7 +150,7 @@ enum class Origin : std::uint8_t { own, inherited, borrowed };
 enum class Case : std::uint8_t { plain, object, at, to, from };
 
 struct Reading {  // of a form
-  Concept concept_ = none;
+  Concept said = none;
   bool plural = false, past = false, command = false;
   Case case_ = Case::plain;
   bool operator==(const Reading&) const = default;
@@ -170,7 +170,7 @@ class Lexicon {
     return all[static_cast<std::size_t>(lang)];
   }
 
-  const Language& language_() const { return language_of_; }
+  const Language& traits() const { return traits_; }
   // In ASCII, without an ending.
   const std::string& stem(Concept c) const { return stems_[c]; }
   Origin origin(Concept c) const { return origins_[c]; }
@@ -179,10 +179,10 @@ class Lexicon {
     return found == forms_.end() ? nullptr : &found->second;
   }
   unsigned gender(Concept c) const {
-    unsigned n = language_of_.genders;
+    unsigned n = traits_.genders;
     if (n == 1) return 0;
     if (part_of(c) == Part::name) return c % 2;
-    return static_cast<unsigned>(Hash64().add(static_cast<std::uint64_t>(language_of_.family)).add(c).value % n);
+    return static_cast<unsigned>(Hash64().add(static_cast<std::uint64_t>(traits_.family)).add(c).value % n);
   }
 
   std::string noun_form(Concept c, bool plural, Case case_) const {
@@ -193,7 +193,7 @@ class Lexicon {
   }
   std::string adjective_form(Concept c, bool plural, unsigned gender) const {
     std::string w = stems_[c];
-    if (language_of_.genders == 1) return w;
+    if (traits_.genders == 1) return w;
     if (gender) end_with(w, adjective_endings_[gender]);
     if (plural) end_with(w, adjective_endings_[0]);
     return w;
@@ -202,30 +202,30 @@ class Lexicon {
     std::string w = stems_[c];
     if (mood == Mood::command) return w;
     end_with(w, verb_endings_[past]);
-    if (language_of_.verb_number && plural) end_with(w, verb_endings_[2]);
-    else if (language_of_.verb_gender && gender) end_with(w, verb_endings_[2 + gender]);
+    if (traits_.verb_number && plural) end_with(w, verb_endings_[2]);
+    else if (traits_.verb_gender && gender) end_with(w, verb_endings_[2 + gender]);
     return w;
   }
 
  private:
-  Lexicon(int lang, const Lexicon* pivot_words) : language_of_(languages[lang]), stems_(words::end), origins_(words::end, Origin::own) {
+  Lexicon(int lang, const Lexicon* pivot_words) : traits_(languages[lang]), stems_(words::end), origins_(words::end, Origin::own) {
     Random endings(0x9e1de, static_cast<std::uint32_t>(lang));
     draw_endings(endings, noun_endings_, 5);
     draw_endings(endings, adjective_endings_, 3);
     draw_endings(endings, verb_endings_, 5);
-    const std::vector<std::string>& roots = family_roots(language_of_.family);
+    const std::vector<std::string>& roots = family_roots(traits_.family);
     // The words of the grammar first: they are short.
     for (Concept k = 1; k < words::end; ++k) {
       Concept c = static_cast<Concept>(k <= words::end - content_end ? content_end + k - 1 : k - (words::end - content_end));
       Random random(0x10f1a, static_cast<std::uint32_t>(lang) << 16 | c);
       bool is_name = part_of(c) == Part::name;
-      bool inherited = Hash64().add(0xfa).add(static_cast<std::uint64_t>(language_of_.family)).add(c).value % 1000 < inherited_permille;
+      bool inherited = Hash64().add(0xfa).add(static_cast<std::uint64_t>(traits_.family)).add(c).value % 1000 < inherited_permille;
       bool borrowed = pivot_words && Hash64().add(0xb0).add(static_cast<std::uint64_t>(lang)).add(c).value % 1000 < borrowed_permille;
       if (is_name && pivot_words && accept(c, pivot_words->stems_[c], Origin::borrowed)) continue;
       if (!is_name && inherited && shared_family() && accept(c, changed(roots[c]), Origin::inherited)) continue;
       if (!is_name && !(inherited && shared_family()) && borrowed && accept(c, pivot_words->stems_[c], Origin::borrowed)) continue;
       for (std::string w;;) {
-        w = make_word(random, language_of_, c);
+        w = make_word(random, traits_, c);
         if (is_name) w[0] = static_cast<char>(w[0] - 'a' + 'A');
         if (accept(c, w, Origin::own)) break;
       }
@@ -233,10 +233,10 @@ class Lexicon {
   }
 
   bool shared_family() const {
-    return std::count_if(std::begin(languages), std::end(languages), [&](const Language& l) { return l.family == language_of_.family; }) > 1;
+    return std::count_if(std::begin(languages), std::end(languages), [&](const Language& l) { return l.family == traits_.family; }) > 1;
   }
   std::string changed(std::string root) const {
-    std::string_view changes = language_of_.changes;
+    std::string_view changes = traits_.changes;
     for (char& c : root)
       for (std::size_t i = 0; i + 1 < changes.size(); i += 2)
         if (c == changes[i]) {
@@ -283,15 +283,15 @@ class Lexicon {
 
   void draw_endings(Random& random, std::string* endings, std::size_t n) {
     std::vector<std::string> list;
-    for (char v : std::string_view(language_of_.vowels))
-      for (char c : std::string_view(language_of_.codas)) list.push_back({v, c});
+    for (char v : std::string_view(traits_.vowels))
+      for (char c : std::string_view(traits_.codas)) list.push_back({v, c});
     for (std::size_t i = 0; i < n; ++i) {
       std::swap(list[i], list[i + random.below(list.size() - i)]);
       endings[i] = list[i];
     }
   }
   void end_with(std::string& w, const std::string& ending) const {
-    if (detail::is_vowel(w.back())) w += language_of_.link;
+    if (detail::is_vowel(w.back())) w += traits_.link;
     w += ending;
   }
 
@@ -300,7 +300,7 @@ class Lexicon {
     std::map<std::string, Reading, std::less<>> added;
     bool distinct = true;
     auto add = [&](const std::string& form, Reading r) {
-      r.concept_ = c;
+      r.said = c;
       distinct = distinct && !forms_.contains(form);
       auto [at_form, is_new] = added.emplace(form, r);
       distinct = distinct && (is_new || at_form->second == r);
@@ -310,18 +310,18 @@ class Lexicon {
       case Part::name: case Part::noun:
         for (bool plural : {false, true})
           for (Case k : {Case::plain, Case::object, Case::at, Case::to, Case::from}) {
-            bool has_case = k == Case::plain || language_of_.cases == Cases::full || (language_of_.cases == Cases::object && k == Case::object);
+            bool has_case = k == Case::plain || traits_.cases == Cases::full || (traits_.cases == Cases::object && k == Case::object);
             if (has_case && !(plural && part_of(c) == Part::name)) add(noun_form(c, plural, k), {.plural = plural, .case_ = k});
           }
         break;
       case Part::adjective:
         for (bool plural : {false, true})
-          for (unsigned g = 0; g < language_of_.genders; ++g) add(adjective_form(c, plural, g), {});
+          for (unsigned g = 0; g < traits_.genders; ++g) add(adjective_form(c, plural, g), {});
         break;
       case Part::verb:
         for (bool past : {false, true})
           for (bool plural : {false, true})
-            for (unsigned g = 0; g < language_of_.genders; ++g) add(verb_form(c, Mood::statement, past, plural, g), {.past = past});
+            for (unsigned g = 0; g < traits_.genders; ++g) add(verb_form(c, Mood::statement, past, plural, g), {.past = past});
         add(verb_form(c, Mood::command, false, false, 0), {.command = true});
         break;
       default: add(stem, {});
@@ -332,7 +332,7 @@ class Lexicon {
     return true;
   }
 
-  const Language& language_of_;
+  const Language& traits_;
   std::vector<std::string> stems_;
   std::vector<Origin> origins_;
   std::map<std::string, Reading, std::less<>> forms_;
@@ -348,7 +348,7 @@ namespace detail {
 // A clause as words of ASCII, in the order of the language.
 class Speaker {
  public:
-  explicit Speaker(const Lexicon& lexicon) : words_(lexicon), l_(lexicon.language_()) {}
+  explicit Speaker(const Lexicon& lexicon) : words_(lexicon), l_(lexicon.traits()) {}
 
   std::vector<std::string> say(const Clause& c) {
     out_.clear();
@@ -427,7 +427,7 @@ inline std::string joined(const std::vector<std::string>& list, std::string_view
 // What agrees with what is not looked at: saying the clause again shows it.
 class Listener {
  public:
-  Listener(const Lexicon& lexicon, std::vector<std::string> tokens) : words_(lexicon), l_(lexicon.language_()), tokens_(std::move(tokens)) {}
+  Listener(const Lexicon& lexicon, std::vector<std::string> tokens) : words_(lexicon), l_(lexicon.traits()), tokens_(std::move(tokens)) {}
 
   std::optional<Clause> clause(bool question) {
     Clause c;
@@ -473,7 +473,7 @@ class Listener {
   const Reading* reading() const { return done() ? nullptr : words_.find(tokens_[at_]); }
   Concept word_of(Part part) const {
     const Reading* r = reading();
-    return r && part_of(r->concept_) == part ? r->concept_ : none;
+    return r && part_of(r->said) == part ? r->said : none;
   }
   Concept noun() const { return word_of(Part::noun) ? word_of(Part::noun) : word_of(Part::name); }
   static int value(const std::string& s) {
@@ -532,22 +532,22 @@ class Listener {
 // A clause in a language, with its end: a question has '?', others what is given.
 inline std::string say(int lang, const Clause& c, char end = '.') {
   const Lexicon& lexicon = Lexicon::of(lang);
-  return spell(lexicon.language_(), detail::joined(detail::Speaker(lexicon).say(c), " ") + (c.mood == Mood::question ? '?' : end));
+  return spell(lexicon.traits(), detail::joined(detail::Speaker(lexicon).say(c), " ") + (c.mood == Mood::question ? '?' : end));
 }
 inline std::string say(int lang, const Phrase& p) {
   const Lexicon& lexicon = Lexicon::of(lang);
-  return spell(lexicon.language_(), detail::joined(detail::Speaker(lexicon).say(p), " "));
+  return spell(lexicon.traits(), detail::joined(detail::Speaker(lexicon).say(p), " "));
 }
 // A word without an ending.
 inline std::string say(int lang, Concept c) {
   const Lexicon& lexicon = Lexicon::of(lang);
-  return spell(lexicon.language_(), lexicon.stem(c));
+  return spell(lexicon.traits(), lexicon.stem(c));
 }
 
 // The one clause that say() says so, with its end ('.', ':' or '?'); nothing if there is none.
 inline std::optional<Clause> parse(int lang, std::string_view text) {
   const Lexicon& lexicon = Lexicon::of(lang);
-  std::string ascii = unspell(lexicon.language_(), text);
+  std::string ascii = unspell(lexicon.traits(), text);
   if (ascii.empty() || std::string_view(".:?").find(ascii.back()) == std::string_view::npos) return std::nullopt;
   char end = ascii.back();
   ascii.pop_back();
@@ -584,7 +584,7 @@ inline std::vector<Concept> draw_words(Random& random, const std::vector<Kind>& 
 
 // Document i of a language for pre-training: a function of (seed, language, i). A story about a few people and things; or some
 // stories with sums, worked out; or lists. In a share of them the same is said in a further language too, one after the other in
-// either order, with a line between. Nothing that is said is said in a validation or test example.
+// either order, each on lines of its own. It has no sentence of a validation or test text, and none of their lists or sets of numbers.
 inline std::string language_document(int lang, std::uint64_t seed, std::uint64_t index, unsigned parallel = parallel_permille) {
   language(lang);
   Philox4 key = philox(seed, static_cast<std::uint32_t>(lang), 21, index);
@@ -595,14 +595,14 @@ inline std::string language_document(int lang, std::uint64_t seed, std::uint64_t
     in.push_back(other + (other >= lang));
     if (chance(random, 50)) std::swap(in[0], in[1]);
   }
-  bool short_ = in.size() > 1;
+  bool paired = in.size() > 1;
   std::vector<std::string> texts(in.size());
   auto add = [&](const Clause& c) {
     for (std::size_t t = 0; t < in.size(); ++t) texts[t] += str(texts[t].empty() || texts[t].back() == '\n' ? "" : " ", say(in[t], c));
   };
   std::uint64_t kind = random.below(1000);
   if (kind < counting_permille) {
-    for (int n = short_ ? 1 : 3; n > 0;) {
+    for (int n = paired ? 1 : 3; n > 0;) {
       auto story = draw_story(random, stories[random.below(story_count)], Split::train);
       if (!story) continue;
       story->told.pop_back();  // the question
@@ -612,7 +612,7 @@ inline std::string language_document(int lang, std::uint64_t seed, std::uint64_t
         for (std::string& t : texts) t += "\n";
     }
   } else if (kind < counting_permille + listing_permille) {
-    for (int n = short_ ? 2 : 4; n > 0; --n) {
+    for (int n = paired ? 2 : 4; n > 0; --n) {
       static constexpr std::pair<Kind, Concept> heads[] = {{Kind::animal, words::animal}, {Kind::place, words::place}, {Kind::thing, words::thing}};
       auto [k, head] = heads[random.below(3)];
       std::vector<Concept> list = draw_words(random, std::vector<Kind>(3 + random.below(3), k), Split::train);
@@ -625,10 +625,10 @@ inline std::string language_document(int lang, std::uint64_t seed, std::uint64_t
   } else {
     Scene scene(random);
     std::set<std::uint64_t> said;
-    for (int n = short_ ? 5 : between(random, 7, 11); n > 0;) {
+    for (int n = paired ? 5 : between(random, 7, 11); n > 0;) {
       Clause c = draw_clause(random, scene, Split::train);
       if (!said.insert(content_of(c)).second) continue;
-      if (!said.empty() && chance(random, 35)) c.marker = static_cast<Concept>(words::above_all + random.below(words::later - words::above_all + 1));
+      if (said.size() > 1 && chance(random, 35)) c.marker = static_cast<Concept>(words::above_all + random.below(words::later - words::above_all + 1));
       add(c);
       --n;
     }
