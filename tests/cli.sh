@@ -119,6 +119,7 @@ env -i "$bam" estimate --config c.json --json >out 2>err <&-; [ $? -eq 0 ] || { 
 # Tokenizer: train, encode, decode.
 printf '{"text": "the cat sat on the mat the cat"}\n{"text": "caf\\u00e9 <EOS> 123"}\n' >text.jsonl
 right '' tokenizer train --vocab-size 280 --out tok text.jsonl --json
+size=$(sed 's/.*"vocab_size": \([0-9]*\).*/\1/' out)
 right '^\{"ids": \[\[[0-9, ]+\], \[[0-9, ]+\]\]\}$' tokenizer encode --tokenizer tok text.jsonl --json
 right '\[\[1, [0-9, ]+, 2\], \[1, ' tokenizer encode --tokenizer tok text.jsonl --special --json
 "$bam" tokenizer encode --tokenizer tok text.jsonl --json >ids.json 2>err
@@ -132,6 +133,117 @@ wrong 3 'bad.json.*-1' tokenizer decode --tokenizer tok bad.json
 printf '{"ids": [[1099511627776]]}' >bad.json
 wrong 3 'bad.json.*1099511627776' tokenizer decode --tokenizer tok bad.json
 [ -e tok2 ] && { echo 'FAILED: tok2 was written'; failed=$((failed + 1)); }
+
+# Generation: a model of one step, and completions that depend on nothing beside the prompt.
+cat >tiny.json <<END
+{"model_type": "bam", "vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+ "num_experts": 2, "num_attention_experts": 2, "max_position_embeddings": 64, "bos_token_id": 1, "eos_token_id": 2}
+END
+cat >tiny.toml <<END
+model = {config = "tiny.json", tokenizer = "tok"}
+data = [{path = "text.jsonl"}]
+train = {context = 16, batch = 2, steps = 1, lr = 1e-3}
+END
+right '"steps": 1' train tiny.toml --out tiny --json
+right '^\{"text": ".*", "ids": \[([0-9]+, ){4}[0-9]+\], "stopped_by": "length"\}$' generate --model tiny --prompt 'the cat' --max-new-tokens 5 --temperature 0 --json
+cp out greedy
+printf '{"prompt": "the mat"}\n{"prompt": "the cat"}\n\n{"prompt": "", "id": 3}\n' >prompts.jsonl
+right '^\{"completions": \[\{"text"' generate --model tiny --prompts prompts.jsonl --max-new-tokens 5 --json
+right "$(sed 's/.*"ids": .\([0-9, ]*\).*/\1/' greedy)" generate --model tiny --prompts prompts.jsonl --max-new-tokens 5 --json
+for batch in 1 2 3; do
+  right 'completions' generate --model tiny --prompts prompts.jsonl --max-new-tokens 40 --temperature 1.1 --top-k 250 --top-p 0.99 --seed 4 --batch $batch --threads $batch --json
+  cp out drawn$batch
+  cmp -s drawn1 drawn$batch || { echo "FAILED: generate --batch $batch differs"; failed=$((failed + 1)); }
+done
+"$bam" generate --model tiny --prompts - --max-new-tokens 40 --temperature 1.1 --top-k 250 --top-p 0.99 --seed 4 --json <prompts.jsonl >out 2>err
+cmp -s out drawn1 || { echo 'FAILED: generate --prompts -'; failed=$((failed + 1)); }
+printf 'the cat' | "$bam" generate --model tiny --prompt - --max-new-tokens 5 --json >out 2>err
+cmp -s out greedy || { echo 'FAILED: generate --prompt -'; failed=$((failed + 1)); }
+# What is streamed is the text of the ids; a model may have ids that its tokenizer lacks.
+right '' generate --model tiny --prompt 'the cat' --max-new-tokens 60 --temperature 1 --seed 4
+cp out streamed.txt
+"$bam" generate --model tiny --prompt 'the cat' --max-new-tokens 60 --temperature 1 --seed 4 --json >drawn 2>err
+sed 's/.*"ids": .\([0-9, ]*\).*/\1/' drawn | tr -d ' ' | tr , '\n' | awk -v size="$size" '$1 < size' | paste -s -d , - >shown
+"$bam" tokenizer decode --tokenizer tok --ids "$(cat shown)" --json >decoded 2>err
+[ "$(sed 's/^{"text": \(.*\), "ids.*/\1/' drawn)" = "$(sed 's/^{"texts": .\(.*\).}$/\1/' decoded)" ] || { echo 'FAILED: generate text and ids differ'; failed=$((failed + 1)); }
+"$bam" tokenizer encode --tokenizer tok streamed.txt --json >out 2>err || { echo 'FAILED: generate streams no UTF-8'; failed=$((failed + 1)); }
+done=$((done + 6))
+wrong 2 'wanted --prompt TEXT or --prompts' generate --model tiny
+wrong 2 'one of the two' generate --model tiny --prompt a --prompts prompts.jsonl
+wrong 2 '--model' generate --prompt a
+for text in -0.1 nan x; do wrong 2 "--temperature: .*'$text'" generate --model tiny --prompt a --temperature "$text"; done
+for text in 0 1.5; do wrong 2 '--top-p' generate --model tiny --prompt a --top-p "$text"; done
+wrong 2 '--top-k' generate --model tiny --prompt a --top-k -1
+wrong 2 '--max-new-tokens' generate --model tiny --prompt a --max-new-tokens -1
+wrong 2 'did you mean --max-new-tokens' generate --model tiny --prompt a --max-new-token 3
+wrong 3 '--prompt: prompt 1 has 65 tokens with BOS, the context 64' generate --model tiny --prompt "$(printf '1%.0s' $(seq 64))"
+wrong 3 'context 2;' generate --model tiny --prompts prompts.jsonl --context 2
+printf '{"prompt": "a"}\n{"text": "b"}\n' >prompts2.jsonl
+wrong 3 'prompts2.jsonl:2.*prompt' generate --model tiny --prompts prompts2.jsonl
+wrong 3 'absent.jsonl' generate --model tiny --prompts absent.jsonl
+wrong 3 'found none' generate --model tiny --prompts -
+mkdir bare
+cp tiny/checkpoints/step-00000001/config.json tiny/checkpoints/step-00000001/model.safetensors bare
+wrong 3 'bare: wanted tokenizer.json' generate --model bare --prompt a
+wrong 3 'absent' generate --model absent --prompt a
+
+# Fine-tuning: what the trainer sees, rows 50, 53 to 57.
+printf '{"prompt": "the cat", "completion": "sat", "lang": "en", "task": "t", "id": 1}\n{"messages": [{"role": "user", "content": "<EOS><BOS>"}, {"role": "assistant", "content": "mat"}]}\n{"messages": [{"role": "user", "content": "a"}]}\n' >chat.jsonl
+config ', "max_position_embeddings": 32, "bos_token_id": 1, "eos_token_id": 2' | sed 's/"vocab_size": 97/"vocab_size": 280/; s/"bam"/"cohere"/' >dense.json
+printf '[model]\nconfig = "dense.json"\ntokenizer = "tok"\n[[data]]\npath = "chat.jsonl"\nformat = "chat"\n[train]\ncontext = 32\nbatch = 2\nsteps = 2\npacking = false\n' >ft.toml
+right '"mask": \[0, .*, 1\]' data show ft.toml --rows 2 --json
+right '«' data show ft.toml
+right "no assistant's turn" data show ft.toml --dropped
+right '"examples": 2, .*"dropped": 1, .*"by_language": .*"en"' data stats ft.toml --json
+right '"steps": 2' train ft.toml --out ft --json
+wrong 3 'chat.tokens|--special' train ft.toml --set train.template=cohere --out ft2
+wrong 3 'train.template' train ft.toml --set 'train.template={% for x in y %}' --out ft2
+wrong 3 'did you mean packing' train ft.toml --set train.paking=true --out ft2
+wrong 3 'data.format' train ft.toml --set data.0.format=jsonl --out ft2
+wrong 3 'longer than the context of 1' train ft.toml --set train.context=1 --out ft2
+for line in '[1]' '{}' '{"prompt": null, "completion": "b"}' '{"messages": [{"role": "tool", "content": "x"}]}' '{"instruction": "a", "output": "b"}'; do
+  { head -n 2 chat.jsonl; printf '\n\n%s\n' "$line"; } >bad.jsonl
+  wrong 3 'bad.jsonl:5' train ft.toml --set data.0.path=bad.jsonl --out ft2
+done
+tail -n 1 chat.jsonl >bad.jsonl
+wrong 3 "bad.jsonl: nothing to train on in 1 examples: 1 without an assistant's turn" train ft.toml --set data.0.path=bad.jsonl --out ft2
+printf '\037\213\010\000' >bad.jsonl
+wrong 3 'gzip' train ft.toml --set data.0.path=bad.jsonl --out ft2
+printf '\377\376{\000' >bad.jsonl
+wrong 3 'UTF-16' train ft.toml --set data.0.path=bad.jsonl --out ft2
+printf 'prompt,completion\na,b\n' >bad.jsonl
+wrong 3 'CSV' train ft.toml --set data.0.path=bad.jsonl --out ft2
+printf '[\n{"prompt": "a"}\n]\n' >bad.jsonl
+wrong 3 'several lines' train ft.toml --set data.0.path=bad.jsonl --out ft2
+printf '{"prompt": "\355\240\200", "completion": "b"}\n' >bad.jsonl
+wrong 3 'bad.jsonl:1' train ft.toml --set data.0.path=bad.jsonl --out ft2
+right '' tokenizer train --vocab-size 290 --special '<|START_OF_TURN_TOKEN|>' --special '<|END_OF_TURN_TOKEN|>' --special '<|SYSTEM_TOKEN|>' --special '<|USER_TOKEN|>' --special '<|CHATBOT_TOKEN|>' --out turns text.jsonl --json
+right '<.USER_TOKEN.>' data show ft.toml --set model.tokenizer=turns --set train.template=cohere
+[ -e ft2 ] && { echo 'FAILED: ft2 was written'; failed=$((failed + 1)); }
+wrong 2 'special tokens like' tokenizer train --vocab-size 290 --special '' --out tok2 text.jsonl
+
+# Evaluation: a model, what stands beside it, answers that compete.
+printf '{"model_type": "cohere", "vocab_size": 280, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 16, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}' >small.json
+printf '[model]\nconfig = "small.json"\ntokenizer = "tok"\n[[data]]\npath = "text.jsonl"\n[train]\ncontext = 16\nbatch = 2\nsteps = 1\n' >small.toml
+right '"steps": 1' train small.toml --out small --json
+right '^\{"sets": \{"a": \{"documents": 2, "tokens": [0-9]+, "bytes": 45, "nll": 5' eval --model small --data a=text.jsonl --json
+right '"ngram": \{"a": \{"documents": 2, .*"bits_per_byte": .*"stderr": .*"order": 3\}\}, "zstd": \{"a": \{"documents": 2, "bytes": 45, "compressed_bytes": [0-9]+, "bits_per_byte": ' eval --model small --data a=text.jsonl --ngram 3 --ngram-train text.jsonl --zstd --json
+right '^3-gram' eval --model small --data a=text.jsonl --ngram 3 --ngram-train text.jsonl
+right '^zstd -19' eval --model small --data a=text.jsonl --zstd
+printf '{"prompt": "the cat", "choices": [" sat", " mat", " on"], "answer_index": 0}\n{"prompt": "a prompt that is too long for it", "choices": ["x", "y"], "answer_index": 1}\n' >items.jsonl
+right '"sets": \{\}, "choice": \{"c": \{"n": 2, "cut": 1, "dropped": 0, "chance": 0.41666666666666[0-9]*, "accuracy_sum": .*"accuracy_per_byte": .*"low": .*"high": ' eval --model small --choice c=items.jsonl --json
+right '"models": \{"m": \{"sets": .*"choice": .*\}, "n": .*"ngram": ' eval --model m=small --model n=small --data a=text.jsonl --choice c=items.jsonl --ngram 2 --ngram-train text.jsonl --json
+right 'c +n +chance +accuracy per byte' eval --model small --choice c=items.jsonl
+wrong 2 'wanted --model DIR and --data NAME=FILE or --choice' eval --model small
+wrong 2 '--ngram-train PATH go together' eval --model small --data a=text.jsonl --ngram 3
+wrong 2 '--ngram-train PATH go together' eval --model small --data a=text.jsonl --ngram-train text.jsonl
+wrong 2 '--ngram: wanted an integer from 1 to 12' eval --model small --data a=text.jsonl --ngram 13 --ngram-train text.jsonl
+wrong 2 'want --data' eval --model small --choice c=items.jsonl --zstd
+wrong 2 'the name c is given twice' eval --model small --choice c=items.jsonl --choice c=text.jsonl
+wrong 3 'absent.jsonl' eval --model small --data a=text.jsonl --ngram 3 --ngram-train absent.jsonl
+wrong 3 'text.jsonl:1: wanted the key "prompt"' eval --model small --choice c=text.jsonl
+printf '{"prompt": "the cat", "choices": [" sat", ""], "answer_index": 0}\n' >items.jsonl
+wrong 3 'none of 1 items' eval --model small --choice c=items.jsonl
 
 echo "cli: $done checks, $failed failed"
 [ "$failed" -eq 0 ]

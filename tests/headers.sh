@@ -36,6 +36,7 @@ floor io 'core kernels cpu tensor ops nn'
 floor text 'core io train'
 floor upcycle 'core kernels tensor ops nn optim io'
 floor eval 'core kernels tensor ops nn optim io text train'
+floor clt 'core kernels tensor ops nn optim io text eval'
 floor study 'core kernels tensor ops nn optim io text eval train upcycle'
 floor train 'core kernels tensor ops nn optim io text eval'
 [ ! -e "$work/failed" ] || exit 1

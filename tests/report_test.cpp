@@ -41,7 +41,7 @@ Json chart_data(std::string_view page) {
 }  // namespace
 
 TEST_CASE("report: all sections, their numbers and their charts") {
-  std::string page = study_report(fixture(), "window.Chart = class {};");
+  std::string page = study_report(fixture(), Json::array(), "window.Chart = class {};");
   for (auto* id : ids) {
     CHECK(count(page, bam::str("<section id=", id, ">")) == 1);
     CHECK_FALSE(has(section(page, id), "class=missing"));
@@ -71,7 +71,7 @@ TEST_CASE("report: all sections, their numbers and their charts") {
 }
 
 TEST_CASE("report: offline and small") {
-  std::string page = study_report(fixture(), std::string(200000, ' '));
+  std::string page = study_report(fixture(), Json::array(), std::string(200000, ' '));
   CHECK(page.size() < 3u << 20);
   for (auto* part : {"http:", "https:", "src=", "url(", "@import", "fetch(", "XMLHttpRequest", "<link", "<iframe", "<img"})
     CHECK_MESSAGE(!has(page, part), part);
@@ -93,7 +93,7 @@ TEST_CASE("report: hostile text stays text") {
     r.set(key, changed);
   }
   r.set("domains", Json::array({evil, "general"}));
-  std::string page = study_report(r, "window.Chart = class {};");
+  std::string page = study_report(r, Json::array(), "window.Chart = class {};");
   CHECK_FALSE(has(page, "<img"));
   CHECK_FALSE(has(page, "<script>alert"));
   CHECK_FALSE(has(page, "<!--"));
@@ -101,25 +101,25 @@ TEST_CASE("report: hostile text stays text") {
   CHECK(count(page, "</script") == 3);
   CHECK_FALSE(has(page, "\xff"));
   CHECK(chart_data(page).at("curves").at("series").at(0).at("label").is_string());
-  CHECK(error_of(ErrorKind::usage, [&] { study_report(r, "x = '</script>';"); }).starts_with("report.chart"));
+  CHECK(error_of(ErrorKind::usage, [&] { study_report(r, Json::array(), "x = '</script>';"); }).starts_with("report.chart"));
 }
 
 TEST_CASE("report: what is absent, empty or of another type is said") {
-  std::string none = study_report(Json::object(), "");
+  std::string none = study_report(Json::object(), Json::array(), "");
   for (auto* id : ids) CHECK(has(section(none, id), "class=missing"));
   for (auto* key : lists) {
     Json r = fixture();
     r.set(key, Json::array());
-    std::string empty = study_report(r, "x");
+    std::string empty = study_report(r, Json::array(), "x");
     r.erase(key);
-    CHECK(study_report(r, "x").size() > 10000);
+    CHECK(study_report(r, Json::array(), "x").size() > 10000);
     r.set(key, "text");
-    CHECK(study_report(r, "x").size() > 10000);
+    CHECK(study_report(r, Json::array(), "x").size() > 10000);
     if (std::string_view id = key; id != "domains" && id != "sizes" && id != "runs") CHECK(has(section(empty, id), "class=missing"));
   }
   Json r = fixture();
   r.set("floor", nullptr);
-  std::string page = study_report(r, "");
+  std::string page = study_report(r, Json::array(), "");
   CHECK(has(section(page, "matrix"), "unknown"));
   CHECK_FALSE(has(section(page, "arms"), "above the floor, nats"));
   CHECK(has(section(page, "curves"), "Chart.js was not found"));
@@ -135,12 +135,12 @@ TEST_CASE("report: numbers that are none") {
   load.set("layer", 1e30), load.set("shares", Json::array({nullptr, inf}));
   r.set("runs", Json::array({run})), r.set("differences", Json::array({difference})), r.set("curves", Json::array({curve})),
       r.set("loads", Json::array({load}));
-  std::string page = study_report(r, "x");
+  std::string page = study_report(r, Json::array(), "x");
   for (auto* id : {"differences", "loads"}) CHECK(has(section(page, id), "class=missing"));
   CHECK(chart_data(page).at("curves").at("series").at(0).at("points").size() == 1);
   difference.set("mean", 0.0);
   r.set("differences", Json::array({difference}));
-  CHECK(chart_data(study_report(r, "x")).at("differences").at("panels").at(0).at("points").at(0).at("low").is_null());
+  CHECK(chart_data(study_report(r, Json::array(), "x")).at("differences").at("panels").at(0).at("points").at(0).at("low").is_null());
 }
 
 TEST_CASE("report: sizes have their own tables; a long study stays small") {
@@ -159,11 +159,34 @@ TEST_CASE("report: sizes have their own tables; a long study stays small") {
     completions.push_back(Json::object(
         {{"domain", "law"}, {"prompt", bam::str(i)}, {"truth", "y"}, {"arm", "bam"}, {"text", std::string(100000, 'z')}, {"parses", true}, {"right", true}}));
   r.set("runs", runs), r.set("curves", curves), r.set("completions", completions);
-  std::string page = study_report(r, std::string(200000, ' '));
+  std::string page = study_report(r, Json::array(), std::string(200000, ' '));
   CHECK(page.size() < 3u << 20);
   CHECK(has(section(page, "arms"), "<h3>demo, data-matched</h3>"));
   CHECK(has(section(page, "arms"), "<h3>large, data-matched</h3>"));
   CHECK(has(section(page, "completions"), "240 further prompts"));
   CHECK(has(section(page, "completions"), "300 right, 300 parse, of 300"));
   CHECK(has(section(page, "ledger"), "further rows"));
+}
+
+TEST_CASE("report: trainings, trials and baselines") {
+  Json r = fixture();
+  auto training = [](const char* run, double seconds, double share) {
+    return Json::object({{"run", run}, {"arm", "bam"}, {"size", "demo"}, {"replicate", 1}, {"match", "data"}, {"lr", 0.003}, {"tokens", 4096}, {"flops", 6e9}, {"seconds", seconds}, {"share_of_peak", share}, {"hash", "cafe"}});
+  };
+  Json ledger = Json::array({training("demo/r1/<seed>", 1800, 0.25), training("demo/r1/m1/bam", 3600, 0.5)});
+  std::string page = study_report(r, ledger, "x");
+  CHECK(has(section(page, "trainings"), "2 trainings, 1.50 hours"));
+  CHECK(has(section(page, "trainings"), "demo/r1/&lt;seed&gt;"));
+  CHECK(has(page, "33 %"));  // the same FLOPs at 0.25 and 0.5 of the peak
+  CHECK(!has(section(page, "trainings"), "Trials"));
+  CHECK(!has(section(page, "arms"), "zstd -19"));
+  CHECK(has(section(study_report(r, Json::array(), "x"), "trainings"), "no training"));
+  r.set("sweep", Json::array({Json::object({{"arm", "bam"}, {"size", "demo"}, {"lr", 0.001}, {"nll_per_byte", 0.7125}, {"kept", false}}),
+                              Json::object({{"arm", "bam"}, {"size", "demo"}, {"lr", 0.002}, {"nll_per_byte", 0.6875}, {"kept", true}})}));
+  r.set("baselines", Json::object({{"law", Json::object({{"ngram_nll_per_byte", 0.5625}, {"zstd_nats_per_byte", 1.1875}})}}));
+  page = study_report(r, ledger, "x");
+  CHECK(has(section(page, "trainings"), "0.7125"));
+  CHECK(has(section(page, "trainings"), "kept"));
+  CHECK(has(section(page, "arms"), "0.5625"));
+  CHECK(has(section(page, "arms"), "1.1875"));
 }

@@ -30,7 +30,7 @@ void write_data(const std::string& folder) {
 }
 
 study::StudyConfig small(const std::string& set = "") {
-  std::string text = "[study]\ncompute_matched = true\nmixture_seeds = 2\nvocab_size = 280\ncontext = 16\nbatch = 4\nseed_tokens = 640\nexpert_tokens = 320\nmixture_tokens = 320\n" + set +
+  std::string text = "[study]\ncompute_matched = true\nmixture_seeds = 2\nvocab_size = 280\ncontext = 16\nbatch = 4\nseed_tokens = 640\nexpert_tokens = 320\nmixture_tokens = 320\nsweep_tokens = 128\n" + set + (set.find("sweep") == set.npos ? "sweep = [0.5, 2.0]\n" : "") +
                      "[[size]]\nname = \"d16\"\nhidden = 16\nffn = 24\nlayers = 1\nheads = 2\n";
   return study::parse_study(text, "study.toml");
 }
@@ -38,9 +38,10 @@ study::StudyConfig small(const std::string& set = "") {
 std::string run(const study::StudyConfig& config, const std::string& data, const std::string& out, int stop_after) {
   study::StudyHooks hooks;
   int steps = 0;
-  hooks.begin = [&](const std::string&, const ModelConfig&, std::int64_t) { return [&](std::int64_t, std::int64_t, const StepResult&, double, double) { ++steps; }; };
+  hooks.begin = [&](const std::string&, std::int64_t, const ModelConfig&, std::int64_t) { return [&](std::int64_t, std::int64_t, const StepResult&, double, double) { ++steps; }; };
   hooks.stop_signal = [&] { return steps >= stop_after ? 15 : 0; };
-  return io::dump(study::BamStudy(config, data, out, "test", hooks).execute());
+  study::BamStudy(config, data, out, "test", hooks).execute();
+  return io::dump(study::Results(config, data, out).json());
 }
 
 }  // namespace
@@ -64,11 +65,14 @@ TEST_CASE("study: stopped anywhere it continues to the same results, in which ev
   CHECK(stops >= 5);
   CHECK(continued == whole);
   // Other settings on the same folder are refused; more replicates are not.
-  try {
-    run(small("seed = 2\n"), root + "/data", root + "/parts", 1 << 30);
-    FAIL("no error");
-  } catch (const Error& e) {
-    CHECK(e.id() == "study.changed");
+  for (bool report : {false, true}) {
+    try {
+      if (report) study::BamStudy(small("seed = 2\n"), root + "/data", root + "/parts", "test", {}).check_settings();
+      else run(small("seed = 2\n"), root + "/data", root + "/parts", 1 << 30);
+      FAIL("no error");
+    } catch (const Error& e) {
+      CHECK(e.id() == "study.changed");
+    }
   }
 
   io::Json results = io::parse_json(whole, "results");
@@ -82,7 +86,21 @@ TEST_CASE("study: stopped anywhere it continues to the same results, in which ev
   for (const io::Json& d : results.at("differences").items("differences")) CHECK(d.at("n").as_int("n") == 2);
   for (const io::Json& i : results.at("identity").items("identity")) CHECK(i.at("value").as_double("identity") < 1e-5);
   CHECK(results.at("floor").is_null());
-  study::write_tables(root + "/tables", results);
+  // Each trained arm had two trials and kept one of them.
+  const io::Json& sweep = results.at("sweep");
+  CHECK(sweep.size() == 2 * 16);
+  int kept = 0;
+  for (const io::Json& trial : sweep.items("sweep")) kept += trial.at("kept").as_bool("kept");
+  CHECK(kept == 16);
+  // The ledger has every training with its time, and another replicate of some arms leaves what is there as it is.
+  const io::Json ledger = study::Results(config, root + "/data", root + "/whole").ledger();
+  CHECK(ledger.size() == study::Plan(config).jobs().size());
+  for (const io::Json& l : ledger.items("ledger")) CHECK(l.at("seconds").as_double("seconds") > 0);
+  study::StudyConfig more = small("replicates = 2\narms = [\"bam\", \"btx\"]\nonce = [\"dense\"]\n");
+  io::Json both = io::parse_json(run(more, root + "/data", root + "/whole", 1 << 30), "results");
+  for (const io::Json& d : both.at("differences").items("differences"))
+    CHECK(d.at("n").as_int("n") == (d.at("arm").as_string("arm") == "bam" ? 4 : 2));
+  study::write_tables(root + "/tables", results, ledger);
   const std::string csv = io::read_file(root + "/tables/runs.csv");
   CHECK(csv.starts_with("arm,size,replicate,match,domain,nll,"));
   CHECK(std::count(csv.begin(), csv.end(), '\n') == static_cast<std::ptrdiff_t>(results.at("runs").size()) + 1);
@@ -90,11 +108,58 @@ TEST_CASE("study: stopped anywhere it continues to the same results, in which ev
   fs::remove_all(root);
 }
 
+TEST_CASE("study: completions are checked by the generator's parser, and the truth passes") {
+  const std::string root = (fs::temp_directory_path() / "bam_study_completions").string();
+  fs::remove_all(root);
+  text::BpeTrainer trainer;
+  for (text::Domain domain : text::domains) {
+    std::string lines;
+    for (std::uint64_t i = 0; i < 3; ++i) {
+      const std::string document = text::generate_document(domain, 5, i).text;
+      lines += io::dump(io::Json::object({{"text", document}})) + "\n";
+      trainer.add(document);
+    }
+    for (const char* split : {"/train", "/validation"}) {
+      fs::create_directories(root + "/" + text::domain_name(domain) + split);
+      io::write_file_atomic(root + "/" + text::domain_name(domain) + split + "/a.jsonl", lines);
+    }
+  }
+  io::write_file_atomic(root + "/tokenizer.json", io::dump(trainer.train(300)));
+  const text::Tokenizer tokenizer = text::Tokenizer::load(root + "/tokenizer.json");
+  const std::vector<study::Prompt> prompts = study::completion_prompts(root, 2);
+  CHECK(prompts.size() == 8);
+  for (const study::Prompt& p : prompts) {
+    const text::Check check = text::check_completion(p.domain, p.text, p.truth);
+    CHECK_MESSAGE((check.parses && check.right), p.text, " ... ", p.truth);
+  }
+  ModelConfig config = small().sizes[0].dense(300, 64);
+  Decoder model(config);
+  model.initialize(3);
+  const io::Json list = study::complete(model, tokenizer, prompts, 64);
+  CHECK(list.size() == 8);
+  for (const io::Json& c : list.items("completions")) CHECK(!c.at("right").as_bool("right"));  // of a model that has learnt nothing
+  CHECK(io::dump(study::complete(model, tokenizer, prompts, 64)) == io::dump(list));
+
+  // In a study over generated text: those of the first draw, with the arm that wrote them.
+  study::StudyConfig study = small("arms = [\"btx\"]\ncompletions = 1\nsweep = []\n");
+  study::StudyHooks hooks;
+  hooks.generate = [&](const std::string& folder) { fs::copy(root, folder, fs::copy_options::recursive); };
+  const std::string out = root + "-study";
+  fs::remove_all(out);
+  study::BamStudy(study, "", out, "test", hooks).execute();
+  const io::Json results = study::Results(study, "", out).json();
+  CHECK(results.at("completions").size() == 5 * 4);  // seed, three specialists, btx; four domains
+  CHECK(results.at("completions").at(0).at("arm").as_string("arm") == "seed");
+  CHECK(results.at("baselines").at("law").at("zstd_nats_per_byte").as_double("zstd") > 0);
+  fs::remove_all(root);
+  fs::remove_all(out);
+}
+
 TEST_CASE("study: the plan counts every training once, whole steps, and matches FLOPs") {
   const study::StudyConfig config = small("arms = [\"bam\", \"btx\", \"dense\", \"btm\"]\n");
-  const auto jobs = study::BamStudy(config, "", "", "", {}).plan();
-  // seed and three specialists; then, twice: bam and dense at both matches, btx at one
-  CHECK(jobs.size() == 4 + 2 * 5);
+  const auto jobs = study::Plan(config).jobs();
+  // seed and three specialists; two trials of bam, btx and dense; then, twice: bam and dense at both matches, btx at one
+  CHECK(jobs.size() == 4 + 2 * 3 + 2 * 5);
   double btx = 0, bam_compute = 0;
   for (const auto& j : jobs) {
     CHECK(j.tokens % (4 * 16) == 0);
@@ -116,6 +181,8 @@ TEST_CASE("study: bad files are refused by name") {
   };
   CHECK(message("arms = [\"bem\"]\n").find("did you mean bam?") != std::string::npos);
   CHECK(message("replicate = 3\n").find("did you mean replicates?") != std::string::npos);
+  CHECK(message("arms = [\"bam\"]\nonce = [\"bam\"]\n").find("twice") != std::string::npos);
+  CHECK(message("sweep = [0]\n").find("study.sweep") != std::string::npos);
   CHECK(message("replicates = 0\n").find("study.replicates") != std::string::npos);
   CHECK_THROWS_AS(study::parse_study("[study]\nseed_tokens = 1\n", "s.toml"), Error);
   CHECK(study::parse_study(study::demo_study, "demo").arms.size() == 5);

@@ -3,6 +3,7 @@
 
 #include "bam/study/verdict.hpp"
 
+using namespace bam;
 using namespace bam::study;
 
 TEST_CASE("t interval: known values") {

@@ -1,20 +1,27 @@
-// bam eval: likelihood and perplexity per data set, one model or several side by side.
+// bam eval: likelihood and perplexity per data set, and answers that compete for a prompt, one model or several side by side, with
+// what an n-gram model and a compressor reach.
 #include <chrono>
 #include <cmath>
 #include <set>
 
+#include "bam/eval/choice.hpp"
+#include "bam/eval/compression.hpp"
 #include "bam/eval/documents.hpp"
-#include "bam/io/model_folder.hpp"
+#include "bam/eval/ngram.hpp"
+#include "bam/train/data.hpp"
 #include "flags.hpp"
 #include "output.hpp"
+#include "text_model.hpp"
 #include "verbs.hpp"
 
 namespace bam::app {
 namespace {
 
 struct Flags {
-  std::vector<std::string> models, data;
+  std::vector<std::string> models, data, choice, ngram_train;
   std::int64_t context = 0, micro_batch = 8, limit = 0;
+  int ngram = 0;
+  bool zstd = false;
 };
 
 // NAME=PATH, or PATH alone, which is its own name.
@@ -35,56 +42,189 @@ io::Json result_json(const NllResult& r) {
   return j;
 }
 
+io::Json bounds_json(Bounds b) { return io::Json::array_of(std::vector<double>{b.low, b.high}); }
+
+// low and high are those of accuracy_per_byte.
+io::Json result_json(const ChoiceResult& r) {
+  io::Json j = io::Json::object();
+  j.set("n", r.n);
+  j.set("cut", r.cut);
+  j.set("dropped", r.dropped);
+  j.set("chance", r.chance);
+  if (r.majority > 0) j.set("majority", r.majority);
+  j.set("accuracy_sum", r.accuracy_sum);
+  j.set("accuracy_sum_interval", bounds_json(r.sum_bounds));
+  j.set("accuracy_per_byte", r.accuracy_per_byte);
+  j.set("low", r.per_byte_bounds.low);
+  j.set("high", r.per_byte_bounds.high);
+  j.set("mean_reciprocal_rank", r.mean_reciprocal_rank);
+  j.set("mean_reciprocal_rank_stderr", r.reciprocal_rank_stderr);
+  j.set("mean_reciprocal_rank_chance", r.reciprocal_rank_chance);
+  j.set("nll", r.answer.nll);
+  j.set("stderr", r.answer.stderr_nll);
+  j.set("nats_per_byte", r.nats_per_byte);
+  j.set("nats_per_byte_stderr", r.nats_per_byte_stderr);
+  j.set("tokens", r.answer.tokens);
+  j.set("bytes", r.answer.bytes);
+  return j;
+}
+
+// The table of likelihoods, and the same figures in bits per byte where something without tokens stands beside them.
+struct Likelihoods {
+  Table table, bytes;
+
+  explicit Likelihoods(const Flags& f) {
+    std::vector<std::string> head{"perplexity (nats per token +- stderr)"};
+    for (const std::string& d : f.data) head.push_back(named(d).first);
+    head.push_back("mean nats");
+    table.add(head);
+    head.front() = "bits per byte";
+    head.back() = "mean bits";
+    bytes.add(head);
+  }
+  // One result a set.
+  void add(const std::string& name, const std::vector<NllResult>& results) {
+    std::vector<std::string> row{name}, bits{name};
+    double mean = 0, mean_bits = 0;
+    for (const NllResult& r : results) {
+      row.push_back(fmt::format("{:.2f} ({:.3f} +- {:.3f})", r.ppl, r.nll, r.stderr_nll));
+      bits.push_back(fmt::format("{:.4f}", r.bits_per_byte));
+      mean += r.nll / static_cast<double>(results.size());
+      mean_bits += r.bits_per_byte / static_cast<double>(results.size());
+    }
+    row.push_back(fmt::format("{:.4f}", mean));
+    bits.push_back(fmt::format("{:.4f}", mean_bits));
+    table.add(row);
+    bytes.add(bits);
+  }
+};
+
+Table choice_table(const std::string& name) {
+  Table t;
+  t.add({name, "n", "chance", "accuracy per byte", "accuracy of sum", "reciprocal rank (chance)", "nats per token", "nats per byte"});
+  return t;
+}
+void add_row(Table& table, const std::string& name, const ChoiceResult& r) {
+  table.add({name, str(r.n), r.majority > 0 ? fmt::format("{:.3f}, majority {:.3f}", r.chance, r.majority) : fmt::format("{:.3f}", r.chance),
+             fmt::format("{:.3f} [{:.3f}, {:.3f}]", r.accuracy_per_byte, r.per_byte_bounds.low, r.per_byte_bounds.high),
+             fmt::format("{:.3f} [{:.3f}, {:.3f}]", r.accuracy_sum, r.sum_bounds.low, r.sum_bounds.high),
+             fmt::format("{:.3f} +- {:.3f} ({:.3f})", r.mean_reciprocal_rank, r.reciprocal_rank_stderr, r.reciprocal_rank_chance),
+             fmt::format("{:.3f} +- {:.3f}", r.answer.nll, r.answer.stderr_nll), fmt::format("{:.4f} +- {:.4f}", r.nats_per_byte, r.nats_per_byte_stderr)});
+}
+
+// The n-gram model of --ngram: with the first model's tokenizer, and an nll of the same ids as the models'.
+io::Json run_ngram(const Common& common, const Flags& f, const TextModel& first, Likelihoods& out) {
+  const std::int32_t eos = first.end_of_text();
+  std::vector<text::TokenSource> sources;
+  NgramModel::Documents documents;
+  std::int64_t tokens = 0;
+  for (const std::string& path : f.ngram_train) sources.push_back(train::encode_source(path, first.tokenizer, first.bos, eos));
+  for (const text::TokenSource& source : sources) {
+    append_documents(documents, source);
+    tokens += source.tokens();
+  }
+  const NgramModel model(documents, first.tokenizer.vocab_size(), f.ngram);
+  note(common, fmt::format("{}-gram model: {} tokens in {} documents, {} n-grams of the highest order", f.ngram, grouped(tokens), grouped(static_cast<std::int64_t>(documents.size())), grouped(model.ngrams(f.ngram))));
+  io::Json sets = io::Json::object();
+  std::vector<NllResult> results;
+  for (const std::string& d : f.data) {
+    results.push_back(evaluate_ngram(model, encode_documents(named(d).second, first.tokenizer, first.bos, eos, f.limit)));
+    io::Json j = result_json(results.back());
+    j.set("order", f.ngram);
+    sets.set(named(d).first, std::move(j));
+  }
+  out.add(fmt::format("{}-gram", f.ngram), results);
+  return sets;
+}
+
+io::Json run_zstd(const Flags& f, Likelihoods& out) {
+  io::Json sets = io::Json::object();
+  std::vector<std::string> row{"zstd -19"};
+  double mean = 0;
+  for (const std::string& d : f.data) {
+    std::vector<text::Document> documents = text::read_documents(named(d).second, "validation");
+    if (f.limit && static_cast<std::int64_t>(documents.size()) > f.limit) documents.resize(static_cast<std::size_t>(f.limit));
+    CompressionResult r = evaluate_zstd(documents);
+    sets.set(named(d).first, io::Json::object({{"documents", r.documents}, {"bytes", r.bytes}, {"compressed_bytes", r.compressed_bytes}, {"bits_per_byte", r.bits_per_byte}}));
+    row.push_back(fmt::format("{:.4f}", r.bits_per_byte));
+    mean += r.bits_per_byte / static_cast<double>(f.data.size());
+  }
+  row.push_back(fmt::format("{:.4f}", mean));
+  out.bytes.add(row);
+  return sets;
+}
+
 void run(const Common& common, const Flags& f) {
   if (common.bf16()) fail(ErrorKind::usage, "dtype.bf16", "--dtype bf16: this build computes in fp32 only; leave the flag out");
-  if (f.models.empty() || f.data.empty()) fail(ErrorKind::usage, "flag.missing", "bam eval: wanted --model DIR and --data NAME=FILE");
-  for (const auto* list : {&f.models, &f.data}) {
+  if (f.models.empty() || (f.data.empty() && f.choice.empty())) fail(ErrorKind::usage, "flag.missing", "bam eval: wanted --model DIR and --data NAME=FILE or --choice NAME=FILE");
+  if ((f.ngram > 0) != !f.ngram_train.empty()) fail(ErrorKind::usage, "flag.missing", "bam eval: --ngram N and --ngram-train PATH go together");
+  if ((f.ngram > 0 || f.zstd) && f.data.empty()) fail(ErrorKind::usage, "flag.missing", "bam eval: --ngram and --zstd want --data NAME=FILE");
+  for (const auto* list : {&f.models, &f.data, &f.choice}) {
     std::set<std::string> seen;
     for (const std::string& text : *list)
       if (!seen.insert(named(text).first).second) fail(ErrorKind::usage, "flag.twice", "bam eval: the name ", printable(named(text).first, 100), " is given twice; write NAME=PATH with names of your own");
   }
-  io::Json all = io::Json::object();
-  Table table;
-  std::vector<std::string> head{"perplexity (nats per token +- stderr)"};
-  for (const std::string& d : f.data) head.push_back(named(d).first);
-  head.push_back("mean nats");
-  table.add(head);
+  io::Json all = io::Json::object(), beside = io::Json::object();
+  Likelihoods likelihoods(f);
+  std::optional<TextModel> first;  // with its ids the n-gram model counts
+  std::vector<std::vector<ChoiceItem>> items;
+  std::vector<Table> choices;
+  for (const std::string& c : f.choice) {
+    items.push_back(read_choice_items(named(c).second));
+    if (f.limit && static_cast<std::int64_t>(items.back().size()) > f.limit) items.back().resize(static_cast<std::size_t>(f.limit));
+    choices.push_back(choice_table(named(c).first));
+  }
+  auto finite = [](double x, const std::string& name, const std::string& set) {
+    if (!std::isfinite(x)) fail(ErrorKind::numerics, "eval.non_finite", printable(name, 200), " on ", printable(set, 200), ": the likelihood is not finite; the model's weights have overflowed");
+  };
   for (const std::string& m : f.models) {
     auto [name, path] = named(m);
-    io::ModelFolder model = io::load_model(path);
-    if (!model.has_tokenizer) fail(ErrorKind::input, "model.tokenizer", model.path, ": wanted tokenizer.json, there is none");
-    text::Tokenizer tokenizer = text::Tokenizer::load(model.path + "/tokenizer.json");
-    if (tokenizer.vocab_size() > model.config.model.vocab_size)
-      fail(ErrorKind::input, "model.tokenizer", model.path, ": the tokenizer has ", tokenizer.vocab_size(), " ids, the model ", model.config.model.vocab_size);
-    auto bos = static_cast<std::int32_t>(io::special_id(model.config.bos_token_id, model.config.model, "bos_token_id"));
-    auto eos = model.config.eos_token_ids.empty() ? std::optional<std::int64_t>() : std::optional(model.config.eos_token_ids[0]);
-    auto eos_id = static_cast<std::int32_t>(io::special_id(eos, model.config.model, "eos_token_id"));
-    std::int64_t context = f.context ? f.context : model.config.model.max_position_embeddings;
-    io::Json sets = io::Json::object();
-    std::vector<std::string> row{name};
-    double mean = 0;
+    TextModel model = load_text_model(path);
+    const std::int32_t eos = model.end_of_text();
+    const std::int64_t context = f.context ? f.context : model.decoder().config().max_position_embeddings;
+    io::Json sets = io::Json::object(), choice = io::Json::object();
+    std::vector<NllResult> results;
+    auto start = std::chrono::steady_clock::now();
+    auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
     for (const std::string& d : f.data) {
       auto [set, file] = named(d);
-      std::vector<DocumentTokens> documents = encode_documents(file, tokenizer, bos, eos_id, f.limit);
-      auto start = std::chrono::steady_clock::now();
-      NllResult r = evaluate_nll(*model.decoder, documents, context, f.micro_batch);
-      if (!std::isfinite(r.nll)) fail(ErrorKind::numerics, "eval.non_finite", printable(name, 200), " on ", printable(set, 200), ": the likelihood is not finite; the model's weights have overflowed");
-      double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      note(common, fmt::format("{} on {}: {} documents, {} tokens, {:.4f} nats, {:.0f} tokens/s", name, set, r.documents, r.tokens, r.nll, static_cast<double>(r.tokens) / seconds));
+      std::vector<DocumentTokens> documents = encode_documents(file, model.tokenizer, model.bos, eos, f.limit);
+      start = std::chrono::steady_clock::now();
+      NllResult r = evaluate_nll(model.decoder(), documents, context, f.micro_batch);
+      finite(r.nll, name, set);
+      note(common, fmt::format("{} on {}: {} documents, {} tokens, {:.4f} nats, {:.0f} tokens/s", name, set, r.documents, r.tokens, r.nll, static_cast<double>(r.tokens) / seconds()));
       sets.set(set, result_json(r));
-      row.push_back(fmt::format("{:.2f} ({:.3f} +- {:.3f})", r.ppl, r.nll, r.stderr_nll));
-      mean += r.nll / static_cast<double>(f.data.size());
+      results.push_back(std::move(r));
     }
-    row.push_back(fmt::format("{:.4f}", mean));
-    table.add(row);
+    if (!f.data.empty()) likelihoods.add(name, results);
+    for (std::size_t c = 0; c < f.choice.size(); ++c) {
+      auto [set, file] = named(f.choice[c]);
+      start = std::chrono::steady_clock::now();
+      ChoiceResult r = evaluate_choice(model.decoder(), model.tokenizer, model.bos, eos, items[c], context, f.micro_batch);
+      finite(r.answer.nll, name, set);
+      if (r.n == 0) fail(ErrorKind::input, "choice.none", printable(file, 4096), ": none of ", r.dropped, " items fits a context of ", context, " with two answers or more; give --context, or other items");
+      note(common, fmt::format("{} on {}: {} items, {} prompts cut to fit {} tokens, {} dropped, {:.0f} s", name, set, r.n, r.cut, context, r.dropped, seconds()));
+      choice.set(set, result_json(r));
+      add_row(choices[c], name, r);
+    }
+    if (f.ngram > 0 && !first) first = std::move(model);
     io::Json one = io::Json::object();
     one.set("sets", std::move(sets));
+    if (!f.choice.empty()) one.set("choice", std::move(choice));
     all.set(name, std::move(one));
   }
-  if (!common.json) return print(table.text());
-  if (f.models.size() == 1) return print_json(all.at(named(f.models[0]).first));
+  if (f.ngram > 0) beside.set("ngram", run_ngram(common, f, *first, likelihoods));
+  if (f.zstd) beside.set("zstd", run_zstd(f, likelihoods));
+  if (!common.json) {
+    std::string text = f.data.empty() ? "" : likelihoods.table.text();
+    if (!beside.empty()) text += "\n" + likelihoods.bytes.text();
+    for (const Table& t : choices) text += (text.empty() ? "" : "\n") + t.text();
+    return print(text);
+  }
   io::Json j = io::Json::object();
-  j.set("models", std::move(all));
+  if (f.models.size() == 1) j = std::move(*all.find(named(f.models[0]).first));
+  else j.set("models", std::move(all));
+  for (auto [key, value] : beside.members("eval")) j.set(key, value);
   print_json(j);
 }
 
@@ -92,12 +232,16 @@ void run(const Common& common, const Flags& f) {
 
 void add_eval(CLI::App& app, Common& common) {
   auto f = std::make_shared<Flags>();
-  CLI::App* verb = app.add_subcommand("eval", "Likelihood and perplexity per data set, stderr with every number");
+  CLI::App* verb = app.add_subcommand("eval", "Likelihood and perplexity per data set, answers that compete for a prompt; stderr or interval with every number");
   verb->add_option("--model", f->models, "Model or run folder; several make a table")->type_name("[NAME=]DIR")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_option("--data", f->data, "A file or folder of documents; may be repeated")->type_name("NAME=FILE")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  verb->add_option("--choice", f->choice, "Items of {prompt, choices, answer_index} or {prompt, completion}; may be repeated")->type_name("NAME=FILE")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  integer_flag(*verb, "--ngram", f->ngram, 1, NgramModel::max_order, "A Kneser-Ney model of this order beside the models, with the first one's tokenizer");
+  verb->add_option("--ngram-train", f->ngram_train, "What it counts: a file, or the training part of a folder; may be repeated")->type_name("PATH")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  verb->add_flag("--zstd", f->zstd, "Bits per byte of zstd, level 19, on each set alone, beside the models");
   integer_flag<std::int64_t>(*verb, "--context", f->context, 1, 1 << 24, "Window (default: max_position_embeddings)");
-  integer_flag<std::int64_t>(*verb, "--micro-batch", f->micro_batch, 1, 1 << 20, "Windows at a time (default 8)");
-  integer_flag<std::int64_t>(*verb, "--limit", f->limit, 0, INT64_MAX, "Documents of each set (default: all)");
+  integer_flag<std::int64_t>(*verb, "--micro-batch", f->micro_batch, 1, 1 << 20, "Windows or answers at a time (default 8)");
+  integer_flag<std::int64_t>(*verb, "--limit", f->limit, 0, INT64_MAX, "Documents or items of each set (default: all)");
   verb->callback([&common, f] { common.run = [&common, f] { run(common, *f); }; });
 }
 

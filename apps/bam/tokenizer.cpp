@@ -11,7 +11,7 @@ namespace {
 
 struct Flags {
   std::int64_t vocab_size = 0;
-  std::vector<std::string> files;
+  std::vector<std::string> files, specials;
   std::string tokenizer, file, text;
   std::string ids;
   bool special = false;
@@ -38,7 +38,7 @@ void train(const Common& common, const Flags& f) {
     }
   }
   note(common, str(documents, " documents, ", bytes_text(bytes), "; merging to ", f.vocab_size, " tokens"));
-  io::Json json = trainer.train(f.vocab_size);
+  io::Json json = trainer.train(f.vocab_size, f.specials);
   std::int64_t size = text::Tokenizer::parse(json, file).vocab_size();  // what is written can be read
   if (size < f.vocab_size) note(common, str("warning: the text gives only ", size, " tokens of the ", f.vocab_size, " asked for"));
   io::make_folder(common.out);
@@ -118,6 +118,7 @@ void add_tokenizer(CLI::App& app, Common& common) {
   CLI::App* verb = app.add_subcommand("tokenizer", "Byte-level BPE: train, encode, decode");
   CLI::App* t = verb->add_subcommand("train", "Train a tokenizer on text; writes DIR/tokenizer.json");
   integer_flag<std::int64_t>(*t, "--vocab-size", f->vocab_size, 259, 1 << 24, "Tokens, with 3 special ones and 256 bytes");
+  t->add_option("--special", f->specials, "A further special token behind <PAD>, <BOS> and <EOS>; may be repeated")->type_name("TOKEN")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   t->add_option("FILE", f->files, ".jsonl, .txt, .zst of either, or data folders (their train part)")->required();
   t->callback([&common, f] { common.run = [&common, f] { train(common, *f); }; });
   CLI::App* e = verb->add_subcommand("encode", "Ids of each document");

@@ -1,4 +1,4 @@
-// bam train: pre-training, continued pre-training and mixture training from a run file.
+// bam train: pre-training, continued pre-training, mixture training and fine-tuning from a run file.
 #include "bam/cpu/peak.hpp"
 #include "bam/train/run.hpp"
 #include "flags.hpp"
@@ -32,7 +32,7 @@ void run(const Common& common, const Flags& f) {
   shape.dropout = config.train.dropout > 0;
   MemoryEstimate memory = estimate_memory(model.model, shape);
   std::int64_t available = memory_available();
-  note(common, str("model: ", grouped(count.total), " parameters, ", grouped(count.active), " active; ", config.train.steps, " steps of ", grouped(shape.tokens_per_step),
+  note(common, str("model: ", grouped(count.total), " parameters, ", grouped(count.active), " active; ", config.train.steps > 0 ? str(config.train.steps, " steps") : str(config.train.epochs, " epochs in steps"), " of ", grouped(shape.tokens_per_step),
                    " tokens; estimated memory ", bytes_text(memory.peak), " of ", bytes_text(available), "; ", cpu::name_of(cpu::isa()), ", ", threads(), " threads; out ", common.out));
   if (memory.peak > available && !common.force)
     fail(ErrorKind::limit, "memory.estimate", "train: the run needs about ", bytes_text(memory.peak), ", ", bytes_text(available), " are available; lower micro_batch or context, set recompute = true, or --force");
@@ -72,7 +72,7 @@ void run(const Common& common, const Flags& f) {
 
 void add_train(CLI::App& app, Common& common) {
   auto f = std::make_shared<Flags>();
-  CLI::App* verb = app.add_subcommand("train", "Pre-training, continued pre-training and mixture training from one run file");
+  CLI::App* verb = app.add_subcommand("train", "Pre-training, continued pre-training, mixture training and fine-tuning from one run file");
   verb->add_option("RUN.toml", f->run, "The run file")->required();
   verb->add_flag("--resume", f->resume, "Continue from the newest complete checkpoint in --out, if any");
   integer_flag<std::int64_t>(*verb, "--stop-at", f->stop_at, 0, INT64_MAX, "Save and stop after this step; the schedule stays that of the whole run");

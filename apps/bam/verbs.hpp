@@ -36,6 +36,7 @@ void add_doctor(CLI::App& app, Common& common);
 void add_estimate(CLI::App& app, Common& common);
 void add_eval(CLI::App& app, Common& common);
 void add_forward(CLI::App& app, Common& common);
+void add_generate(CLI::App& app, Common& common);
 void add_inspect(CLI::App& app, Common& common);
 void add_study(CLI::App& app, Common& common);
 void add_tokenizer(CLI::App& app, Common& common);

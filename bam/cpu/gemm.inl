@@ -209,11 +209,45 @@ __attribute__((noinline)) inline GemmCut cut_gemm(const Exec& exec, std::int64_t
   return cut;
 }
 
+// A few rows times B by its rows, as in decoding: B is read once, line by line over all of k, turned 16 columns at a time and used
+// from there, so memory sets the time. Each output is the same chain over k as in a tile. R >= rows; the last row stands in for more.
+template <int R>
+__attribute__((noinline)) inline void few_rows(const Product& p, std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) {
+  const float* a[R];
+  for (int r = 0; r < R; ++r) a[r] = p.a.line(row + (r < rows ? r : rows - 1));
+  alignas(64) float t[16 * 16];
+  for (std::int64_t j = 0; j < columns; j += 16) {
+    int n = columns - j < 16 ? static_cast<int>(columns - j) : 16;
+    const float* line[16];
+    for (int x = 0; x < 16; ++x) line[x] = p.b.line(column + j + (x < n ? x : n - 1));
+    float* c = p.c + row * p.ldc + column + j;
+    F32x16 total[R];
+    for (int r = 0; r < R; ++r) total[r] = p.add && r < rows ? load_part(c + r * p.ldc, n) : F32x16(0.0f);
+    std::int64_t k = 0;
+    for (; k + transpose_width <= p.k; k += transpose_width) {
+      if (k % 16 == 0)
+        for (const float* l : line) __builtin_prefetch(l + k + 128);
+      for (int x = 0; x < 16; x += transpose_width) transpose(line + x, k, t + x, 16);
+      for (int i = 0; i < transpose_width; ++i) {
+        F32x16 b = load(t + 16 * i);
+        for (int r = 0; r < R; ++r) total[r] = fma(F32x16(a[r][k + i]), b, total[r]);
+      }
+    }
+    for (; k < p.k; ++k) {
+      for (int x = 0; x < 16; ++x) t[x] = line[x][k];
+      F32x16 b = load(t);
+      for (int r = 0; r < R; ++r) total[r] = fma(F32x16(a[r][k]), b, total[r]);
+    }
+    for (int r = 0; r < rows; ++r) store_part(c + r * p.ldc, total[r], n);
+  }
+}
+
 __attribute__((noinline)) inline void gemm_task(float* space, const GemmCut& cut, const Product& p, std::int64_t row,
                                                 std::int64_t column) {
   std::int64_t rows = p.rows - row < cut.rows ? p.rows - row : cut.rows;
   std::int64_t columns = p.columns - column < cut.columns ? p.columns - column : cut.columns;
   if (rows <= 0 || columns <= 0 || (p.k <= 0 && p.add)) return;
+  if (p.rows <= 8 && !p.a.across && !p.b.across) return (rows == 1 ? few_rows<1> : rows <= 4 ? few_rows<4> : few_rows<8>)(p, row, rows, column, columns);
   float *packed_b = space, *packed_a = space + cut.columns * cut.block_k;
   std::int64_t at = 0;
   do {  // once even when k is 0: an overwritten C becomes 0

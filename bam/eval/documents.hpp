@@ -1,8 +1,9 @@
-// Documents of a file or folder as evaluation wants them: BOS, text, EOS.
+// Documents and examples of a file or folder as evaluation wants them.
 #pragma once
 #include <string>
 #include <vector>
 
+#include "../text/chat_data.hpp"
 #include "../text/corpus.hpp"
 #include "../text/tokenizer.hpp"
 #include "nll.hpp"
@@ -19,6 +20,18 @@ inline std::vector<DocumentTokens> encode_documents(const std::string& path, con
     for (std::int32_t id : tokenizer.encode(document.text)) t.ids.push_back(id);
     t.ids.push_back(eos);
     t.bytes = static_cast<std::int64_t>(document.text.size());
+    out.push_back(std::move(t));
+  }
+  return out;
+}
+
+// The examples that are kept, to be scored on what training trains: the assistant's tokens and the ends of its turns. bytes: of its contents.
+inline std::vector<DocumentTokens> example_documents(const std::vector<text::EncodedExample>& examples) {
+  std::vector<DocumentTokens> out;
+  for (const text::EncodedExample& e : examples) {
+    if (!e.kept()) continue;
+    DocumentTokens t{e.tokens.ids, e.answer_bytes, {}, e.example.lang, e.example.task};
+    for (text::TokenKind k : e.tokens.kinds) t.scored.push_back(k == text::TokenKind::answer);
     out.push_back(std::move(t));
   }
   return out;

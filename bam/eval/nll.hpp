@@ -1,15 +1,20 @@
 // Likelihood of documents, each alone, in windows of T inputs that start at 0, T/2, T ...: the first window scores all its
 // targets, a later one those not yet scored (FORMATS section 3).
 #pragma once
-#include <cmath>
+#include <string>
 
 #include "../nn/decoder.hpp"
+#include "interval.hpp"
 
 namespace bam {
 
 struct DocumentTokens {
   std::vector<std::int32_t> ids;  // BOS text EOS
   std::int64_t bytes = 0;         // UTF-8 bytes of the text
+  std::vector<std::uint8_t> scored = {};  // of each id, whether it counts as a target; empty: all but the first
+  std::string lang = {}, task = {};       // where the data say
+
+  bool scores(std::size_t i) const { return scored.empty() || scored[i]; }
 };
 
 struct NllResult {
@@ -41,18 +46,15 @@ inline std::vector<EvalWindow> eval_windows(const std::vector<DocumentTokens>& d
 
 // Fills the figures from tokens, bytes and the sums per document.
 inline void summarize(NllResult& r) {
-  double total = 0, spread = 0, tokens = static_cast<double>(r.tokens);
+  double total = 0, tokens = static_cast<double>(r.tokens);
   for (double d : r.document_nll) total += d;
   if (r.tokens == 0) return;
   r.nll = total / tokens;
   r.ppl = math::exp(r.nll);
   r.bits_per_byte = r.bytes ? total / (static_cast<double>(r.bytes) * 0.6931471805599453) : 0;
-  for (std::size_t d = 0; d < r.document_nll.size(); ++d) {
-    double e = r.document_nll[d] - r.nll * static_cast<double>(r.token_nll[d].size());
-    spread += e * e;
-  }
-  double n = static_cast<double>(r.document_nll.size());
-  r.stderr_nll = n > 1 ? std::sqrt(spread * n / (n - 1)) / tokens : 0;
+  std::vector<double> sizes;
+  for (auto& t : r.token_nll) sizes.push_back(static_cast<double>(t.size()));
+  r.stderr_nll = ratio_stderr(r.document_nll, sizes);
 }
 
 // micro_batch: windows at a time; it changes speed and memory, not results.
@@ -64,8 +66,9 @@ inline NllResult evaluate_nll(const Decoder& model, const std::vector<DocumentTo
   r.token_nll.resize(documents.size());
   for (auto& d : documents) {
     check(d.ids.size() >= 2, "eval.document", "eval: a document has ", d.ids.size(), " tokens, wanted BOS and one more");
+    check(d.scored.empty() || d.scored.size() == d.ids.size(), "eval.document", "eval: a document has ", d.ids.size(), " tokens and ", d.scored.size(), " marks");
     r.bytes += d.bytes;
-    r.tokens += static_cast<std::int64_t>(d.ids.size()) - 1;
+    for (std::size_t i = 1; i < d.ids.size(); ++i) r.tokens += d.scores(i);
   }
   auto windows = eval_windows(documents, context);
   for (std::size_t at = 0; at < windows.size();) {
@@ -74,11 +77,12 @@ inline NllResult evaluate_nll(const Decoder& model, const std::vector<DocumentTo
     std::size_t end = std::min(windows.size(), at + static_cast<std::size_t>(micro_batch));
     for (std::size_t w = at; w < end; ++w) {
       const EvalWindow& window = windows[w];
-      auto first = documents[window.document].ids.begin() + window.begin;
+      const DocumentTokens& d = documents[window.document];
+      auto first = d.ids.begin() + window.begin;
       ids.insert(ids.end(), first, first + window.inputs);
       for (std::int64_t i = 0; i < window.inputs; ++i) {
         positions.push_back(static_cast<std::int32_t>(i));
-        targets.push_back(i < window.first_scored ? -1 : *(first + i + 1));
+        targets.push_back(i < window.first_scored || !d.scores(static_cast<std::size_t>(window.begin + i + 1)) ? -1 : *(first + i + 1));
       }
       lengths.push_back(window.inputs);
     }
@@ -87,7 +91,7 @@ inline NllResult evaluate_nll(const Decoder& model, const std::vector<DocumentTo
     const float* p = nll.data();
     for (std::size_t w = at; w < end; ++w)
       for (std::int64_t i = 0; i < windows[w].inputs; ++i, ++p) {
-        if (i < windows[w].first_scored) continue;
+        if (i < windows[w].first_scored || !documents[windows[w].document].scores(static_cast<std::size_t>(windows[w].begin + i + 1))) continue;
         r.document_nll[windows[w].document] += static_cast<double>(*p);
         r.token_nll[windows[w].document].push_back(*p);
       }

@@ -551,6 +551,19 @@ inline Json parse_json(std::string_view text, std::string_view where, JsonLimits
   return builder.take();
 }
 
+// One value a line; blank lines are passed over.
+inline std::vector<Json> parse_json_lines(std::string_view text, std::string_view where) {
+  std::vector<Json> values;
+  std::int64_t line = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    ++line;
+    if (text.substr(at, end - at).find_first_not_of(" \t\r") != text.npos) values.push_back(parse_json(text.substr(at, end - at), str(where, ":", line)));
+    at = end + 1;
+  }
+  return values;
+}
+
 namespace detail {
 inline void append_json_string(std::string& out, std::string_view text) {
   static constexpr char hex[] = "0123456789abcdef";

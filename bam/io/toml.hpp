@@ -64,6 +64,16 @@ class TomlReader {
       if (!a || value.size() != a->size()) wrong(key, *n, "an array of strings");
     }
   }
+  void read(const char* key, std::vector<double>& value, double min, double max) {
+    if (const toml::node* n = take(key)) {
+      const toml::array* a = n->as_array();
+      value.clear();
+      if (a)
+        for (const toml::node& item : *a)
+          if (auto x = item.is_number() ? item.value<double>() : std::nullopt; x && *x >= min && *x <= max) value.push_back(*x);
+      if (!a || value.size() != a->size()) wrong(key, *n, str("an array of numbers from ", min, " to ", max));
+    }
+  }
   const toml::node* take(const char* key) {
     known_.push_back(key);
     return table_.get(key);

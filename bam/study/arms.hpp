@@ -1,5 +1,6 @@
 // The arms of the BAM study (METHOD 1.5) and its configuration.
 #pragma once
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -74,7 +75,7 @@ struct Size {
 
 struct StudyConfig {
   std::vector<Size> sizes;
-  std::vector<const Arm*> arms;
+  std::vector<const Arm*> arms, once;  // once: of the first replicate alone
   bool compute_matched = false;  // every trained arm again, at the FLOPs of BTX
   std::int64_t vocab_size = 1024, context = 256, batch = 16, micro_batch = 8;
   std::int64_t seed_tokens = 0, expert_tokens = 0, mixture_tokens = 0;
@@ -82,9 +83,20 @@ struct StudyConfig {
   std::int64_t mixture_seeds = 1;  // further draws of routers and mixture data within one replicate
   std::int64_t documents = 4000;   // of the generated corpus, per domain
   std::int64_t eval_documents = 0; // of each validation set; 0: all
+  std::int64_t completions = 4;    // prompts of each domain of the generated corpus that the first draw's models go on from
   std::uint64_t seed = 1;
   double seed_lr = 3e-3, expert_lr = 1.5e-3, mixture_lr = 1.5e-3;
+  // Each trained arm tries mixture_lr times these for sweep_tokens, in the first replicate, and keeps the best of them in all.
+  std::vector<double> sweep;
+  std::int64_t sweep_tokens = 0;
 
+  // Of a replicate, in the order of the table of arms.
+  std::vector<const Arm*> arms_of(std::int64_t replicate) const {
+    std::vector<const Arm*> list = arms;
+    if (replicate == 1) list.insert(list.end(), once.begin(), once.end());
+    std::sort(list.begin(), list.end());
+    return list;
+  }
   std::int64_t steps(std::int64_t tokens) const { return std::max<std::int64_t>(2, tokens / (batch * context)); }
 };
 
@@ -127,16 +139,26 @@ inline StudyConfig parse_study(const std::string& text, const std::string& file,
   if (!study || !study->is_table()) top.missing("study", "a table: add [study]");
   io::TomlReader r(*study->as_table(), where, "study.");
   const std::int64_t many = std::int64_t{1} << 40;
-  std::vector<std::string> names;
-  for (const Arm& a : arms) names.push_back(a.name);
-  const std::vector<std::string> known = names;
+  std::vector<std::string> known, names, once;
+  for (const Arm& a : arms) known.push_back(a.name);
+  auto find_arms = [&](const char* key, const std::vector<std::string>& wanted) {
+    std::vector<const Arm*> found;
+    for (const std::string& name : wanted) {
+      const Arm* arm = find_arm(name);
+      std::string near = nearest(name, known);
+      if (!arm) fail(ErrorKind::input, "study.arm", where, ": study.", key, ": there is no arm '", printable(name, 60), "'", near.empty() ? "" : "; did you mean " + near + "?");
+      if (std::count(names.begin(), names.end(), name) + std::count(once.begin(), once.end(), name) > 1)
+        fail(ErrorKind::input, "study.arm", where, ": study.", key, ": the arm '", name, "' is named twice; it belongs in arms or in once");
+      found.push_back(arm);
+    }
+    return found;
+  };
+  r.read("once", once);
+  for (const std::string& name : known)
+    if (std::find(once.begin(), once.end(), name) == once.end()) names.push_back(name);
   r.read("arms", names);
-  for (const std::string& name : names) {
-    const Arm* arm = find_arm(name);
-    std::string near = nearest(name, known);
-    if (!arm) fail(ErrorKind::input, "study.arm", where, ": study.arms: there is no arm '", printable(name, 60), "'", near.empty() ? "" : "; did you mean " + near + "?");
-    c.arms.push_back(arm);
-  }
+  c.arms = find_arms("arms", names);
+  c.once = find_arms("once", once);
   r.read("compute_matched", c.compute_matched);
   r.read("vocab_size", c.vocab_size, 259, 1 << 24);
   r.read("context", c.context, 2, 1 << 20);
@@ -150,10 +172,14 @@ inline StudyConfig parse_study(const std::string& text, const std::string& file,
   r.read("mixture_seeds", c.mixture_seeds, 1, 1000);
   r.read("documents", c.documents, 10, 10'000'000);
   r.read("eval_documents", c.eval_documents, 0, many);
+  r.read("completions", c.completions, 0, 1000);
   r.read("seed", c.seed, 0, INT64_MAX);
   r.read("seed_lr", c.seed_lr, 0, 100);
   r.read("expert_lr", c.expert_lr, 0, 100);
   r.read("mixture_lr", c.mixture_lr, 0, 100);
+  r.read("sweep", c.sweep, 1e-3, 100);
+  r.read("sweep_tokens", c.sweep_tokens, 0, many);
+  if (!c.sweep.empty() && c.sweep_tokens == 0) r.missing("sweep_tokens", "tokens of each trial of the sweep");
   r.finish();
   const toml::node* sizes = top.take("size");
   if (!sizes || !sizes->is_array() || sizes->as_array()->empty()) top.missing("size", "at least one [[size]]");

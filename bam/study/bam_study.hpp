@@ -1,4 +1,4 @@
-// A whole BAM study: data, tokenizer, seeds, specialists, every arm, evaluation, verdicts. Each training is a run folder of its own
+// A whole BAM study: data, tokenizer, seeds, specialists, every arm, evaluation. Each training is a run folder of its own
 // that resumes where it stopped; started again on the same folder the study continues, and ends with the same results.
 #pragma once
 #include <filesystem>
@@ -11,8 +11,10 @@
 #include "../text/bpe_train.hpp"
 #include "../train/run.hpp"
 #include "../upcycle/folders.hpp"
-#include "arms.hpp"
-#include "verdict.hpp"
+#include "baselines.hpp"
+#include "completions.hpp"
+#include "plan.hpp"
+#include "results.hpp"
 
 namespace bam::study {
 
@@ -26,16 +28,10 @@ struct StudyHooks {
   std::function<void(const std::string&)> note;
   std::string corpus;  // names the generator's output: another version of it is another corpus
   std::function<void(const std::string& folder)> generate;  // writes the generated corpus there, whole or not at all
-  // Called at the start of each run: its name, model and steps; returns what the run calls after each step.
-  std::function<std::function<void(std::int64_t, std::int64_t, const StepResult&, double, double)>(const std::string&, const ModelConfig&, std::int64_t)> begin;
+  // Called at the start of each run: its name, how many are done, its model and steps; returns what the run calls after each step.
+  std::function<std::function<void(std::int64_t, std::int64_t, const StepResult&, double, double)>(const std::string&, std::int64_t, const ModelConfig&, std::int64_t)> begin;
+  double peak_flops = 0;  // FLOP/s of the machine, for the ledger
   std::function<int()> stop_signal;
-};
-
-// One training of the study.
-struct Job {
-  std::string name, arm, size, match;  // name: its folder under runs/
-  std::int64_t replicate = 0, tokens = 0;
-  double flops = 0;
 };
 
 class BamStudy {
@@ -43,77 +39,38 @@ class BamStudy {
   BamStudy(StudyConfig config, std::string data, std::string out, std::string version, StudyHooks hooks)
       : c_(std::move(config)), data_(std::move(data)), out_(std::move(out)), version_(std::move(version)), hooks_(std::move(hooks)) {}
 
-  // All trainings, in order, with their tokens and FLOPs; nothing is started.
-  std::vector<Job> plan() const {
-    std::vector<Job> jobs;
-    for (const Size& size : c_.sizes) {
-      ModelConfig dense = size.dense(c_.vocab_size, c_.context);
-      for (std::int64_t r = 1; r <= c_.replicates; ++r) {
-        jobs.push_back({folder(size, r, 0, "seed"), "seed", size.name, "", r, whole(c_.seed_tokens), static_cast<double>(whole(c_.seed_tokens)) * per_token(dense)});
-        for (const char* d : {"code", "law", "math"})
-          jobs.push_back({folder(size, r, 0, d), d, size.name, "", r, whole(c_.expert_tokens), static_cast<double>(whole(c_.expert_tokens)) * per_token(dense)});
-        for (std::int64_t m = 1; m <= c_.mixture_seeds; ++m)
-          for (const Arm* arm : c_.arms)
-            for (const std::string& match : matches(*arm)) {
-              std::int64_t tokens = whole(arm_tokens(*arm, dense, match));
-              jobs.push_back({folder(size, r, m, match == "data" ? arm->name : str(arm->name, "-compute")), arm->name, size.name, match, (r - 1) * c_.mixture_seeds + m, tokens,
-                              static_cast<double>(tokens) * per_token(arm_config(*arm, dense))});
-            }
-      }
-    }
-    return jobs;
-  }
-
-  // Runs what is not done yet and returns results.json's content.
-  io::Json execute() {
-    io::make_folder(out_);
-    io::FileLock lock(out_);
-    prepare();
-    for (const Size& size : c_.sizes)
-      for (std::int64_t r = 1; r <= c_.replicates; ++r) replicate(size, r);
-    return results();
-  }
-
- private:
-  static std::string folder(const Size& size, std::int64_t r, std::int64_t m, const std::string& name) {
-    return m ? str(size.name, "/r", r, "/m", m, "/", name) : str(size.name, "/r", r, "/", name);
-  }
-  double per_token(const ModelConfig& c) const { return static_cast<double>(count_flops(c, c_.context).train_per_token); }
-  // Tokens of whole steps.
-  std::int64_t whole(std::int64_t tokens) const { return c_.steps(tokens) * c_.batch * c_.context; }
-  static bool trained(const Arm& a) { return a.kind != ArmKind::ensemble && a.kind != ArmKind::average; }
-  static bool branches(const Arm& a) { return a.kind != ArmKind::dense && a.kind != ArmKind::copies; }
-
-  std::vector<std::string> matches(const Arm& arm) const {
-    if (!trained(arm)) return {};
-    std::vector<std::string> list{"data"};
-    if (c_.compute_matched && std::string_view(arm.name) != "btx") list.push_back("compute");
-    return list;
-  }
-  // Training tokens of an arm's own run: the same documents after the seed, or the FLOPs of BTX after the seed.
-  std::int64_t arm_tokens(const Arm& arm, const ModelConfig& dense, const std::string& match) const {
-    const std::int64_t branch = branches(arm) ? 0 : 3 * c_.expert_tokens;
-    if (match == "data") return branch + c_.mixture_tokens;
-    const double flops = static_cast<double>(c_.mixture_tokens) * per_token(arm_config(*find_arm("btx"), dense)) + static_cast<double>(branch) * per_token(dense);
-    return static_cast<std::int64_t>(flops / per_token(arm_config(arm, dense)));
-  }
-
-  void prepare() {
-    namespace fs = std::filesystem;
-    // What finished runs in this folder stand on; arms, sizes and replicates may be added.
+  // What finished runs in the folder stand on, recorded by the first call; arms, sizes and replicates may be added.
+  // Error(input): the folder holds a study of other settings.
+  void check_settings() const {
     const std::string file_of_settings = out_ + "/study.json";
     const std::string settings =
-        io::dump(io::Json::object({{"data", data_.empty() ? hooks_.corpus : fs::absolute(data_).string()}, {"documents", c_.documents}, {"eval_documents", c_.eval_documents},
+        io::dump(io::Json::object({{"data", data_.empty() ? hooks_.corpus : std::filesystem::absolute(data_).string()}, {"documents", c_.documents}, {"eval_documents", c_.eval_documents},
                                    {"seed", static_cast<std::int64_t>(c_.seed)}, {"mixture_seeds", c_.mixture_seeds}, {"compute_matched", c_.compute_matched}, {"vocab_size", c_.vocab_size}, {"context", c_.context},
                                    {"batch", c_.batch}, {"seed_tokens", c_.seed_tokens}, {"expert_tokens", c_.expert_tokens}, {"mixture_tokens", c_.mixture_tokens},
-                                   {"seed_lr", c_.seed_lr}, {"expert_lr", c_.expert_lr}, {"mixture_lr", c_.mixture_lr}}), 1) + "\n";
+                                   {"seed_lr", c_.seed_lr}, {"expert_lr", c_.expert_lr}, {"mixture_lr", c_.mixture_lr}, {"sweep", io::Json::array_of(c_.sweep)}, {"sweep_tokens", c_.sweep_tokens}}), 1) + "\n";
     if (!io::exists(file_of_settings)) {
       if (io::is_folder(out_ + "/runs")) fail(ErrorKind::input, "study.changed", out_, ": holds runs of a study that is not recorded; name another folder");
       io::write_file_atomic(file_of_settings, settings);
     } else if (io::read_file(file_of_settings) != settings) {
       fail(ErrorKind::input, "study.changed", file_of_settings, ": the study in this folder has other settings or another corpus; name another folder");
     }
-    if (data_.empty()) {
+  }
+
+  // Runs what is not done yet.
+  void execute() {
+    io::make_folder(out_);
+    io::FileLock lock(out_);
+    prepare();
+    for (const Size& size : c_.sizes)
+      for (std::int64_t r = 1; r <= c_.replicates; ++r) replicate(size, r);
+  }
+
+ private:
+  void prepare() {
+    namespace fs = std::filesystem;
+    check_settings();
+    const bool generated = data_.empty();
+    if (generated) {
       data_ = out_ + "/corpus";
       if (!io::is_folder(data_)) {
         note("generating the corpus");
@@ -130,15 +87,22 @@ class BamStudy {
       io::write_file_atomic(file, io::dump(trainer.train(c_.vocab_size), 2) + "\n");
     }
     tokenizer_.emplace(text::Tokenizer::load(file));
-    for (const char* d : domains) sets_.push_back(encode_documents(data_ + "/" + d, *tokenizer_, tokenizer_->bos_id(), tokenizer_->eos_id(), c_.eval_documents));
+    for (const char* d : domains) sets_.push_back(spread(encode_documents(data_ + "/" + d, *tokenizer_, tokenizer_->bos_id(), tokenizer_->eos_id()), c_.eval_documents));
     runs_ = fs::absolute(out_ + "/runs/").string();
+    if (const std::string baselines = out_ + "/baselines.json"; !io::exists(baselines)) {
+      note("counting 5-grams, compressing with zstd -19");
+      io::Json all = io::Json::object();
+      for (std::size_t d = 0; d < 4; ++d) all.set(domains[d], measure_baselines(data_ + "/" + domains[d], *tokenizer_, sets_[d]));
+      io::write_file_atomic(baselines, io::dump(all) + "\n");
+    }
+    if (generated) prompts_ = completion_prompts(data_, c_.completions);
   }
 
   void replicate(const Size& size, std::int64_t r) {
     const ModelConfig dense = size.dense(c_.vocab_size, c_.context);
     const std::uint64_t base = c_.seed + 1000 * static_cast<std::uint64_t>(r);
-    io::make_folder(runs_ + folder(size, r, 0, ""));
-    std::string config = runs_ + folder(size, r, 0, "config.json");
+    io::make_folder(runs_ + run_folder(size, r, 0, ""));
+    std::string config = runs_ + run_folder(size, r, 0, "config.json");
     io::ConfigFile file;
     file.model = dense;
     file.bos_token_id = tokenizer_->bos_id();
@@ -147,23 +111,23 @@ class BamStudy {
     const std::string text = io::dump(io::model_config_json(file), 2) + "\n";
     if (io::exists(config) && io::read_file(config) != text) fail(ErrorKind::input, "study.changed", config, ": size ", size.name, " had another shape; give the new one another name");
     io::write_file_atomic(config, text);
-    const std::string seed = folder(size, r, 0, "seed");
+    const std::string seed = run_folder(size, r, 0, "seed");
     train(seed, dense, str("config = \"", config, "\""), {0.7, 0.1, 0.1, 0.1}, c_.seed_tokens, c_.seed_lr, base, c_.steps(c_.seed_tokens) / 10, 0);
     std::vector<std::string> parents{io::resolve_model_folder(runs_ + seed)};
     for (std::size_t d = 1; d < 4; ++d) {
-      std::string name = folder(size, r, 0, domains[d]);
+      std::string name = run_folder(size, r, 0, domains[d]);
       std::vector<double> weights{0.1, 0, 0, 0};
       weights[d] = 0.9;
       train(name, dense, str("init_from = \"", parents[0], "\""), weights, c_.expert_tokens, c_.expert_lr, base + d, c_.steps(c_.expert_tokens) / 10, 0);
       parents.push_back(io::resolve_model_folder(runs_ + name));
     }
-    for (const char* d : {"seed", "code", "law", "math"}) evaluate(folder(size, r, 0, d));
+    for (const char* d : {"seed", "code", "law", "math"}) evaluate(run_folder(size, r, 0, d), r == 1);
     for (std::int64_t m = 1; m <= c_.mixture_seeds; ++m)
-      for (const Arm* arm : c_.arms) run_arm(size, r, m, *arm, parents, base + 100 * static_cast<std::uint64_t>(m));
+      for (const Arm* arm : c_.arms_of(r)) run_arm(size, r, m, *arm, parents, base + 100 * static_cast<std::uint64_t>(m));
   }
 
   void run_arm(const Size& size, std::int64_t r, std::int64_t m, const Arm& arm, const std::vector<std::string>& parents, std::uint64_t seed) {
-    const std::string name = folder(size, r, m, arm.name);
+    const std::string name = arm_folder(size, r, m, arm, "data");
     const ModelConfig dense = size.dense(c_.vocab_size, c_.context);
     if (!trained(arm)) {
       if (m == 1) evaluate_untrained(name, arm, parents);
@@ -184,13 +148,20 @@ class BamStudy {
       weights.assign(4, 0.9 * e + 0.25 * x);
       weights[0] = 0.3 * e + 0.25 * x;
     }
+    if (r == 1 && m == 1)
+      for (double factor : c_.sweep) {
+        const std::string trial = trial_folder(size, arm, factor);
+        train(trial, arm_config(arm, dense), str("init_from = \"", init, "\""), weights, c_.sweep_tokens, c_.mixture_lr * factor, seed, c_.steps(c_.sweep_tokens) / 10, 0);
+        evaluate(trial);
+      }
+    const double lr = c_.mixture_lr * best_factor(runs_, size, arm, c_.sweep);
     // The points of an arm share their trunk: the longest run, up to where the decay of a shorter one starts.
     std::vector<std::pair<std::int64_t, std::string>> points;
-    for (const std::string& match : matches(arm)) points.emplace_back(c_.steps(arm_tokens(arm, dense, match)), match == "data" ? name : name + "-compute");
+    for (const std::string& match : plan_.matches(arm)) points.emplace_back(c_.steps(plan_.arm_tokens(arm, dense, match)), arm_folder(size, r, m, arm, match));
     std::sort(points.begin(), points.end());
     const std::string& trunk = points.back().second;
     auto run = [&](const std::string& point, std::int64_t steps, std::int64_t stop_at) {
-      train(point, arm_config(arm, dense), str("init_from = \"", init, "\""), weights, steps * c_.batch * c_.context, c_.mixture_lr, seed, points[0].first / 10, stop_at);
+      train(point, arm_config(arm, dense), str("init_from = \"", init, "\""), weights, steps * c_.batch * c_.context, lr, seed, points[0].first / 10, stop_at);
     };
     for (auto& [steps, point] : points) {
       if (point != trunk && !io::is_folder(runs_ + point)) {
@@ -201,7 +172,7 @@ class BamStudy {
         copy_trunk(runs_ + trunk, runs_ + point);
       }
       run(point, steps, 0);
-      evaluate(point);
+      evaluate(point, point == name && r == 1 && m == 1);
     }
   }
   static void copy_trunk(const std::string& trunk, const std::string& to) {
@@ -219,7 +190,10 @@ class BamStudy {
   void train(const std::string& name, const ModelConfig& model, const std::string& from, const std::vector<double>& weights, std::int64_t tokens, double lr, std::uint64_t seed,
              std::int64_t warmup, std::int64_t stop_at) {
     const std::string folder = runs_ + name;
-    if (io::exists(folder + "/done.json")) return;
+    if (io::exists(folder + "/done.json")) {
+      ++finished_;
+      return;
+    }
     const std::int64_t steps = c_.steps(tokens);
     std::string toml = str("[model]\n", from, "\ntokenizer = \"", std::filesystem::absolute(out_ + "/tokenizer/tokenizer.json").string(), "\"\n");
     for (std::size_t d = 0; d < 4; ++d)
@@ -231,7 +205,7 @@ class BamStudy {
     events.note = [&](const std::string& text) {
       if (text.starts_with("warning")) note(text);  // the rest is told by begin
     };
-    if (hooks_.begin) events.step = hooks_.begin(name, model, steps);
+    if (hooks_.begin) events.step = hooks_.begin(name, finished_, model, steps);
     events.stop_signal = hooks_.stop_signal;
     train::RunOptions options;
     options.out = folder;
@@ -243,19 +217,33 @@ class BamStudy {
     train::RunResult result = train::Run(train::parse_run_config(toml, folder + "/run.toml"), options, events).execute();
     if (result.stopped_by) throw Stopped{result.stopped_by};
     if (stop_at) return;
-    io::Json done = io::Json::object({{"hash", result.hash}, {"steps", result.steps}, {"tokens", result.steps * c_.batch * c_.context}, {"final_nll", result.final_nll}});
+    ++finished_;
+    io::Json done = io::Json::object({{"hash", result.hash}, {"steps", result.steps}, {"tokens", result.steps * c_.batch * c_.context}, {"lr", lr}, {"final_nll", result.final_nll},
+                                      {"seconds", seconds(folder)}, {"peak_flops", hooks_.peak_flops}});
     io::write_file_atomic(folder + "/done.json", io::dump(done) + "\n");
+  }
+
+  // Of all steps; the trunk's are copied with it.
+  static double seconds(const std::string& folder) {
+    double sum = 0;
+    for (const io::Json& line : io::parse_json_lines(io::read_file(folder + "/metrics.jsonl"), folder))
+      if (const io::Json* s = line.find("seconds")) sum += s->as_double(folder);
+    return sum;
   }
 
   static io::Json figures(const NllResult& r) {
     const double per_byte = r.nll * static_cast<double>(r.tokens) / static_cast<double>(r.bytes);
     return io::Json::object({{"nll", r.nll}, {"nll_per_byte", per_byte}, {"bits_per_byte", r.bits_per_byte}, {"stderr", r.stderr_nll}, {"tokens", r.tokens}, {"bytes", r.bytes}});
   }
-  void evaluate(const std::string& name) {
-    const std::string file = runs_ + name + "/eval.json";
-    if (io::exists(file)) return;
+  // completions: of generated text, for the first draw alone.
+  void evaluate(const std::string& name, bool completions = false) {
+    const std::string file = runs_ + name + "/eval.json", written = runs_ + name + "/completions.json";
+    completions = completions && !prompts_.empty() && !io::exists(written);
+    if (io::exists(file) && !completions) return;
     note(str("evaluating ", name));
     io::ModelFolder model = io::load_model(runs_ + name);
+    if (completions) io::write_file_atomic(written, io::dump(complete(*model.decoder, *tokenizer_, prompts_, c_.context)) + "\n");
+    if (io::exists(file)) return;
     io::Json out = io::Json::object();
     for (std::size_t d = 0; d < 4; ++d) out.set(domains[d], figures(evaluate_nll(*model.decoder, sets_[d], c_.context, c_.micro_batch)));
     out.set("loads", loads(*model.decoder));
@@ -359,220 +347,19 @@ class BamStudy {
     return list;
   }
 
-  io::Json results() {
-    using io::Json;
-    Json j = Json::object({{"study", "bam"}, {"corpus", io::exists(out_ + "/corpus") ? "generated" : data_}, {"seed", static_cast<std::int64_t>(c_.seed)}});
-    j.set("domains", Json::array_of(domains));
-    Json sizes = Json::array(), runs = Json::array(), all_loads = Json::array(), curves = Json::array(), identity = Json::array();
-    for (const Size& s : c_.sizes) {
-      ModelConfig dense = s.dense(c_.vocab_size, c_.context);
-      const std::int64_t total = count_parameters(dense).total;
-      sizes.push_back(Json::object({{"name", s.name}, {"parameters", total}, {"non_embedding", total - dense.vocab_size * dense.hidden_size}}));
-    }
-    j.set("sizes", std::move(sizes));
-    io::Hasher hash;
-    auto read = [&](const std::string& name, const char* file) { return io::parse_json(io::read_file(runs_ + name + "/" + file), name + "/" + file); };
-    auto add = [&](const Size& size, std::int64_t replicate, const std::string& arm, const std::string& match, const std::string& name, double tokens, double flops, double offset) {
-      if (!io::exists(runs_ + name + "/eval.json")) return;
-      Json eval = read(name, "eval.json"), done = read(name, "done.json");
-      const std::string run_hash(done.at("hash").as_string(name));
-      hash.update(run_hash.data(), run_hash.size());
-      for (const char* d : domains) {
-        const Json& e = eval.at(d);
-        for (const char* key : {"nll", "stderr"}) {
-          const double x = e.at(key).as_double(name);
-          hash.update(&x, sizeof x);
-        }
-        runs.push_back(Json::object({{"arm", arm}, {"size", size.name}, {"replicate", replicate}, {"match", match}, {"domain", d}, {"nll", e.at("nll")}, {"nll_per_byte", e.at("nll_per_byte")},
-                                     {"bits_per_byte", e.at("bits_per_byte")}, {"stderr", e.at("stderr")}, {"tokens", tokens}, {"flops", flops}, {"hash", run_hash}}));
-        nll_[{arm, size.name, match, d}][replicate] = e.at("nll_per_byte").as_double(name);
-      }
-      if (const Json* loads = eval.find("loads"); loads && match == "data")
-        for (const Json& l : loads->items(name)) {
-          Json one = Json::object({{"arm", arm}, {"size", size.name}, {"replicate", replicate}});
-          for (auto [key, value] : l.members(name)) one.set(key, value);
-          all_loads.push_back(std::move(one));
-        }
-      if (io::exists(runs_ + name + "/metrics.jsonl") && match != "compute") curves.push_back(curve(size, replicate, arm, name, offset));
-      const std::string manifest = runs_ + name + "-init/bam_manifest.json";
-      if (io::exists(manifest))
-        identity.push_back(Json::object({{"arm", arm}, {"size", size.name}, {"replicate", replicate}, {"value", io::parse_json(io::read_file(manifest), manifest).at("identity")}}));
-    };
-    for (const Size& size : c_.sizes) {
-      ModelConfig dense = size.dense(c_.vocab_size, c_.context);
-      const auto seed = static_cast<double>(whole(c_.seed_tokens)), expert = static_cast<double>(whole(c_.expert_tokens));
-      for (std::int64_t r = 1; r <= c_.replicates; ++r) {
-        add(size, r, "seed", "data", folder(size, r, 0, "seed"), 0, 0, 0);
-        for (const char* d : {"code", "law", "math"}) add(size, r, d, "data", folder(size, r, 0, d), expert, expert * per_token(dense), seed);
-        for (std::int64_t m = 1; m <= c_.mixture_seeds; ++m)
-          for (const Arm* arm : c_.arms) {
-            const double before = branches(*arm) ? 3 * expert : 0;
-            if (!trained(*arm)) add(size, (r - 1) * c_.mixture_seeds + m, arm->name, "data", folder(size, r, m, arm->name), before, before * per_token(dense), 0);
-            for (const std::string& match : matches(*arm)) {
-              const auto tokens = static_cast<double>(whole(arm_tokens(*arm, dense, match)));
-              add(size, (r - 1) * c_.mixture_seeds + m, arm->name, match, folder(size, r, m, match == "data" ? arm->name : str(arm->name, "-compute")), before + tokens,
-                  before * per_token(dense) + tokens * per_token(arm_config(*arm, dense)), seed + (branches(*arm) ? expert : 0));
-            }
-          }
-      }
-    }
-    j.set("floor", floor());
-    j.set("runs", std::move(runs));
-    j.set("differences", differences());
-    j.set("verdicts", verdicts());
-    j.set("loads", std::move(all_loads));
-    j.set("curves", std::move(curves));
-    j.set("identity", std::move(identity));
-    if (c_.replicates * c_.mixture_seeds < 3)
-      j.set("note", c_.replicates == 1 && c_.mixture_seeds > 1 ? str(c_.mixture_seeds, " mixture seeds on one seed model and one set of specialists: too few for verdicts")
-                                                               : str(c_.replicates, " replicate", c_.replicates == 1 ? "" : "s", ": too few for verdicts"));
-    j.set("hash", hash.hex());
-    return j;
-  }
-
-  // At most 80 points of a run's loss, each the mean of the steps since the last.
-  io::Json curve(const Size& size, std::int64_t replicate, const std::string& arm, const std::string& name, double offset) const {
-    std::vector<double> tokens, nll;
-    const std::string file = runs_ + name + "/metrics.jsonl";
-    std::string text = io::read_file(file);
-    std::vector<std::pair<double, double>> points;
-    for (std::size_t at = 0; at < text.size();) {
-      std::size_t end = std::min(text.find('\n', at), text.size());
-      io::Json line = io::parse_json(std::string_view(text).substr(at, end - at), file);
-      at = end + 1;
-      if (line.contains("loss")) points.emplace_back(line.at("step").as_double(file), line.at("nll").as_double(file));
-    }
-    const std::size_t group = std::max<std::size_t>(1, points.size() / 80);
-    for (std::size_t i = 0; i + group <= points.size(); i += group) {
-      double sum = 0;
-      for (std::size_t k = i; k < i + group; ++k) sum += points[k].second;
-      tokens.push_back(offset + points[i + group - 1].first * static_cast<double>(c_.batch * c_.context));
-      nll.push_back(sum / static_cast<double>(group));
-    }
-    return io::Json::object({{"arm", arm}, {"size", size.name}, {"replicate", replicate}, {"tokens", io::Json::array_of(tokens)}, {"nll", io::Json::array_of(nll)}});
-  }
-
-  // Nats per byte of the generated validation text under its own generator; null for other text.
-  io::Json floor() const {
-    io::Json out = io::Json::object();
-    for (const char* d : domains) {
-      double nats = 0, bytes = 0;
-      std::int64_t documents = 0;
-      for (const std::string& file : io::is_folder(data_ + "/" + d + "/validation") ? io::list_files(data_ + "/" + d + "/validation", {".jsonl"}) : std::vector<std::string>()) {
-        std::string text = io::read_file(file);
-        for (std::size_t at = 0; at < text.size();) {
-          std::size_t end = std::min(text.find('\n', at), text.size());
-          io::Json line = io::parse_json(std::string_view(text).substr(at, end - at), file);
-          at = end + 1;
-          const io::Json* n = line.find("nats");
-          if (!n) return nullptr;
-          if (c_.eval_documents && documents++ >= c_.eval_documents) break;
-          nats += n->as_double(file);
-          bytes += static_cast<double>(line.at("text").as_string(file).size());
-        }
-      }
-      if (bytes <= 0) return nullptr;
-      out.set(d, nats / bytes);
-    }
-    return out;
-  }
-
-  // Dense models are one for all draws of a replicate, and so is what is made of them without training.
-  static bool drawn_once(const std::string& name) {
-    const Arm* arm = find_arm(name);
-    return !arm || !trained(*arm);
-  }
-  // a - b for each draw (each replicate, where neither is drawn again within one); domain "mean" is the mean of the four.
-  std::vector<double> paired(const std::string& a, const std::string& b, const std::string& size, const std::string& match, const std::string& domain) const {
-    std::vector<double> out;
-    const std::int64_t draws = drawn_once(a) && drawn_once(b) ? 1 : c_.mixture_seeds;
-    for (std::int64_t r = 1; r <= c_.replicates; ++r)
-      for (std::int64_t m = 1; m <= draws; ++m) {
-        auto value = [&](const std::string& arm, const std::string& d) -> std::optional<double> {
-          auto it = nll_.find({arm, size, match == "compute" && arm != "btx" ? "compute" : "data", d});
-          if (it == nll_.end()) return std::nullopt;
-          auto found = it->second.find(!find_arm(arm) ? r : (r - 1) * c_.mixture_seeds + (drawn_once(arm) ? 1 : m));
-          return found == it->second.end() ? std::nullopt : std::optional(found->second);
-        };
-        double difference = 0;
-        int n = 0;
-        for (const char* d : domains)
-          if (domain == "mean" || domain == d)
-            if (auto x = value(a, d), y = value(b, d); x && y) {
-              difference += *x - *y;
-              ++n;
-            }
-        if (n == (domain == "mean" ? 4 : 1)) out.push_back(difference / n);
-      }
-    return out;
-  }
-
-  static io::Json bound(double x) { return std::isfinite(x) ? io::Json(x) : io::Json(); }
-  io::Json differences() const {
-    io::Json list = io::Json::array();
-    for (const Size& size : c_.sizes)
-      for (const Arm* arm : c_.arms)
-        for (const char* d : {"general", "code", "law", "math", "mean"}) {
-          if (std::string_view(arm->name) == "btx") continue;
-          std::vector<double> values = paired(arm->name, "btx", size.name, "data", d);
-          if (values.empty()) continue;
-          Interval i = t_interval(values);
-          list.push_back(io::Json::object({{"arm", arm->name}, {"size", size.name}, {"domain", d}, {"n", i.n}, {"mean", i.mean}, {"low", bound(i.low)}, {"high", bound(i.high)}}));
-        }
-    return list;
-  }
-
-  io::Json verdicts() const {
-    io::Json list = io::Json::array();
-    const bool many = c_.sizes.size() > 1;
-    for (const Size& size : c_.sizes)
-      for (const char* match : {"data", "compute"}) {
-        if (!c_.compute_matched && std::string_view(match) == "compute") continue;
-        auto put = [&](const std::string& claim, Verdict v, const Interval& i) {
-          list.push_back(io::Json::object({{"claim", str(claim, many ? ", " + size.name : "", c_.compute_matched ? str(", ", match, "-matched") : "")}, {"verdict", name_of(v)}, {"n", i.n},
-                                           {"mean", i.n ? io::Json(i.mean) : io::Json()}, {"low", bound(i.low)}, {"high", bound(i.high)}}));
-        };
-        auto compare = [&](const std::string& claim, const char* a, const char* b, Verdict (*rule)(const Interval&), bool each_domain) {
-          std::vector<Verdict> parts;
-          if (each_domain)
-            for (const char* d : domains) parts.push_back(rule(t_interval(paired(a, b, size.name, match, d))));
-          Interval mean = t_interval(paired(a, b, size.name, match, "mean"));
-          put(claim, each_domain ? all_of(parts) : rule(mean), mean);
-        };
-        compare("BAM < BTX on every domain", "bam", "btx", below, true);
-        compare("BAM < BAM-shared-kv on every domain", "bam", "bam-shared-kv", below, true);
-        compare("BAM-shared-kv < BTX on every domain", "bam-shared-kv", "btx", below, true);
-        compare("soft attention < top-2", "bam", "bam-top2", below, false);
-        compare("attention top-2 <= top-1", "bam-top2", "bam-top1", not_above, false);
-        for (const char* extra : {"btx-5", "btx-6", "btx-7", "btx-8"}) compare(str(extra, " no better than btx"), extra, "btx", not_below, false);
-        std::vector<double> gap = paired("btx-6-top3", "bam", size.name, match, "mean"), btx = paired("btx", "bam", size.name, match, "mean"), beyond;
-        for (std::size_t i = 0; i < std::min(gap.size(), btx.size()); ++i) beyond.push_back(gap[i] - 0.5 * btx[i]);
-        put("btx-6-top3 close behind BAM", close_behind(t_interval(gap), t_interval(beyond)), t_interval(gap));
-        if (std::string_view(match) == "compute") continue;
-        for (const char* home : {"code", "law", "math"}) {
-          std::vector<Verdict> parts;
-          for (const char* d : domains) {
-            Interval i = t_interval(paired(home, "seed", size.name, match, d));
-            if (std::string_view(d) == home) parts.push_back(below(i));
-            else if (std::string_view(d) != "general") parts.push_back(below(t_interval(paired("seed", home, size.name, match, d))));
-          }
-          put(str("the ", home, " specialist below the seed at home, above it on the other specialists' domains"), all_of(parts), t_interval(paired(home, "seed", size.name, match, home)));
-        }
-      }
-    return list;
-  }
-
   void note(const std::string& text) const {
     if (hooks_.note) hooks_.note(text);
   }
 
   StudyConfig c_;
+  Plan plan_{c_};
   std::string data_, out_, version_, runs_;
   StudyHooks hooks_;
+  std::int64_t finished_ = 0;
   std::optional<text::Tokenizer> tokenizer_;
   train::SourceCache sources_;
   std::vector<std::vector<DocumentTokens>> sets_;
-  std::map<std::array<std::string, 4>, std::map<std::int64_t, double>> nll_;  // arm, size, match, domain -> replicate -> nats per byte
+  std::vector<Prompt> prompts_;
 };
 
 }  // namespace bam::study

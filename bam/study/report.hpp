@@ -1,7 +1,7 @@
 // The report of a study: one HTML page that needs no network, from the results alone.
 //
-// Keys that it reads: study, preset, corpus, seed, note, hash, command, share_of_peak, domains, sizes, floor, runs, differences,
-// verdicts, loads, curves, identity, completions. Each may be absent or empty: its section then says so. Every text is escaped
+// Keys that it reads: study, preset, corpus, seed, note, hash, command, domains, sizes, floor, runs, differences,
+// verdicts, loads, curves, identity, completions, sweep, baselines. Each may be absent or empty: its section then says so. Every text is escaped
 // (completions come from a model), numbers that are no numbers become a dash.
 #pragma once
 #include <algorithm>
@@ -23,10 +23,10 @@ namespace report {
 
 class Page {
  public:
-  Page(const Json& results, bool draws) : r_(results), runs_(results), draws_(draws) {}
+  Page(const Json& results, const Json& ledger, bool draws) : r_(results), runs_{results}, ledger_(ledger), draws_(draws) {}
 
   std::string html(std::string_view chart_js) {
-    std::string main = head() + runs_.matrix() + runs_.arms() + differences() + verdicts() + loads() + curves() + identity() + completions() + runs_.ledger();
+    std::string main = head() + runs_.matrix() + runs_.arms() + differences() + verdicts() + loads() + curves() + identity() + completions() + runs_.trainings(ledger_) + runs_.ledger();
     std::string json;
     for (char c : io::dump(charts_)) c == '<' ? json += "\\u003c" : json += c;
     return str(page_start, "<title>Study ", esc(name()), "</title>\n<style>", page_style, "</style></head><body><main>\n", main,
@@ -37,6 +37,7 @@ class Page {
  private:
   const Json& r_;
   Runs runs_;
+  const Json& ledger_;
   bool draws_;
   Json charts_ = Json::object();
 
@@ -80,8 +81,10 @@ class Page {
     std::map<std::string, int> count;
     for (const Json& v : list(r_, "verdicts")) ++count[text(v, "verdict")];
     if (!count.empty()) s += tile("Claims", str(count["shown"], " shown"), str(count["refuted"], " refuted, ", count["undecided"], " undecided"));
-    double share = number(r_, "share_of_peak");
-    if (std::isfinite(share)) s += tile("Training speed", fixed(share * 100, 0) + " %", "of the machine's measured peak");
+    double flops = 0, possible = 0;
+    for (const Json& l : ledger_.items("ledger"))
+      if (double f = number(l, "flops"), share = number(l, "share_of_peak"); share > 0) flops += f, possible += f / share;
+    if (double share = flops / possible; std::isfinite(share)) s += tile("Training speed", fixed(share * 100, 0) + " %", "of the machine's measured peak");
     return s;
   }
 
@@ -259,7 +262,7 @@ class Page {
     auto prompt_of = [](const Json& c) { return std::array{text(c, "domain"), text(c, "prompt"), text(c, "truth")}; };
     for (const Json& c : list(r_, "completions")) {
       if (auto p = prompt_of(c); std::find(prompts.begin(), prompts.end(), p) == prompts.end()) prompts.push_back(p);
-      auto& x = score[text(c, "arm")][text(c, "domain")];
+      auto& x = score[sized(c)][text(c, "domain")];
       x[0] += flag(c, "right"), x[1] += flag(c, "parses"), ++x[2];
     }
     std::string s = completions_text, header = th("model", "scope=col"), rows;
@@ -270,7 +273,7 @@ class Page {
         auto x = by_domain.find(d);
         cells += x == by_domain.end() ? td("none", "class=empty") : td(str(x->second[0], " right, ", x->second[1], " parse, of ", x->second[2]));
       }
-      rows += row(esc(runs_.label(arm)), cells);
+      rows += row(esc(arm), cells);
     }
     s += prompts.empty() ? missing("no completion.") : body("Completions that are right", str("<thead><tr>", header, "</tr></thead>"), rows);
     auto card = [](std::string_view title, std::string_view what) { return str("<h4>", title, "</h4><pre>", cut(what, 1500), "</pre></div>\n"); };
@@ -281,7 +284,7 @@ class Page {
       for (const Json& c : list(r_, "completions"))
         if (prompt_of(c) == prompts[i]) {
           const char* found = flag(c, "right") ? "right" : flag(c, "parses") ? "parses, wrong" : "does not parse";
-          s += "<div>" + card(str(esc(runs_.label(text(c, "arm"))), " ", mark(flag(c, "right"), found)), text(c, "text"));
+          s += "<div>" + card(str(esc(sized(c)), " ", mark(flag(c, "right"), found)), text(c, "text"));
         }
       s += "</div></article>\n";
     }
@@ -292,11 +295,11 @@ class Page {
 
 }  // namespace report
 
-// One page. chart_js is the text of Chart.js 3.9.1 (chart.min.js of libjs-chart.js); without it the tables stand alone.
-inline std::string study_report(const io::Json& results, std::string_view chart_js) {
+// One page. ledger: the trainings with their times (Results::ledger). chart_js is the text of Chart.js 3.9.1 (chart.min.js of libjs-chart.js); without it the tables stand alone.
+inline std::string study_report(const io::Json& results, const io::Json& ledger, std::string_view chart_js) {
   if (chart_js.find("</script") != chart_js.npos)
     fail(ErrorKind::usage, "report.chart", "report: the text of Chart.js has </script in it, so it cannot stand inside a page; take chart.min.js of 3.9.1");
-  return report::Page(results, !chart_js.empty()).html(chart_js);
+  return report::Page(results, ledger, !chart_js.empty()).html(chart_js);
 }
 
 }  // namespace bam::study

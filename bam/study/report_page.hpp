@@ -19,7 +19,7 @@ domain: lower is better, and a difference counts only if it repeats over replica
 inline constexpr const char* nav_text = R"(<nav aria-label=Sections><ol><li><a href='#matrix'>Dense models</a></li><li><a href='#arms'>All arms</a></li>
 <li><a href='#differences'>Against BTX</a></li><li><a href='#verdicts'>Verdicts</a></li><li><a href='#loads'>Experts</a></li>
 <li><a href='#curves'>Loss curves</a></li><li><a href='#identity'>Identity</a></li><li><a href='#completions'>Completions</a></li>
-<li><a href='#ledger'>Ledger</a></li></ol></nav>
+<li><a href='#trainings'>Trainings</a></li><li><a href='#ledger'>Ledger</a></li></ol></nav>
 )";
 inline constexpr const char* floor_text = R"(<p class=small>The last row is the entropy of the generated text, per token: on average no model can be
 below it. For text of unknown entropy it is unknown.</p>
@@ -27,6 +27,12 @@ below it. For text of unknown entropy it is unknown.</p>
 inline constexpr const char* arms_text = R"(<p>Means over the n replicates, nats of loss on held-out text. <b>Per byte</b> compares models with any tokenizer;
 <b>above the floor</b>, for generated text, is what is left over its entropy. Tokens and FLOPs are those of training after the seed, specialists included.
 The best of each column is bold, among the dense models and among the rest. An arm that was not run keeps its row.</p>
+)";
+inline constexpr const char* baselines_text = R"(<p>Nats per byte. The 5-gram is interpolated Kneser-Ney over the training text of the domain alone, with the same tokenizer; zstd packs the whole of
+the validation text, which it has not seen.</p>
+)";
+inline constexpr const char* trainings_text = R"(<p>Every training with its tokens, FLOPs, time and hash. Points of one arm share their trunk, which is counted with each of them. The peak is that of
+fp32 FMA from registers, measured when the study was started.</p>
 )";
 inline constexpr const char* ledger_text = R"(<p>Every run and every held-out set. The standard error is of the nats per token over the held-out text, not
 over replicates.</p>

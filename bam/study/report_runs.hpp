@@ -139,9 +139,32 @@ struct Runs {
                    "wide");
       }
     if (sizes.empty()) s += missing("no run.");
+    s += beside();
     std::string what;
     for (const Arm& a : known_arms) what += str("<dt>", a.label, "</dt><dd>", a.what, "</dd>");
     return section("arms", "2. All arms", s + fold("What the arms are", str("<dl>", what, "</dl>")));
+  }
+
+  // The seed and the seed trained on, beside what counting and compression reach.
+  std::string beside() const {
+    const Json* baselines = results.find("baselines");
+    if (!baselines) return "";
+    std::string header = th("model", "scope=col"), rows;
+    for (const auto& d : domains) header += th(esc(d), "scope=col");
+    auto line = [&](std::string_view name, auto value) {
+      std::string cells;
+      for (const auto& d : domains) cells += td(fixed(value(d), 4));
+      rows += row(name, cells);
+    };
+    for (const auto& size : sizes)
+      for (const char* arm : {"seed", "dense"}) line(str(esc(label(arm)), " ", esc(size)), [&](const std::string& d) { return mean(arm, size, "data", d, "nll_per_byte"); });
+    for (auto [name, key] : {std::pair{"5-gram of the domain", "ngram_nll_per_byte"}, std::pair{"zstd -19", "zstd_nats_per_byte"}})
+      line(name, [&, key = key](const std::string& d) {
+        const Json* b = baselines->find(d);
+        return b ? number(*b, key) : nan;
+      });
+    return str("<h3>Beside counting and compression</h3>", baselines_text,
+               body("Nats per byte of counting and compression", str("<thead><tr>", header, "</tr></thead>"), rows));
   }
 
   std::string arm_rows(const std::vector<std::string>& names, const std::string& size, const std::string& match, bool floors) const {
@@ -185,6 +208,34 @@ struct Runs {
     return s + "</tbody>";
   }
 
+  // Each training with what it took, and the trials of learning rates.
+  std::string trainings(const Json& ledger) const {
+    std::string rows, trials;
+    double seconds = 0;
+    constexpr std::size_t limit = 1000;  // the page stays small
+    std::size_t n = 0;
+    for (const Json& l : ledger.items("ledger")) {
+      seconds += number(l, "seconds");
+      if (++n > limit) continue;
+      rows += row(str("<code>", esc(text(l, "run")), "</code>"), words(text(l, "match")), td(str(number(l, "lr"))), td(si(number(l, "tokens"))), td(si(number(l, "flops"))),
+                  td(fixed(number(l, "seconds") / 60, 1)), td(fixed(number(l, "share_of_peak") * 100, 0)), td(str("<code>", esc(text(l, "hash")), "</code>"), "class=words"));
+    }
+    for (const Json& t : list(results, "sweep"))
+      trials += row(esc(label(text(t, "arm"))), words(text(t, "size")), td(str(number(t, "lr"))), td(fixed(number(t, "nll_per_byte"), 4)),
+                    td(flag(t, "kept") ? mark(true, "kept") : "", "class=words"));
+    std::string s = trainings_text;
+    if (rows.empty()) {
+      s += missing("no training.");
+    } else {
+      s += str("<p>", n, " trainings, ", fixed(seconds / 3600, 2), " hours.</p>\n",
+               fold("All trainings", body("Trainings", heads({"run", "matched", "learning rate", "tokens", "FLOPs", "minutes", "% of peak", "hash"}), rows, "ledger")));
+      if (n > limit) s += str("<p class=small>", n - limit, " further rows are in ledger.csv only.</p>\n");
+    }
+    if (!trials.empty())
+      s += fold("Learning rates that were tried", body("Trials", heads({"arm", "size", "learning rate", "nats per byte, mean of the domains", ""}), trials));
+    return section("trainings", "9. Trainings", s);
+  }
+
   std::string ledger() const {
     std::string s = ledger_text, rows;
     constexpr std::size_t limit = 2000;  // the page stays small
@@ -200,7 +251,7 @@ struct Runs {
         {"arm", "size", "replicate", "matched", "domain", "nats per byte", "bits per byte", "nats per token", "standard error", "tokens", "FLOPs", "hash"});
     s += rows.empty() ? missing("no run.") : body("Ledger of runs", head, rows, "ledger");
     if (runs.size() > limit) s += str("<p class=small>", runs.size() - limit, " further rows are in the results only.</p>\n");
-    return section("ledger", "9. Ledger of runs", s);
+    return section("ledger", "10. Ledger of runs", s);
   }
 };
 

@@ -29,12 +29,12 @@ inline std::string fixed(double x, int decimals) {
 }
 }  // namespace detail
 
-// runs.csv, differences.csv, verdicts.csv and identity.csv, the columns named like the keys.
-inline void write_tables(const std::string& folder, const io::Json& results) {
+// runs.csv, differences.csv, verdicts.csv, identity.csv, sweep.csv and ledger.csv, the columns named like the keys.
+inline void write_tables(const std::string& folder, const io::Json& results, const io::Json& ledger) {
   io::make_folder(folder);
-  for (const char* name : {"runs", "differences", "verdicts", "identity"}) {
+  for (const char* name : {"runs", "differences", "verdicts", "identity", "sweep", "ledger"}) {
     std::string text;
-    for (const io::Json& row : results.at(name).items(name)) {
+    for (const io::Json& row : (std::string_view(name) == "ledger" ? ledger : results.at(name)).items(name)) {
       if (text.empty()) {
         for (auto [key, value] : row.members(name)) text += (text.empty() ? "" : ",") + std::string(key);
         text += "\n";
@@ -42,7 +42,8 @@ inline void write_tables(const std::string& folder, const io::Json& results) {
       std::string line;
       bool first = true;
       for (auto [key, value] : row.members(name)) {
-        line += (first ? "" : ",") + detail::csv(value);
+        if (!first) line += ",";
+        line += detail::csv(value);
         first = false;
       }
       text += line + "\n";
@@ -91,6 +92,9 @@ inline std::string summary(const io::Json& results) {
   head("nats per byte", true);
   for (const std::string& arm : order)
     row(arm, 4, true, [&](const std::string& d) { return sums[arm][d][1] / sums[arm][d][2]; });
+  if (const io::Json* baselines = results.find("baselines"))
+    for (auto [name, key] : {std::pair{"5-gram of the domain", "ngram_nll_per_byte"}, std::pair{"zstd -19", "zstd_nats_per_byte"}})
+      row(name, 4, true, [&, key = key](const std::string& d) { return baselines->at(d).at(key).as_double(key); });
   if (const io::Json* floor = results.find("floor"); floor && floor->is_object())
     row("entropy of the text", 4, true, [&](const std::string& d) { return floor->at(d).as_double("floor"); });
   out += "\n";

@@ -22,9 +22,9 @@ class BpeTrainer {
     pre_.words(text, pattern_, [&](std::string_view word) { ++words_[std::string(word)]; });
   }
 
-  // The tokenizer.json of vocab_size tokens: <PAD> 0, <BOS> 1, <EOS> 2, the 256 bytes, then one token a merge. Fewer tokens
-  // when the text has no further pair.
-  io::Json train(std::int64_t vocab_size);
+  // The tokenizer.json of vocab_size tokens: <PAD> 0, <BOS> 1, <EOS> 2, further special tokens, the 256 bytes, then one token a
+  // merge. Fewer tokens when the text has no further pair.
+  io::Json train(std::int64_t vocab_size, const std::vector<std::string>& specials = {});
 
  private:
   PreTokenization pre_;
@@ -62,8 +62,15 @@ inline io::Json tokenizer_json(const PreTokenization& pre, const std::vector<std
 
 }  // namespace detail
 
-inline io::Json BpeTrainer::train(std::int64_t vocab_size) {
+inline io::Json BpeTrainer::train(std::int64_t vocab_size, const std::vector<std::string>& further) {
   std::vector<std::string> tokens{"<PAD>", "<BOS>", "<EOS>"};
+  for (const std::string& s : further) {
+    // No byte is spelled so, and no merge: the pattern parts letters from brackets.
+    if (s.size() < 3 || s.front() != '<' || s.back() != '>' || std::none_of(s.begin(), s.end(), [](char c) { return (c | 32) >= 'a' && (c | 32) <= 'z'; }) || detail::valid_until(s, 0) != s.size())
+      fail(ErrorKind::usage, "tokenizer.special", "tokenizer: wanted special tokens like <|USER_TOKEN|>, with letters between < and >, got '", printable(s, 100), "'");
+    if (std::find(tokens.begin(), tokens.end(), s) != tokens.end()) fail(ErrorKind::usage, "tokenizer.special", "tokenizer: the special token ", printable(s, 100), " is there already; name each once");
+    tokens.push_back(s);
+  }
   const std::size_t specials = tokens.size();
   // The bytes in the order of their characters, as the reference trainer has them.
   std::vector<std::pair<std::uint16_t, unsigned>> alphabet;

@@ -33,9 +33,24 @@ inline Document parse_document(std::string_view line, const std::string& where) 
     std::string keys;
     if (j.is_object())
       for (auto [key, value] : j.members(where)) keys += str(keys.empty() ? "" : ", ", printable(key, 40));
-    fail(ErrorKind::input, "data.text", where, ": wanted an object with \"text\", got ", keys.empty() ? j.describe() : "one with " + keys);
+    fail(ErrorKind::input, "data.text", where, ": wanted an object with \"text\", got ", keys.empty() ? j.describe() : "one with " + keys,
+         j.find("messages") || j.find("prompt") ? "; for examples to fine-tune on, format = \"chat\"" : "");
   }
   return {std::string(text->as_string(where + ": text"))};
+}
+
+// Calls f(line, "file:number") for each line of a .jsonl file that is not blank.
+template <class F>
+void each_line(const std::string& file, std::string_view content, F&& f) {
+  std::size_t number = 0;
+  for (std::size_t at = 0; at < content.size();) {
+    std::size_t end = std::min(content.find('\n', at), content.size());
+    std::string_view line = content.substr(at, end - at);
+    at = end + 1;
+    ++number;
+    if (line.find_first_not_of(" \t\r") == line.npos) continue;
+    f(line, str(printable(file, 4096), ":", number));
+  }
 }
 
 inline void append_file(std::vector<Document>& out, const std::string& file) {
@@ -47,26 +62,40 @@ inline void append_file(std::vector<Document>& out, const std::string& file) {
     return;
   }
   if (!has_suffix(file, ".jsonl")) fail(ErrorKind::input, "data.kind", printable(file, 4096), ": wanted .jsonl or .txt, or .zst of either");
-  std::size_t number = 0;
-  for (std::size_t at = 0; at < content.size();) {
-    std::size_t end = std::min(content.find('\n', at), content.size());
-    std::string_view line = std::string_view(content).substr(at, end - at);
-    at = end + 1;
-    ++number;
-    if (line.find_first_not_of(" \t\r") == line.npos) continue;
-    out.push_back(parse_document(line, str(printable(file, 4096), ":", number)));
+  each_line(file, content, [&](std::string_view line, const std::string& where) { out.push_back(parse_document(line, where)); });
+}
+
+// 6 of 100, by the hash of their text.
+inline bool held_out(std::string_view text) { return XXH3_64bits(text.data(), text.size()) % 100 < 6; }
+
+// The items (documents, examples) of a file or of one split of a folder, as read_documents below says. append(out, file) reads a file;
+// text_of(item) is what a split by hash goes by.
+template <class Item, class Append, class Text>
+std::vector<Item> read_split(const std::string& path, const std::string& split, const std::vector<std::string>& suffixes, Append append, Text text_of) {
+  std::vector<Item> out;
+  auto read = [&](const std::vector<std::string>& files) {
+    for (const std::string& f : files) append(out, f);
+  };
+  if (!io::is_folder(path)) {
+    read({path});
+    return out;
   }
-}
-
-inline std::vector<Document> read_files(const std::vector<std::string>& files) {
-  std::vector<Document> out;
-  for (const std::string& f : files) append_file(out, f);
+  auto files_of = [&](const std::string& folder) { return io::list_files(folder, suffixes); };
+  auto sub = [&](const char* name) { return path + "/" + name; };
+  std::string trimmed = path.substr(0, path.find_last_not_of('/') + 1), name = trimmed.substr(trimmed.rfind('/') + 1);
+  bool is_split = name == "train" || name == "validation" || name == "eval" || name == "test";
+  if (io::is_folder(sub(split.c_str()))) {
+    read(files_of(sub(split.c_str())));
+    if (split == "train" && !io::is_folder(sub("validation"))) std::erase_if(out, [&](const Item& i) { return held_out(text_of(i)); });
+  } else if (io::is_folder(sub("train"))) {
+    if (split != "validation") fail(ErrorKind::input, "data.split", printable(path, 4096), ": has no folder ", split);
+    read(files_of(sub("train")));
+    std::erase_if(out, [&](const Item& i) { return !held_out(text_of(i)); });
+  } else {
+    read(files_of(path));
+    if (!is_split) std::erase_if(out, [&](const Item& i) { return held_out(text_of(i)) != (split == "validation"); });
+  }
   return out;
-}
-
-// 6 of 100 documents, by the hash of their text.
-inline bool held_out(const Document& d) {
-  return XXH3_64bits(d.text.data(), d.text.size()) % 100 < 6;
 }
 
 }  // namespace detail
@@ -76,26 +105,7 @@ inline bool held_out(const Document& d) {
 // chosen by their hash, are its validation and no part of its train. Order: files by name, lines as they are.
 // Error(input): nothing there, a line that is no document, or no document at all.
 inline std::vector<Document> read_documents(const std::string& path, const std::string& split) {
-  std::vector<Document> out;
-  if (!io::is_folder(path)) {
-    out = detail::read_files({path});
-  } else {
-    auto files_of = [&](const std::string& folder) { return io::list_files(folder, text_suffixes()); };
-    auto sub = [&](const char* name) { return path + "/" + name; };
-    std::string trimmed = path.substr(0, path.find_last_not_of('/') + 1), name = trimmed.substr(trimmed.rfind('/') + 1);
-    bool is_split = name == "train" || name == "validation" || name == "eval" || name == "test";
-    if (io::is_folder(sub(split.c_str()))) {
-      out = detail::read_files(files_of(sub(split.c_str())));
-      if (split == "train" && !io::is_folder(sub("validation"))) std::erase_if(out, detail::held_out);
-    } else if (io::is_folder(sub("train"))) {
-      if (split != "validation") fail(ErrorKind::input, "data.split", printable(path, 4096), ": has no folder ", split);
-      out = detail::read_files(files_of(sub("train")));
-      std::erase_if(out, [](const Document& d) { return !detail::held_out(d); });
-    } else {
-      out = detail::read_files(files_of(path));
-      if (!is_split) std::erase_if(out, [&](const Document& d) { return detail::held_out(d) != (split == "validation"); });
-    }
-  }
+  auto out = detail::read_split<Document>(path, split, text_suffixes(), detail::append_file, [](const Document& d) -> std::string_view { return d.text; });
   if (out.empty()) fail(ErrorKind::input, "data.empty", printable(path, 4096), ": wanted documents (", split, "), found none; name a .jsonl or .txt file, or a folder with such files or train/ and validation/");
   return out;
 }

@@ -59,6 +59,8 @@ class Tokenizer {
   std::int32_t bos_id() const { return first_of({"<BOS>", "<BOS_TOKEN>", "<s>", "<|begin_of_text|>", "<|endoftext|>"}); }
   std::int32_t eos_id() const { return first_of({"<EOS>", "<EOS_TOKEN>", "<|END_OF_TURN_TOKEN|>", "</s>", "<|end_of_text|>", "<|endoftext|>"}); }
   std::int32_t pad_id() const { return first_of({"<PAD>", "<pad>"}); }
+  std::int32_t special_id(std::string_view content) const { return first_of({content}); }
+  bool is_special(std::int32_t id) const { return id >= 0 && id < vocab_size() && is_special_[static_cast<std::size_t>(id)]; }
 
   std::vector<std::int32_t> encode(std::string_view text) const {
     std::vector<std::int32_t> ids, word_ids;
@@ -200,6 +202,7 @@ inline Tokenizer Tokenizer::parse(const io::Json& json, const std::string& where
     for (const io::Json& a : added->items(where + ": added_tokens")) {
       std::string_view content = a.at("content", where).as_string(where + ": added_tokens: content");
       auto id = static_cast<std::int32_t>(a.at("id", where).as_int(where + ": added_tokens: id", 0, max_id));
+      if (content.empty()) fail(ErrorKind::input, "tokenizer.special", where, ": added_tokens: id ", id, " has an empty content; wanted some text");
       if (auto it = ids.find(content); it != ids.end() && it->second != id)
         fail(ErrorKind::input, "tokenizer.id", where, ": '", printable(content), "' has id ", it->second, " in the vocabulary and ", id, " among the added tokens");
       if (!ids.contains(content)) entries.push_back({content, id, true});

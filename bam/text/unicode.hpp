@@ -43,6 +43,17 @@ inline std::string replace_invalid_utf8(std::string_view text) {
   return out;
 }
 
+// Bytes of text before a character that is cut off at its end: what can be shown while more bytes are to come.
+inline std::size_t whole_characters(std::string_view text) {
+  for (std::size_t back = 1; back <= 3 && back <= text.size(); ++back) {
+    auto c = static_cast<unsigned char>(text[text.size() - back]);
+    if ((c & 0xc0) == 0x80) continue;  // one of the bytes behind the first
+    std::size_t bytes = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc0 ? 2 : 1;
+    return bytes > back ? text.size() - back : text.size();
+  }
+  return text.size();
+}
+
 namespace detail {
 // End of the stretch of valid UTF-8 that starts at `at`.
 inline std::size_t valid_until(std::string_view text, std::size_t at) {

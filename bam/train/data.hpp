@@ -1,17 +1,23 @@
-// From a run file's sources to rows.
+// From a run file's sources to rows and evaluation sets.
 #pragma once
 #include <map>
 
-#include "../text/corpus.hpp"
+#include "../eval/documents.hpp"
+#include "../text/chat_data.hpp"
 #include "../text/packing.hpp"
-#include "../text/tokenizer.hpp"
 #include "run_config.hpp"
 
 namespace bam::train {
 
-// Encoded sources by path, for several runs in one process with one tokenizer.
-using SourceCache = std::map<std::string, text::TokenSource>;
+struct EncodedSource {
+  text::TokenSource tokens;
+  text::ExampleCounts examples;  // of a chat source
+};
 
+// Encoded sources by path (and, of examples, template and context), for several runs in one process with one tokenizer.
+using SourceCache = std::map<std::string, EncodedSource>;
+
+// The training documents of a file or folder: BOS, text, EOS.
 inline text::TokenSource encode_source(const std::string& path, const text::Tokenizer& tokenizer, std::int32_t bos, std::int32_t eos) {
   text::TokenSource source;
   source.name = path;
@@ -24,15 +30,68 @@ inline text::TokenSource encode_source(const std::string& path, const text::Toke
   return source;
 }
 
-// Reads and encodes every source that the cache, if any, does not hold.
-inline text::DataStream make_data_stream(const RunConfig& config, const text::Tokenizer& tokenizer, std::int32_t bos, std::int32_t eos, SourceCache* cache = nullptr) {
-  std::vector<text::TokenSource> sources;
-  for (const DataSource& d : config.data) {
-    if (cache && !cache->contains(d.path)) cache->emplace(d.path, encode_source(d.path, tokenizer, bos, eos));
-    sources.push_back(cache ? cache->at(d.path) : encode_source(d.path, tokenizer, bos, eos));
-    sources.back().weight = d.weight;
+// Reads and encodes what a run file names. Holds a reference to the tokenizer.
+class DataReader {
+ public:
+  DataReader(const RunConfig& config, const text::Tokenizer& tokenizer, std::int32_t bos, std::int32_t eos, SourceCache* cache = nullptr)
+      : config_(config), tokenizer_(tokenizer), bos_(bos), eos_(eos), cache_(cache) {}
+
+  EncodedSource source(const DataSource& d) const {
+    const std::string key = d.format == DataFormat::text ? d.path : str(d.path, "\n", config_.train.chat_template, "\n", config_.train.context);
+    if (!cache_) return encode(d);
+    if (!cache_->contains(key)) cache_->emplace(key, encode(d));
+    return cache_->at(key);
   }
-  return text::DataStream(std::move(sources), config.train.context, config.train.seed, config.train.mask_documents);
-}
+
+  // counts: per source, where wanted.
+  text::DataStream stream(std::vector<text::ExampleCounts>* counts = nullptr) const {
+    std::vector<text::TokenSource> sources;
+    for (const DataSource& d : config_.data) {
+      EncodedSource s = source(d);
+      s.tokens.weight = d.weight;
+      sources.push_back(std::move(s.tokens));
+      if (counts) counts->push_back(s.examples);
+    }
+    const TrainOptions& t = config_.train;
+    return text::DataStream(std::move(sources), {t.context, t.seed, t.mask_documents, t.packing, t.epochs});
+  }
+
+  // Every example of a chat source, those left out too; split: "train" or "validation".
+  std::vector<text::EncodedExample> examples(const std::string& path, const std::string& split) const {
+    return text::encode_examples(path, split, text::ChatTemplate(config_.train.chat_template, tokenizer_, bos_, eos_), config_.train.context);
+  }
+
+  std::vector<DocumentTokens> eval_set(const EvalSource& e) const {
+    if (e.format == DataFormat::text) return encode_documents(e.path, tokenizer_, bos_, eos_);
+    const auto list = examples(e.path, "validation");
+    text::check_trained(list, e.path, config_.train.context);
+    return example_documents(list);
+  }
+
+ private:
+  EncodedSource encode(const DataSource& d) const {
+    EncodedSource out;
+    text::TokenSource& source = out.tokens;
+    if (d.format == DataFormat::chat) {
+      const auto list = examples(d.path, "train");
+      text::check_trained(list, d.path, config_.train.context);
+      source.name = d.path;
+      for (const text::EncodedExample& e : list) {
+        out.examples.add(e);
+        if (!e.kept()) continue;
+        source.add(e.tokens.ids, e.answer_bytes);
+        for (text::TokenKind k : e.tokens.kinds) source.trained.push_back(k == text::TokenKind::answer);
+      }
+      return out;
+    }
+    source = encode_source(d.path, tokenizer_, bos_, eos_);
+    return out;
+  }
+
+  const RunConfig& config_;
+  const text::Tokenizer& tokenizer_;
+  std::int32_t bos_, eos_;
+  SourceCache* cache_;
+};
 
 }  // namespace bam::train

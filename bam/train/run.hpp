@@ -1,5 +1,5 @@
 // A whole training run: model and data from a run file, steps, metrics, checkpoints that are complete or absent, resume
-// with the bits of the uninterrupted run. One trainer for pre-training, continued pre-training and mixtures.
+// with the bits of the uninterrupted run. One trainer for pre-training, continued pre-training, mixtures and fine-tuning.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -9,17 +9,15 @@
 #include <optional>
 #include <string>
 
-#include "../eval/documents.hpp"
-#include "../io/hash.hpp"
 #include "../io/model_folder.hpp"
 #include "../optim/schedule.hpp"
+#include "checkpoint.hpp"
 #include "data.hpp"
 #include "run_config.hpp"
 #include "step.hpp"
+#include "validation.hpp"
 
 namespace bam::train {
-
-inline constexpr std::int64_t checkpoint_format = 1;
 
 struct RunResult {
   std::int64_t steps = 0;
@@ -45,58 +43,6 @@ struct RunOptions {
   SourceCache* sources = nullptr;
 };
 
-namespace detail {
-
-// The running hash: each step's loss bits are folded into the hash so far.
-inline std::string fold(const std::string& hash, double loss) {
-  io::Hasher h;
-  h.update(hash.data(), hash.size());
-  h.update(&loss, sizeof loss);
-  return h.hex();
-}
-
-inline std::string final_hash(const std::string& running, const Decoder& model, const AdamW& optimizer, const std::vector<Parameter>& parameters) {
-  io::Hasher h;
-  h.update(running.data(), running.size());
-  for (const Parameter& p : parameters) {
-    std::vector<float> v(static_cast<std::size_t>(p.numel()));
-    p.read(v.data());
-    h.update(p.name.data(), p.name.size());
-    h.update(v.data(), v.size() * 4);
-  }
-  (void)model;
-  for (auto& s : optimizer.state()) {
-    h.update(s.m.raw(), static_cast<std::size_t>(s.m.numel()) * 4);
-    h.update(s.v.raw(), static_cast<std::size_t>(s.v.numel()) * 4);
-  }
-  return h.hex();
-}
-
-// The moments of p, seen through the same view as its values.
-inline std::vector<Parameter> moment_views(const std::vector<Parameter>& parameters, const AdamW& optimizer) {
-  std::vector<Parameter> views;
-  auto state = optimizer.state();
-  for (const Parameter& p : parameters)
-    for (auto& s : state)
-      if (s.parameter.gradient() == p.block.gradient()) {
-        Parameter m = p, v = p;
-        m.name = "m." + p.name;
-        m.block = s.m;
-        v.name = "v." + p.name;
-        v.block = s.v;
-        views.push_back(m);
-        views.push_back(v);
-      }
-  return views;
-}
-
-inline std::string step_folder(std::int64_t step) {
-  std::string n = std::to_string(step);
-  return "step-" + std::string(n.size() < 8 ? 8 - n.size() : 0, '0') + n;
-}
-
-}  // namespace detail
-
 class Run {
  public:
   Run(const RunConfig& config, const RunOptions& options, const RunEvents& events) : config_(config), options_(options), events_(events) {}
@@ -108,12 +54,18 @@ class Run {
     bool started = fs::exists(out / "resolved.toml", ec) || (fs::is_directory(out / "checkpoints", ec) && !fs::is_empty(out / "checkpoints", ec));
     if (started && !options_.resume && !options_.force)
       fail(ErrorKind::usage, "run.exists", options_.out, ": a run is there already; add --resume to continue it, or --force to start over");
+    const bool ours = !fs::exists(out, ec);
     io::make_folder((out / "checkpoints").string());
     io::FileLock lock(options_.out);
     if (started && options_.force && !options_.resume)
       for (auto& e : fs::directory_iterator(out / "checkpoints", ec)) fs::remove_all(e.path(), ec);
 
-    load();
+    try {
+      load();
+    } catch (...) {
+      if (ours) fs::remove_all(out, ec);  // bad input leaves nothing behind
+      throw;
+    }
     std::string before, changed;
     if (options_.resume && fs::exists(out / "resolved.toml", ec)) changed = changed_settings(before = io::read_file((out / "resolved.toml").string()));
     bool resumed = options_.resume && started && resume();
@@ -124,9 +76,11 @@ class Run {
       io::write_file_atomic((out / "manifest.json").string(), io::dump(manifest_, 2) + "\n");
     }
     if (!resumed) truncate_metrics(0);
+    if (config_.train.best) detail::link_best(checkpoints(), validation_.best_step());
     io::LineWriter metrics((out / "metrics.jsonl").string()), events((out / "events.jsonl").string());
     event(events, resumed ? "resume" : "start");
     if (!changed.empty()) event(events, "changed", changed);
+    report_examples(events);
     return loop(metrics, events);
   }
 
@@ -137,9 +91,9 @@ class Run {
   // where the steps done so far had the learning rates that it gives them (check_schedule); anything else would make a run that no
   // file describes.
   std::string changed_settings(const std::string& before) {
-    toml::table old = io::parse_toml(before, "resolved.toml"), now = io::parse_toml(resolved_toml(config_), "resolved.toml");
+    toml::table old = io::parse_toml(before, "resolved.toml"), unset = io::parse_toml(resolved_toml({}), "resolved.toml"), now = io::parse_toml(resolved_toml(config_), "resolved.toml");
     std::string all, refused;
-    const toml::table *a = old["train"].as_table(), *b = now["train"].as_table();
+    const toml::table *a = old["train"].as_table(), *b = now["train"].as_table(), *absent = unset["train"].as_table();
     for (auto& [key, value] : *b) {
       const std::string name(key.str());
       auto text = [](const toml::node* n) {
@@ -147,12 +101,12 @@ class Run {
         if (n) n->visit([&](const auto& v) { out << v; });
         return out.str();
       };
-      const std::string was = text(a ? a->get(name) : nullptr), is = text(&value);
+      const std::string was = text(a && a->contains(name) ? a->get(name) : absent->get(name)), is = text(&value);
       auto one_of = [&](std::initializer_list<std::string_view> names) { return std::find(names.begin(), names.end(), name) != names.end(); };
       if (was == is || one_of({"micro_batch", "recompute", "log_every", "eval_every", "checkpoint_every", "keep_checkpoints"})) continue;
       const std::string change = str("train.", name, " ", was, " -> ", is);
       all += (all.empty() ? "" : ", ") + change;
-      if (!one_of({"steps", "decay_steps"})) refused += (refused.empty() ? "" : ", ") + change;
+      if (!one_of({"steps", "epochs", "decay_steps", "best", "patience"})) refused += (refused.empty() ? "" : ", ") + change;
     }
     if (!refused.empty() && !options_.force)
       fail(ErrorKind::input, "run.changed", options_.out, ": the run so far had other settings: ", refused, "; start a new run with init_from, or --force to go on all the same");
@@ -192,7 +146,10 @@ class Run {
     bos_ = static_cast<std::int32_t>(io::special_id(config_file_.bos_token_id, config_file_.model, "bos_token_id"));
     eos_ = static_cast<std::int32_t>(io::special_id(config_file_.eos_token_ids.empty() ? std::nullopt : std::optional(config_file_.eos_token_ids[0]), config_file_.model, "eos_token_id"));
     note(str("reading data, tokenizer ", tokenizer_file));
-    data_.emplace(make_data_stream(config_, *tokenizer_, bos_, eos_, options_.sources));
+    const DataReader reader(config_, *tokenizer_, bos_, eos_, options_.sources);
+    data_.emplace(reader.stream(&examples_));
+    if (data_->all_rows() > 0) config_.set_steps((data_->all_rows() + c.train.batch - 1) / c.train.batch, options_.out);
+    validation_ = Validation(config_, reader);
     parameters_ = model_->parameters();
     AdamWOptions o;
     o.lr = c.train.lr;
@@ -220,18 +177,13 @@ class Run {
 
   // Newest first; a damaged one is named, set aside, and the one before taken.
   bool resume() {
-    std::vector<std::string> folders;
-    std::error_code ec;
-    for (auto& e : std::filesystem::directory_iterator(std::filesystem::path(options_.out) / "checkpoints", ec))
-      if (e.path().filename().string().starts_with("step-")) folders.push_back(e.path().string());
-    std::sort(folders.rbegin(), folders.rend());
     std::string damage;
     std::vector<std::string> damaged;
-    for (const std::string& folder : folders) {
+    for (const std::string& folder : detail::step_folders(checkpoints())) {
       try {
         read_checkpoint(folder);
         note(str("resuming from ", folder));
-        for (const std::string& bad : damaged) set_aside(bad);
+        for (const std::string& bad : damaged) note(str("warning: ", bad, " is now ", detail::set_aside(bad)));
         truncate_metrics(step_);
         return true;
       } catch (const Error& e) {
@@ -243,16 +195,6 @@ class Run {
     }
     if (!damage.empty()) fail(ErrorKind::input, "checkpoint.damaged", options_.out, ": no checkpoint can be used: ", damage);
     return false;
-  }
-
-  // Out of the way of the checkpoints to come: it would count as the newest, and its step could not be saved again.
-  void set_aside(const std::string& folder) {
-    std::filesystem::path from(folder), to = from.parent_path() / ("damaged-" + from.filename().string());
-    std::error_code ec;
-    std::filesystem::remove_all(to, ec);
-    std::filesystem::rename(from, to, ec);
-    if (ec) fail(ErrorKind::io, "checkpoint.damaged", folder, ": cannot be renamed to ", to.string(), ": ", ec.message());
-    note(str("warning: ", folder, " is now ", to.string()));
   }
 
   void read_checkpoint(const std::string& folder) {
@@ -288,6 +230,7 @@ class Run {
       router_counts_.counts.emplace_back();
       for (const io::Json& n : router.items("state.json: router_counts")) router_counts_.counts.back().push_back(n.as_int("state.json: router_counts", 0));
     }
+    if (const io::Json* v = state.find("validation")) validation_.restore(*v);
     hash_ = state.at("hash").as_string("state.json: hash");
     last_loss_ = state.at("loss").as_double("state.json: loss");
     last_nll_ = state.at("nll").as_double("state.json: nll");
@@ -296,7 +239,7 @@ class Run {
   }
 
   void save() {
-    std::string name = detail::step_folder(step_), final = options_.out + "/checkpoints/" + name;
+    std::string name = detail::step_folder(step_), final = checkpoints() + "/" + name;
     if (std::filesystem::exists(final)) return;
     io::StagedDirectory staged(final);
     const std::string& at = staged.path();
@@ -312,6 +255,7 @@ class Run {
     state.set("loss", last_loss_);
     state.set("nll", last_nll_);
     state.set("data", data_->state());
+    if (!config_.eval.empty()) state.set("validation", validation_.state());
     for (auto& router : router_counts_.counts) {
       io::Json list = io::Json::array({});
       for (std::int64_t n : router) list.push_back(n);
@@ -323,17 +267,7 @@ class Run {
     state.set("files", std::move(files));
     io::write_file(at + "/state.json", io::dump(state, 2) + "\n");
     staged.commit();
-    prune();
-  }
-
-  // Keeps the newest keep_checkpoints.
-  void prune() {
-    std::vector<std::string> folders;
-    std::error_code ec;
-    for (auto& e : std::filesystem::directory_iterator(options_.out + "/checkpoints", ec))
-      if (e.path().filename().string().starts_with("step-")) folders.push_back(e.path().string());
-    std::sort(folders.rbegin(), folders.rend());
-    for (std::size_t i = static_cast<std::size_t>(config_.train.keep_checkpoints); i < folders.size(); ++i) std::filesystem::remove_all(folders[i], ec);
+    detail::prune(checkpoints(), config_.train.keep_checkpoints, config_.train.best ? validation_.best_step() : -1);
   }
 
   RunResult loop(io::LineWriter& metrics, io::LineWriter& events) {
@@ -346,10 +280,11 @@ class Run {
     o.seed = t.seed;
     o.recompute = t.recompute;
     o.batch_balance = t.batch_balance;
+    o.example_loss = t.example_loss;
     RunResult result;
     std::int64_t end = options_.stop_at ? std::min(*options_.stop_at, t.steps) : t.steps;
     Allocator::get().reset_peak();
-    while (step_ < end) {
+    while (step_ < end && !validation_.exhausted()) {
       auto start = std::chrono::steady_clock::now();
       StepRows rows = data_->next(t.batch);
       report_epochs(events);
@@ -366,10 +301,10 @@ class Run {
       last_nll_ = r.nll;
       ++step_;
       double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      double rate = static_cast<double>(rows.rows * rows.context) / seconds;
-      if (step_ % t.log_every == 0 || step_ == end) metrics.line(io::dump(metric(r, lr, rate)));
+      double rate = static_cast<double>(r.positions) / seconds;
+      if (step_ % t.log_every == 0 || step_ == end) metrics.line(io::dump(metric(r, lr, seconds)));
       if (events_.step) events_.step(step_, t.steps, r, lr, rate);
-      if ((t.eval_every > 0 && step_ % t.eval_every == 0) || step_ == t.steps) evaluate(metrics);
+      if ((t.eval_every > 0 && step_ % t.eval_every == 0) || step_ == t.steps) evaluate(metrics, events);
       int signal = events_.stop_signal ? events_.stop_signal() : 0;
       if (step_ % t.checkpoint_every == 0 || step_ == end || signal) save();
       if (signal) {
@@ -377,15 +312,32 @@ class Run {
         result.stopped_by = signal;
         break;
       }
+      if (validation_.exhausted()) {
+        const std::string why = str("no lower nll in ", t.patience, " evaluations; least ", validation_.best_nll(), " at step ", validation_.best_step());
+        event(events, "early_stop", why);
+        note(str("step ", step_, ": stopped early, ", why));
+      }
     }
     if (!result.stopped_by) save();
     result.steps = step_;
     result.final_loss = last_loss_;
     result.final_nll = last_nll_;
     result.peak_bytes = Allocator::get().stats().peak;
-    result.hash = detail::final_hash(hash_, *model_, *optimizer_, parameters_);
+    result.hash = detail::final_hash(hash_, *optimizer_, parameters_);
     event(events, "end", result.hash);
     return result;
+  }
+
+  // What became of the examples of each chat source.
+  void report_examples(io::LineWriter& events) {
+    for (std::size_t s = 0; s < examples_.size(); ++s) {
+      if (config_.data[s].format != DataFormat::chat) continue;
+      const text::ExampleCounts& c = examples_[s];
+      const std::string line = str(config_.data[s].path, ": ", c.examples, " examples, ", c.tokens, " tokens, ", c.trained, " trained; ", c.truncated, " prompts cut, ", c.dropped(), " examples left out (",
+                                   c.no_answer, " without an assistant's turn, ", c.too_long, " with an answer longer than context)");
+      event(events, "examples", line);
+      note(line);
+    }
   }
 
   // A source that ran out has begun again, reshuffled.
@@ -399,7 +351,7 @@ class Run {
       }
   }
 
-  io::Json metric(const StepResult& r, double lr, double rate) const {
+  io::Json metric(const StepResult& r, double lr, double seconds) const {
     io::Json j = io::Json::object();
     j.set("step", step_);
     j.set("loss", r.loss);
@@ -409,7 +361,12 @@ class Run {
     j.set("gradient_norm", r.gradient_norm);
     j.set("lr", lr);
     j.set("targets", r.targets);
-    j.set("tokens_per_s", rate);
+    j.set("seconds", seconds);
+    j.set("tokens_per_s", static_cast<double>(r.positions) / seconds);
+    if (data_->chat()) {
+      j.set("example_nll", r.example_nll);
+      j.set("examples", r.examples);
+    }
     io::Json routers = io::Json::array({});
     for (auto& counts : router_counts_.counts) {
       io::Json list = io::Json::array({});
@@ -421,20 +378,17 @@ class Run {
     return j;
   }
 
-  void evaluate(io::LineWriter& metrics) {
-    for (auto& set : config_.eval) {
-      auto found = eval_sets_.find(set.name);
-      if (found == eval_sets_.end()) found = eval_sets_.emplace(set.name, encode_documents(set.path, *tokenizer_, bos_, eos_)).first;
-      NllResult e = evaluate_nll(*model_, found->second, config_.train.context, config_.train.micro_batch);
-      io::Json j = io::Json::object();
-      j.set("step", step_);
-      j.set("eval", set.name);
-      j.set("nll", e.nll);
-      j.set("bits_per_byte", e.bits_per_byte);
-      j.set("stderr", e.stderr_nll);
-      metrics.line(io::dump(j));
-      note(str("step ", step_, "  eval ", set.name, "  nll ", e.nll));
+  void evaluate(io::LineWriter& metrics, io::LineWriter& events) {
+    std::vector<io::Json> lines;
+    const bool better = validation_.evaluate(*model_, step_, lines);
+    for (const io::Json& line : lines) {
+      metrics.line(io::dump(line));
+      note(str("step ", step_, "  eval ", line.at("eval").as_string("eval"), "  nll ", line.at("nll").as_double("nll")));
     }
+    if (!better || !config_.train.best) return;
+    save();
+    detail::link_best(checkpoints(), step_);
+    event(events, "best", str("nll ", validation_.best_nll()));
   }
 
   // Lines of steps after `step` are dropped: they will be written again.
@@ -467,6 +421,8 @@ class Run {
     if (events_.note) events_.note(text);
   }
 
+  std::string checkpoints() const { return options_.out + "/checkpoints"; }
+
   RunConfig config_;
   RunOptions options_;
   RunEvents events_;
@@ -480,7 +436,8 @@ class Run {
   std::optional<AdamW> optimizer_;
   RouterCounts router_counts_;
   io::Json manifest_ = io::Json::object();
-  std::map<std::string, std::vector<DocumentTokens>> eval_sets_;
+  std::vector<text::ExampleCounts> examples_;  // per data source
+  Validation validation_;
   std::vector<std::int64_t> epochs_;
   std::int64_t step_ = 0;
   std::string hash_;

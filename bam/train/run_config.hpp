@@ -3,6 +3,7 @@
 #pragma once
 #include <fnmatch.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <sstream>
@@ -12,6 +13,7 @@
 #include "../io/file.hpp"
 #include "../io/toml.hpp"
 #include "../optim/schedule.hpp"
+#include "../text/chat.hpp"
 
 namespace bam::train {
 
@@ -20,27 +22,38 @@ struct ModelSource {
   std::string init_from;  // ... or a model folder, or run folder, to start from
   std::string tokenizer;  // file or folder; may be empty where init_from has one
 };
+enum class DataFormat { text, chat };  // text::read_documents, text::read_examples
 struct DataSource {
-  std::string path;   // file or folder (text::read_documents)
+  std::string path;   // file or folder
   double weight = 1;  // share of tokens
+  DataFormat format = DataFormat::text;
 };
 struct EvalSource {
   std::string name, path;
+  DataFormat format = DataFormat::text;
 };
 struct TrainOptions {
-  std::int64_t context = 0, batch = 0, steps = 0;  // required
+  std::int64_t context = 0, batch = 0;             // required
+  std::int64_t steps = 0, epochs = 0;              // one of the two; epochs give the steps once the data are read (RunConfig::set_steps)
   std::int64_t micro_batch = 8;                    // rows at a time; changes memory and speed, no result
   std::int64_t gradient_leaves = 1;
   double lr = 1e-3, min_lr_ratio = 0.1;
   ScheduleKind schedule = ScheduleKind::cosine;
   std::int64_t warmup = 0;
-  std::int64_t decay_steps = 0;  // of wsd; a fifth of the steps unless given
+  std::int64_t decay_steps = -1;  // of wsd; below 0: a fifth of the steps
   double beta1 = 0.9, beta2 = 0.95, adam_eps = 1e-8, weight_decay = 0.1, clip = 1.0;
   double dropout = 0, init_std = 0.02;
   std::uint64_t seed = 1;
   bool recompute = false, batch_balance = false, mask_documents = true;
   std::int64_t log_every = 1, eval_every = 0, checkpoint_every = 0, keep_checkpoints = 3;  // checkpoint_every 0: at the end
   std::vector<std::string> freeze;  // shell patterns of tensor names that are not updated
+  // Fine-tuning on examples.
+  std::string chat_template = "plain";  // text::ChatTemplate
+  bool packing = true;                  // several examples a row
+  bool example_loss = false;            // loss = "example"
+  // Validation by the [[eval]] sets.
+  bool best = false;          // keep the checkpoint of the least mean nll
+  std::int64_t patience = 0;  // above 0: evaluations in a row without a new least that end the run
 };
 struct RunConfig {
   ModelSource model;
@@ -49,6 +62,16 @@ struct RunConfig {
   TrainOptions train;
   std::string source_text;  // the file as it was
 
+  bool chat() const { return std::any_of(data.begin(), data.end(), [](const DataSource& d) { return d.format == DataFormat::chat; }); }
+  // Completes what hangs on the number of steps.
+  void set_steps(std::int64_t steps, const std::string& where) {
+    TrainOptions& o = train;
+    if (o.steps > 0 && o.steps != steps) fail(ErrorKind::input, "run.epochs", where, ": ", o.epochs, " epochs of these data are ", steps, " steps, train.steps is ", o.steps, "; leave one of the two out");
+    o.steps = steps;
+    if (o.decay_steps < 0) o.decay_steps = steps / 5;
+    if (o.checkpoint_every == 0) o.checkpoint_every = steps;
+    if (o.warmup > steps) fail(ErrorKind::input, "run.value", where, ": train.warmup: wanted at most the ", steps, " steps, got ", o.warmup);
+  }
   bool frozen(const std::string& name) const {
     for (const std::string& pattern : train.freeze)
       if (fnmatch(pattern.c_str(), name.c_str(), 0) == 0) return true;
@@ -62,12 +85,25 @@ inline const char* name_of(ScheduleKind k) {
   return k == ScheduleKind::constant ? "constant" : k == ScheduleKind::cosine ? "cosine" : "wsd";
 }
 
-inline void read_schedule(io::TomlReader& reader, const toml::table& table, const char* key, ScheduleKind& value) {
-  std::string s = name_of(value);
+inline const char* name_of(DataFormat f) { return f == DataFormat::text ? "text" : "chat"; }
+
+// One of a few words.
+template <class Value>
+void read_word(io::TomlReader& reader, const toml::table& table, const char* key, Value& value, std::initializer_list<std::pair<const char*, Value>> words) {
+  std::string s, all;
+  std::size_t left = words.size();
+  for (const auto& [word, v] : words) {
+    --left;
+    all += str(all.empty() ? "" : left ? ", " : " or ", '"', word, '"');
+    if (v == value) s = word;
+  }
   reader.read(key, s);
-  for (ScheduleKind k : {ScheduleKind::constant, ScheduleKind::cosine, ScheduleKind::wsd})
-    if (s == name_of(k)) return void(value = k);
-  reader.wrong(key, *table.get(key), "\"constant\", \"cosine\" or \"wsd\"");
+  for (const auto& [word, v] : words)
+    if (s == word) return void(value = v);
+  reader.wrong(key, *table.get(key), all);
+}
+inline void read_format(io::TomlReader& reader, const toml::table& table, DataFormat& value) {
+  read_word(reader, table, "format", value, {{"text", DataFormat::text}, {"chat", DataFormat::chat}});
 }
 
 }  // namespace detail
@@ -121,6 +157,7 @@ inline RunConfig parse_run_config(const std::string& text, const std::string& fi
     DataSource d;
     r.read("path", d.path);
     r.read("weight", d.weight, 0, 1e9);
+    detail::read_format(r, *t, d.format);
     r.finish();
     if (d.path.empty()) r.missing("path", "a file or folder");
     path(d.path);
@@ -132,6 +169,7 @@ inline RunConfig parse_run_config(const std::string& text, const std::string& fi
     EvalSource e;
     r.read("name", e.name);
     r.read("path", e.path);
+    detail::read_format(r, *t, e.format);
     r.finish();
     if (e.path.empty()) r.missing("path", "a file or folder");
     if (e.name.empty()) e.name = fs::path(e.path).filename().string();
@@ -142,19 +180,21 @@ inline RunConfig parse_run_config(const std::string& text, const std::string& fi
   TrainOptions& o = c.train;
   io::TomlReader t(table("train"), where, "train.");
   const std::int64_t many = std::int64_t{1} << 40;
-  for (const char* key : {"context", "batch", "steps"})
+  const toml::table& given = *root.get("train")->as_table();
+  for (const char* key : {"context", "batch"})
     if (!t.has(key)) t.missing(key, "an integer");
+  if (!t.has("steps") && !t.has("epochs")) t.missing("steps", "an integer, or train.epochs");
   t.read("context", o.context, 1, std::int64_t{1} << 24);
   t.read("batch", o.batch, 1, std::int64_t{1} << 24);
   t.read("steps", o.steps, 1, many);
+  t.read("epochs", o.epochs, 1, 1 << 20);
   o.micro_batch = std::min<std::int64_t>(o.micro_batch, o.batch);
   t.read("micro_batch", o.micro_batch, 1, std::int64_t{1} << 24);
   t.read("gradient_leaves", o.gradient_leaves, 1, 1 << 20);
   t.read("lr", o.lr, 0, 1e6);
   t.read("min_lr_ratio", o.min_lr_ratio, 0, 1);
-  detail::read_schedule(t, *root.get("train")->as_table(), "schedule", o.schedule);
+  detail::read_word(t, given, "schedule", o.schedule, {{"constant", ScheduleKind::constant}, {"cosine", ScheduleKind::cosine}, {"wsd", ScheduleKind::wsd}});
   t.read("warmup", o.warmup, 0, many);
-  o.decay_steps = o.steps / 5;
   t.read("decay_steps", o.decay_steps, 0, many);
   t.read("beta1", o.beta1, 0, 1);
   t.read("beta2", o.beta2, 0, 1);
@@ -172,11 +212,23 @@ inline RunConfig parse_run_config(const std::string& text, const std::string& fi
   t.read("checkpoint_every", o.checkpoint_every, 0, many);
   t.read("keep_checkpoints", o.keep_checkpoints, 1, many);
   t.read("freeze", o.freeze);
+  t.read("template", o.chat_template);
+  if (std::find(text::chat_templates().begin(), text::chat_templates().end(), o.chat_template) == text::chat_templates().end())
+    t.wrong("template", *given.get("template"), "\"plain\" or \"cohere\"; templates are built in, a file's own are not run");
+  t.read("packing", o.packing);
+  detail::read_word(t, given, "loss", o.example_loss, {{"token", false}, {"example", true}});
+  t.read("best", o.best);
+  t.read("patience", o.patience, 0, many);
   t.finish();
   top.finish();
-  if (o.checkpoint_every == 0) o.checkpoint_every = o.steps;
   if (o.batch % o.gradient_leaves != 0) fail(ErrorKind::input, "run.value", where, ": train.gradient_leaves: wanted a divisor of batch ", o.batch, ", got ", o.gradient_leaves);
-  if (o.warmup > o.steps) fail(ErrorKind::input, "run.value", where, ": train.warmup: wanted at most the ", o.steps, " steps, got ", o.warmup);
+  if (o.steps > 0 && o.epochs == 0) c.set_steps(o.steps, where);
+  for (const DataSource& d : c.data) {
+    if (o.epochs > 0 && d.weight != 1) fail(ErrorKind::input, "run.value", where, ": data.weight: with train.epochs every source is passed whole, got the weight ", d.weight, "; leave it out, or give train.steps");
+    if (o.example_loss && d.format != DataFormat::chat) fail(ErrorKind::input, "run.value", where, ": train.loss: \"example\" wants format = \"chat\" for all data, ", printable(d.path, 400), " is text");
+  }
+  if ((o.best || o.patience > 0) && c.eval.empty()) fail(ErrorKind::input, "run.value", where, ": train.", o.best ? "best" : "patience", ": wanted an [[eval]] set to go by, there is none");
+  if (o.patience > 0 && o.eval_every == 0) fail(ErrorKind::input, "run.value", where, ": train.patience: wanted train.eval_every above 0, got 0");
   return c;
 }
 
@@ -191,20 +243,21 @@ inline std::string resolved_toml(const RunConfig& c) {
   if (!c.model.init_from.empty()) model.insert("init_from", c.model.init_from);
   if (!c.model.tokenizer.empty()) model.insert("tokenizer", c.model.tokenizer);
   toml::array data, eval, freeze;
-  for (const DataSource& d : c.data) data.push_back(toml::table{{"path", d.path}, {"weight", d.weight}});
-  for (const EvalSource& e : c.eval) eval.push_back(toml::table{{"name", e.name}, {"path", e.path}});
+  for (const DataSource& d : c.data) data.push_back(toml::table{{"path", d.path}, {"weight", d.weight}, {"format", detail::name_of(d.format)}});
+  for (const EvalSource& e : c.eval) eval.push_back(toml::table{{"name", e.name}, {"path", e.path}, {"format", detail::name_of(e.format)}});
   for (const std::string& f : c.train.freeze) freeze.push_back(f);
   const TrainOptions& o = c.train;
   train.insert("context", o.context);
   train.insert("batch", o.batch);
   train.insert("micro_batch", o.micro_batch);
   train.insert("gradient_leaves", o.gradient_leaves);
-  train.insert("steps", o.steps);
+  if (o.steps > 0) train.insert("steps", o.steps);
+  if (o.epochs > 0) train.insert("epochs", o.epochs);
   train.insert("lr", o.lr);
   train.insert("min_lr_ratio", o.min_lr_ratio);
   train.insert("schedule", detail::name_of(o.schedule));
   train.insert("warmup", o.warmup);
-  train.insert("decay_steps", o.decay_steps);
+  if (o.decay_steps >= 0) train.insert("decay_steps", o.decay_steps);
   train.insert("beta1", o.beta1);
   train.insert("beta2", o.beta2);
   train.insert("adam_eps", o.adam_eps);
@@ -221,6 +274,11 @@ inline std::string resolved_toml(const RunConfig& c) {
   train.insert("checkpoint_every", o.checkpoint_every);
   train.insert("keep_checkpoints", o.keep_checkpoints);
   train.insert("freeze", freeze);
+  train.insert("template", o.chat_template);
+  train.insert("packing", o.packing);
+  train.insert("loss", o.example_loss ? "example" : "token");
+  train.insert("best", o.best);
+  train.insert("patience", o.patience);
   toml::table root{{"model", model}, {"data", data}, {"train", train}};
   if (!eval.empty()) root.insert("eval", eval);
   std::ostringstream out;

@@ -1,7 +1,7 @@
 // One optimizer step: micro-batches -> gradients -> one hook -> update. The cut into micro-batches leaves no trace: every sum
 // over tokens is a chain in token order that the next micro-batch continues, and losses are scaled by the step's two
 // counts (trained targets, real positions), known before its first micro-batch. With gradient_leaves L the step's rows are L
-// equal parts, each a chain, added in a fixed tree.
+// equal parts, each a chain, added in a fixed tree. Pads are left out before the model sees them.
 #pragma once
 #include <cmath>
 #include <optional>
@@ -21,11 +21,13 @@ struct StepOptions {
   std::uint64_t seed = 0;
   bool recompute = false;
   bool batch_balance = false;  // f of the micro-batch instead of the previous step's
+  bool example_loss = false;   // the mean over examples of the mean over their targets, instead of over all targets
 };
 
 struct StepResult {
   double loss = 0, nll = 0, load_balance = 0, z = 0, gradient_norm = 0;
-  std::int64_t targets = 0, positions = 0;
+  double example_nll = 0;  // mean over examples of the mean over their targets, where rows have weights
+  std::int64_t targets = 0, positions = 0, examples = 0;
 };
 
 // Shares of assignments per router of the last step: what the balance loss reads in the next (METHOD 1.2).
@@ -33,17 +35,18 @@ struct RouterCounts {
   std::vector<std::vector<std::int64_t>> counts;  // per router, per expert; empty: uniform
 };
 
-// Runs of tokens that see each other: a sequence starts where position is 0 and at each row.
-inline Segments row_segments(const std::int32_t* positions, std::int64_t rows, std::int64_t context) {
+// Runs of tokens that see each other: a sequence starts where position is 0 and at each row. Pads are passed over.
+inline Segments row_segments(const StepRows& rows, std::int64_t first, std::int64_t end) {
   auto list = std::make_shared<std::vector<Segment>>();
-  for (std::int64_t r = 0; r < rows; ++r)
-    for (std::int64_t t = 0, begin = 0; t < context; ++t) {
-      bool last = t + 1 == context || positions[r * context + t + 1] == 0;
-      if (!last) continue;
-      std::int64_t at = r * context + begin, n = t + 1 - begin;
-      list->push_back({at, n, at, n});
-      begin = t + 1;
-    }
+  std::int64_t token = 0;
+  for (std::int64_t at = first * rows.context; at < end * rows.context; ++at) {
+    const auto i = static_cast<std::size_t>(at);
+    if (!rows.real[i]) continue;
+    if (at % rows.context == 0 || rows.positions[i] == 0) list->push_back({token, 0, token, 0});
+    ++list->back().q_length;
+    ++list->back().k_length;
+    ++token;
+  }
   return list;
 }
 
@@ -110,6 +113,10 @@ inline StepResult accumulate_gradients(Decoder& model, const StepRows& rows, con
   for (std::int32_t t : rows.targets) result.targets += t >= 0;
   for (std::uint8_t r : rows.real) result.positions += r;
   check(result.targets > 0, "train.targets", "train: step ", step, " has no trained target");
+  check(!o.example_loss || rows.weights.size() == rows.targets.size(), "train.weights", "train: step ", step, ": loss per example wants rows of examples alone");
+  result.examples = rows.examples;
+  double weight_sum = 0, weighted_sum = 0;  // the first is the number of examples, but for rounding
+  for (float w : rows.weights) weight_sum += static_cast<double>(w);
   float per_target = 1.0f / static_cast<float>(result.targets), per_position = 1.0f / static_cast<float>(result.positions);
 
   std::size_t routers = model.routers();
@@ -132,20 +139,26 @@ inline StepResult accumulate_gradients(Decoder& model, const StepRows& rows, con
   std::vector<double> balance(routers, 0.0), z(routers, 0.0);
   double nll_sum = 0;
 
-  std::int64_t leaf_rows = rows.rows / o.gradient_leaves, context = rows.context;
+  std::int64_t leaf_rows = rows.rows / o.gradient_leaves, context = rows.context, before = 0;  // tokens of the step so far
   detail::GradientTree tree(o.gradient_leaves > 1 ? gradient_tensors(model) : std::vector<Tensor>());
   for (std::int64_t leaf = 0; leaf < o.gradient_leaves; ++leaf) {
     for (std::int64_t row = leaf * leaf_rows, end = row + leaf_rows; row < end; row += o.micro_batch) {
-      std::int64_t n_rows = std::min(o.micro_batch, end - row), n = n_rows * context;
+      const std::int64_t last = std::min(row + o.micro_batch, end);
       auto part = [&](const auto& v) {
-        using T = std::remove_cvref_t<decltype(v[0])>;
-        return tensor(std::span<const T>(v.data() + row * context, static_cast<std::size_t>(n)), {n});
+        std::remove_cvref_t<decltype(v)> kept;
+        kept.reserve(static_cast<std::size_t>((last - row) * context));
+        for (auto i = static_cast<std::size_t>(row * context); i < static_cast<std::size_t>(last * context); ++i)
+          if (rows.real[i]) kept.push_back(v[i]);
+        return tensor(kept);
       };
-      TokenBatch batch{part(rows.inputs), part(rows.positions), row_segments(rows.positions.data() + row * context, n_rows, context), part(rows.real)};
+      TokenBatch batch{part(rows.inputs), part(rows.positions), row_segments(rows, row, last), {}};
+      const std::int64_t n = batch.ids.numel();
+      if (n == 0) continue;
       Tensor targets = part(rows.targets);
       ForwardOptions options;
       options.dropout = o.dropout;
-      options.key = {o.seed, 0, static_cast<std::uint32_t>(step), row * context};
+      options.key = {o.seed, 0, static_cast<std::uint32_t>(step), before};
+      before += n;
       options.recompute = o.recompute;
       options.balance_f = f;
 
@@ -153,7 +166,12 @@ inline StepResult accumulate_gradients(Decoder& model, const StepRows& rows, con
       if (gradients) tape.emplace();
       Hidden hidden = model.hidden(batch, options);
       Tensor nll = model.nll(hidden, targets);
-      std::vector<Tensor> outputs{nll}, upstream{full({n}, per_target)};
+      Tensor per_token = full({n}, per_target), weights = rows.weights.empty() ? Tensor() : part(rows.weights);
+      for (std::int64_t i = 0; weights.defined() && i < n; ++i) {
+        weighted_sum += static_cast<double>(weights.data()[i]) * static_cast<double>(nll.data()[i]);
+        if (o.example_loss) per_token.data()[i] = static_cast<float>(static_cast<double>(weights.data()[i]) / weight_sum);
+      }
+      std::vector<Tensor> outputs{nll}, upstream{per_token};
       for (Routing& r : hidden.routers) {
         outputs.push_back(r.balance);
         upstream.push_back(full({n}, c.router_aux_loss_coef * per_position));
@@ -185,7 +203,8 @@ inline StepResult accumulate_gradients(Decoder& model, const StepRows& rows, con
     result.load_balance += balance[r] / static_cast<double>(result.positions);
     result.z += z[r] / static_cast<double>(result.positions);
   }
-  result.loss = result.nll + static_cast<double>(c.router_aux_loss_coef) * result.load_balance + static_cast<double>(c.router_z_loss_coef) * result.z;
+  result.example_nll = weight_sum > 0 ? weighted_sum / weight_sum : 0;
+  result.loss = (o.example_loss ? result.example_nll : result.nll) + static_cast<double>(c.router_aux_loss_coef) * result.load_balance + static_cast<double>(c.router_z_loss_coef) * result.z;
   return result;
 }
 

@@ -1,0 +1,118 @@
+// bam generate: completions of prompts.
+#include <unistd.h>
+
+#include <chrono>
+
+#include "bam/eval/generate.hpp"
+#include "flags.hpp"
+#include "output.hpp"
+#include "text_model.hpp"
+#include "verbs.hpp"
+
+namespace bam::app {
+namespace {
+
+struct Flags {
+  std::string model, prompts;
+  std::optional<std::string> prompt;
+  GenerateOptions options;
+};
+
+std::string read_stdin() {
+  std::string text;
+  char block[1 << 16];
+  for (ssize_t n; (n = ::read(0, block, sizeof block)) != 0;) {
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail(ErrorKind::io, "stdin.read", "stdin: cannot read: ", std::strerror(errno));
+    text.append(block, static_cast<std::size_t>(n));
+    if (text.size() > std::size_t{1} << 30) fail(ErrorKind::limit, "stdin.size", "stdin: wanted at most 1 GiB, got more");
+  }
+  return text;
+}
+
+std::vector<std::string> read_prompts(const Flags& f) {
+  if (f.prompt.has_value() == !f.prompts.empty()) fail(ErrorKind::usage, "flag.missing", "bam generate: wanted --prompt TEXT or --prompts FILE.jsonl, one of the two");
+  if (f.prompt) return {*f.prompt == "-" ? read_stdin() : *f.prompt};
+  const std::string name = f.prompts == "-" ? "stdin" : printable(f.prompts, 4096), content = f.prompts == "-" ? read_stdin() : io::read_text(f.prompts);
+  std::vector<std::string> prompts;
+  std::size_t number = 0;
+  for (std::size_t at = 0; at < content.size();) {
+    std::size_t end = std::min(content.find('\n', at), content.size());
+    std::string_view line = std::string_view(content).substr(at, end - at);
+    at = end + 1;
+    ++number;
+    if (line.find_first_not_of(" \t\r") == line.npos) continue;
+    std::string where = str(name, ":", number);
+    prompts.emplace_back(io::parse_json(line, where).at("prompt", where).as_string(where + ": prompt"));
+  }
+  if (prompts.empty()) fail(ErrorKind::input, "generate.prompts", name, ": wanted a line {\"prompt\": ...}, found none");
+  return prompts;
+}
+
+io::Json completion_json(const TextModel& model, const Completion& c) {
+  io::Json j = io::Json::object();
+  j.set("text", text::replace_invalid_utf8(model.decode(c.ids)));
+  j.set("ids", io::Json::array_of(c.ids));
+  j.set("stopped_by", name_of(c.stopped_by));
+  return j;
+}
+
+void run(const Common& common, const Flags& f) {
+  if (common.bf16()) fail(ErrorKind::usage, "dtype.bf16", "--dtype bf16: this build computes in fp32 only; leave the flag out");
+  std::vector<std::string> texts = read_prompts(f);
+  TextModel model = load_text_model(f.model);
+  GenerateOptions o = f.options;
+  o.seed = common.seed.value_or(0);
+  o.stop = model.eos;
+  if (o.context == 0) o.context = model.decoder().config().max_position_embeddings;
+  std::vector<std::vector<std::int32_t>> prompts;
+  for (const std::string& text : texts) {
+    prompts.push_back({model.bos});
+    for (std::int32_t id : model.tokenizer.encode(text)) prompts.back().push_back(id);
+    if (static_cast<std::int64_t>(prompts.back().size()) > o.context)
+      fail(ErrorKind::input, "generate.prompt", f.prompt ? "--prompt" : printable(f.prompts, 4096), ": prompt ", prompts.size(), " has ", prompts.back().size(), " tokens with BOS, the context ", o.context,
+           "; shorten it, or raise --context");
+  }
+  const bool streamed = !common.json && prompts.size() == 1;
+  TextStream out;
+  auto start = std::chrono::steady_clock::now();
+  std::vector<Completion> completions = generate(model.decoder(), prompts, o, [&](const GeneratedToken& t) {
+    if (streamed) out.add(model.decode({t.id}));
+  });
+  double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (streamed) out.end();
+  std::size_t tokens = 0;
+  for (const Completion& c : completions) tokens += c.ids.size();
+  note(common, fmt::format("{} prompts, {} new tokens in {:.2f} s, prompts included: {:.1f} tokens/s", prompts.size(), tokens, seconds, static_cast<double>(tokens) / seconds));
+  if (streamed) return;
+  if (common.json && f.prompt) return print_json(completion_json(model, completions[0]));
+  io::Json list = io::Json::array();
+  for (const Completion& c : completions) {
+    if (common.json) list.push_back(completion_json(model, c));
+    else print(text::replace_invalid_utf8(model.decode(c.ids)) + "\n");
+  }
+  if (!common.json) return;
+  io::Json j = io::Json::object();
+  j.set("completions", std::move(list));
+  print_json(j);
+}
+
+}  // namespace
+
+void add_generate(CLI::App& app, Common& common) {
+  auto f = std::make_shared<Flags>();
+  GenerateOptions& o = f->options;
+  CLI::App* verb = app.add_subcommand("generate", "Completions of prompts, with a K/V cache");
+  verb->add_option("--model", f->model, "Model or run folder with a tokenizer")->type_name("DIR")->required();
+  verb->add_option("--prompt", f->prompt, "A text; - reads it from stdin")->type_name("TEXT");
+  verb->add_option("--prompts", f->prompts, "One {\"prompt\": ...} a line; - reads them from stdin")->type_name("FILE.jsonl");
+  integer_flag<std::int64_t>(*verb, "--max-new-tokens", o.max_new_tokens, 0, 1 << 24, "New tokens of a prompt at most (default 128); EOS ends it earlier");
+  real_flag(*verb, "--temperature", o.temperature, 0, 1e6, "0 takes the largest logit (default), more draws");
+  integer_flag<std::int64_t>(*verb, "--top-k", o.top_k, 0, INT32_MAX, "Draw among the k largest (default 0: all)");
+  real_flag(*verb, "--top-p", o.top_p, 1e-9, 1, "and among the fewest that have this probability together (default 1)");
+  integer_flag<std::int64_t>(*verb, "--batch", o.batch, 1, 1 << 16, "Prompts at a time (default 8); never changes a result");
+  integer_flag<std::int64_t>(*verb, "--context", o.context, 1, 1 << 24, "Most tokens of prompt and completion (default: max_position_embeddings)");
+  verb->callback([&common, f] { common.run = [&common, f] { run(common, *f); }; });
+}
+
+}  // namespace bam::app

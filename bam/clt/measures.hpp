@@ -1,0 +1,612 @@
+// Measures of cross-lingual transfer (METHOD 2.2), shares of variance, and the directions that a study tests (METHOD 2.3): pure functions of a table of scores.
+//
+// A cell is empty where there is no score or where it cannot be told from chance; an empty cell enters no measure, and a measure without its cells is empty.
+// Higher scores are better; negate those of which less is better.
+#pragma once
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <numeric>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <vector>
+
+#include "../eval/bootstrap.hpp"
+#include "../eval/interval.hpp"
+
+namespace bam::clt {
+
+using Cell = std::optional<double>;
+
+// Whether a mean of n scores from 0 to 1 lies above what chance gives: chance is below its 95% Wilson interval. Binomial variance is the largest that such
+// scores can have. Without a level of chance (NLL, a score of no known floor) every score stands; with chance 0 any hit does.
+inline bool told_from_chance(double value, std::int64_t n, std::optional<double> chance) {
+  if (!std::isfinite(value)) return false;
+  if (!chance) return true;
+  if (n < 1) return false;
+  return value > *chance + 1.959963984540054 * std::sqrt(*chance * (1 - *chance) / static_cast<double>(n));
+}
+
+inline Cell mean(std::span<const Cell> cells) {
+  double sum = 0, n = 0;
+  for (const Cell& c : cells)
+    if (c) {
+      sum += *c;
+      ++n;
+    }
+  return n > 0 ? Cell(sum / n) : Cell();
+}
+
+// (y(k) - y(0)) / y(0); empty where y(0) is not above 0, for there the ratio has no meaning.
+inline Cell gain(Cell zero, Cell k) { return zero && k && *zero > 0 ? Cell((*k - *zero) / *zero) : Cell(); }
+
+// Mean over languages of their gains, of the languages that have one.
+inline Cell mean_gain(std::span<const Cell> zero, std::span<const Cell> k) {
+  check(zero.size() == k.size(), "clt.size", "gain: ", zero.size(), " and ", k.size(), " languages");
+  std::vector<Cell> gains(k.size());
+  for (std::size_t l = 0; l < k.size(); ++l) gains[l] = gain(zero[l], k[l]);
+  return mean(gains);
+}
+
+inline Cell difference(Cell a, Cell b) { return a && b ? Cell(*a - *b) : Cell(); }
+inline Cell seen_unseen_gap(Cell seen, Cell unseen) { return difference(seen, unseen); }
+// At equal task data and at equal total data: the caller pairs the runs.
+inline Cell interference(Cell multi, Cell single) { return difference(multi, single); }
+
+// Pearson r over k of the two means, over the k where both are there; empty below three of them.
+inline std::optional<Correlation> tracking(std::span<const Cell> seen, std::span<const Cell> unseen) {
+  check(seen.size() == unseen.size(), "clt.size", "tracking: ", seen.size(), " and ", unseen.size(), " values of k");
+  std::vector<double> a, b;
+  for (std::size_t i = 0; i < seen.size(); ++i)
+    if (seen[i] && unseen[i]) {
+      a.push_back(*seen[i]);
+      b.push_back(*unseen[i]);
+    }
+  return a.size() < 3 ? std::nullopt : pearson(a, b);
+}
+
+// Least k whose score is within `share` of the best over k.
+inline std::optional<std::int64_t> data_to_plateau(std::span<const std::int64_t> k, std::span<const Cell> y, double share = 0.01) {
+  check(k.size() == y.size() && std::is_sorted(k.begin(), k.end()), "clt.size", "plateau: ", k.size(), " values of k, ", y.size(), " scores; wanted as many of each, k ascending");
+  Cell best;
+  for (const Cell& c : y)
+    if (c && (!best || *c > *best)) best = c;
+  if (!best) return std::nullopt;
+  for (std::size_t i = 0; i < k.size(); ++i)
+    if (y[i] && *y[i] >= *best - share * std::fabs(*best)) return k[i];
+  return std::nullopt;
+}
+
+// Mean absolute second difference over the steps of the grid of k; a triple with an empty cell is left out.
+inline Cell oscillation(std::span<const Cell> y) {
+  std::vector<Cell> second;
+  for (std::size_t i = 2; i < y.size(); ++i)
+    if (y[i - 2] && y[i - 1] && y[i]) second.push_back(std::fabs(*y[i - 2] - 2 * *y[i - 1] + *y[i]));
+  return mean(second);
+}
+
+// T[a][b] = (y[a][b] - english[b]) / (y[b][b] - english[b]): the share of what b's own data brings to b that a's data brings. y[a][b]: trained on English
+// and a, tested on b. Empty where b's own data brought nothing.
+inline std::vector<std::vector<Cell>> transfer_matrix(const std::vector<std::vector<Cell>>& y, std::span<const Cell> english) {
+  std::vector<std::vector<Cell>> t(y.size(), std::vector<Cell>(y.size()));
+  check(english.size() == y.size(), "clt.size", "transfer matrix: ", y.size(), " sources, ", english.size(), " scores after English");
+  for (std::size_t a = 0; a < y.size(); ++a) {
+    check(y[a].size() == y.size(), "clt.size", "transfer matrix: row ", a, " has ", y[a].size(), " of ", y.size(), " targets");
+    for (std::size_t b = 0; b < y.size(); ++b) {
+      Cell own = difference(y[b][b], english[b]), brought = difference(y[a][b], english[b]);
+      if (own && brought && *own > 0) t[a][b] = *brought / *own;
+    }
+  }
+  return t;
+}
+
+// One score of one run on one language (a row of results.json).
+enum class Split { english, seen, unseen };
+struct Score {
+  std::string task, setting;  // setting: "single", "multi"
+  std::int64_t size = 0;      // parameters
+  std::int64_t k = 0;         // examples in each seen language
+  std::string languages;      // the group of languages trained on
+  std::string language;       // of the test
+  Split split = Split::unseen;
+  std::int64_t replicate = 0;
+  std::string score;  // its name: "exact_match", "chrf" ...
+  double value = 0;
+  std::int64_t n = 0;             // items
+  std::optional<double> chance;  // level of chance
+};
+
+inline Cell cell_of(const Score& s) { return told_from_chance(s.value, s.n, s.chance) ? Cell(s.value) : Cell(); }
+
+// --- Shares of variance ---------------------------------------------------------------------------------------------------
+
+// A score at one level of each factor.
+struct Observation {
+  std::vector<std::int32_t> levels;  // from 0
+  std::int64_t replicate = 0;
+  double value = 0;
+};
+
+struct VarianceShare {
+  std::string name;  // "task", "task x k", "higher"
+  double share = 0;
+  Cell low, high;  // bootstrap over replicates; empty with one replicate
+};
+
+struct VarianceShares {
+  std::vector<VarianceShare> effects;  // main effects, two-way interactions, "higher" (all above)
+  std::int64_t cells = 0, replicates = 0, dropped = 0;  // dropped: observations outside the complete sub-grid
+  double variance = 0;  // of the cell means
+  double noise = 0;     // share of it that the replicates' own spread explains; it is inside every effect
+};
+
+namespace detail {
+
+// Keeps levels (of each factor, and replicates as one more) so that every cell is there: while one is missing, the level with the largest share of
+// missing cells goes, the last factor's first of equals. Empty dimensions mean that nothing complete was found.
+inline std::vector<std::vector<std::int64_t>> complete_grid(const std::map<std::vector<std::int64_t>, double>& table, std::size_t dimensions) {
+  std::vector<std::vector<std::int64_t>> levels(dimensions);
+  for (std::size_t d = 0; d < dimensions; ++d) {
+    std::set<std::int64_t> seen;
+    for (auto& [key, value] : table) seen.insert(key[d]);
+    levels[d].assign(seen.begin(), seen.end());
+  }
+  for (;;) {
+    std::vector<std::map<std::int64_t, double>> present(dimensions);
+    double inside = 0, all = 1;
+    for (auto& [key, value] : table) {
+      bool kept = true;
+      for (std::size_t d = 0; d < dimensions; ++d) kept = kept && std::binary_search(levels[d].begin(), levels[d].end(), key[d]);
+      if (!kept) continue;
+      ++inside;
+      for (std::size_t d = 0; d < dimensions; ++d) ++present[d][key[d]];
+    }
+    for (auto& l : levels) all *= static_cast<double>(l.size());
+    if (inside >= all) return levels;
+    std::size_t worst = 0;
+    std::int64_t level = 0;
+    double share = -1;
+    for (std::size_t d = 0; d < dimensions; ++d)
+      for (std::int64_t l : levels[d]) {
+        double missing = 1 - present[d][l] * static_cast<double>(levels[d].size()) / all;
+        if (missing >= share) {
+          share = missing;
+          worst = d;
+          level = l;
+        }
+      }
+    levels[worst].erase(std::find(levels[worst].begin(), levels[worst].end(), level));
+    if (levels[worst].empty()) return {};
+  }
+}
+
+// Variances of the effects of a full grid under equal weights (functional ANOVA, Sobol 1993): V_i = Var E[y | i], V_ij = Var E[y | i, j] - V_i - V_j.
+// y is row-major over `sizes`. Order: total, main effects, pairs.
+inline std::vector<double> effect_variances(std::span<const double> y, std::span<const std::size_t> sizes) {
+  const double count = static_cast<double>(y.size());
+  const double mean = std::accumulate(y.begin(), y.end(), 0.0) / count;
+  std::vector<std::size_t> stride(sizes.size(), 1);
+  for (std::size_t d = sizes.size(); d-- > 1;) stride[d - 1] = stride[d] * sizes[d];
+  auto level = [&](std::size_t cell, std::size_t d) { return cell / stride[d] % sizes[d]; };
+  auto variance = [&](std::size_t groups, auto&& group) {
+    std::vector<double> sum(groups, 0);
+    for (std::size_t c = 0; c < y.size(); ++c) sum[group(c)] += y[c] - mean;
+    double v = 0, per_group = count / static_cast<double>(groups);
+    for (double s : sum) v += (s / per_group) * (s / per_group) / static_cast<double>(groups);
+    return v;
+  };
+  std::vector<double> out{variance(y.size(), [](std::size_t c) { return c; })};
+  for (std::size_t i = 0; i < sizes.size(); ++i) out.push_back(variance(sizes[i], [&](std::size_t c) { return level(c, i); }));
+  for (std::size_t i = 0; i < sizes.size(); ++i)
+    for (std::size_t j = i + 1; j < sizes.size(); ++j)
+      out.push_back(std::max(0.0, variance(sizes[i] * sizes[j], [&](std::size_t c) { return level(c, i) * sizes[j] + level(c, j); }) - out[1 + i] - out[1 + j]));
+  return out;
+}
+
+}  // namespace detail
+
+// Shares of the variance of the cell means (mean over replicates) of main effects and two-way interactions, the rest as "higher". Missing cells: the largest
+// complete sub-grid that detail::complete_grid finds is used, and what lies outside is counted. Intervals: whole replicates are drawn with
+// replacement, as a replicate redraws everything. Nothing where the sub-grid has fewer than two cells or no spread.
+inline std::optional<VarianceShares> variance_shares(const std::vector<Observation>& observations, const std::vector<std::string>& factors, const BootstrapOptions& options = {}) {
+  std::map<std::vector<std::int64_t>, double> table;
+  for (auto& o : observations) {
+    check(o.levels.size() == factors.size(), "clt.factors", "variance shares: an observation has ", o.levels.size(), " levels, there are ", factors.size(), " factors");
+    std::vector<std::int64_t> key(o.levels.begin(), o.levels.end());
+    key.push_back(o.replicate);
+    check(table.emplace(std::move(key), o.value).second, "clt.twice", "variance shares: one cell of replicate ", o.replicate, " is there twice");
+  }
+  if (table.empty()) return std::nullopt;
+  auto levels = detail::complete_grid(table, factors.size() + 1);
+  if (levels.empty()) return std::nullopt;
+  std::vector<std::size_t> sizes;
+  std::size_t cells = 1;
+  for (std::size_t d = 0; d < factors.size(); ++d) {
+    sizes.push_back(levels[d].size());
+    cells *= levels[d].size();
+  }
+  const std::vector<std::int64_t>& replicates = levels.back();
+  if (cells < 2) return std::nullopt;
+  // y[replicate][cell]
+  std::vector<std::vector<double>> y(replicates.size(), std::vector<double>(cells));
+  for (std::size_t c = 0; c < cells; ++c) {
+    std::vector<std::int64_t> key(factors.size() + 1);
+    std::size_t rest = c;
+    for (std::size_t d = factors.size(); d-- > 0; rest /= sizes[d]) key[d] = levels[d][rest % sizes[d]];
+    for (std::size_t r = 0; r < replicates.size(); ++r) {
+      key.back() = replicates[r];
+      y[r][c] = table.at(key);
+    }
+  }
+  auto shares = [&](std::span<const std::size_t> index) {
+    std::vector<double> means(cells, 0);
+    for (std::size_t r : index)
+      for (std::size_t c = 0; c < cells; ++c) means[c] += y[r][c] / static_cast<double>(index.size());
+    auto v = detail::effect_variances(means, sizes);
+    double explained = 0;
+    for (std::size_t i = 1; i < v.size(); ++i) explained += v[i];
+    v.push_back(std::max(0.0, v[0] - explained));
+    if (v[0] > 0)
+      for (std::size_t i = 1; i < v.size(); ++i) v[i] /= v[0];
+    return v;
+  };
+  std::vector<std::size_t> index(replicates.size());
+  std::iota(index.begin(), index.end(), std::size_t{0});
+  auto point = shares(index);
+  if (!(point[0] > 0)) return std::nullopt;
+  VarianceShares result;
+  result.cells = static_cast<std::int64_t>(cells);
+  result.replicates = static_cast<std::int64_t>(replicates.size());
+  result.dropped = static_cast<std::int64_t>(table.size() - cells * replicates.size());
+  result.variance = point[0];
+  for (auto& f : factors) result.effects.push_back({f, 0, {}, {}});
+  for (std::size_t i = 0; i < factors.size(); ++i)
+    for (std::size_t j = i + 1; j < factors.size(); ++j) result.effects.push_back({factors[i] + " x " + factors[j], 0, {}, {}});
+  result.effects.push_back({"higher", 0, {}, {}});
+  for (std::size_t e = 0; e < result.effects.size(); ++e) result.effects[e].share = point[e + 1];
+  if (replicates.size() < 2) return result;
+  const auto n = static_cast<double>(replicates.size());
+  double within = 0;
+  for (std::size_t c = 0; c < cells; ++c) {
+    double m = 0;
+    for (auto& row : y) m += row[c] / n;
+    for (auto& row : y) within += (row[c] - m) * (row[c] - m) / (n - 1) / static_cast<double>(cells);
+  }
+  result.noise = within / n / point[0];
+  std::vector<std::vector<double>> drawn(result.effects.size());
+  for (std::int64_t b = 0; b < options.resamples; ++b) {
+    resample(options.seed, b, index);
+    auto v = shares(index);
+    if (!(v[0] > 0)) continue;
+    for (std::size_t e = 0; e < drawn.size(); ++e) drawn[e].push_back(v[e + 1]);
+  }
+  for (std::size_t e = 0; e < drawn.size(); ++e) {
+    if (drawn[e].empty()) continue;
+    std::sort(drawn[e].begin(), drawn[e].end());
+    result.effects[e].low = quantile(drawn[e], (1 - options.level) / 2);
+    result.effects[e].high = quantile(drawn[e], (1 + options.level) / 2);
+  }
+  return result;
+}
+
+inline const std::vector<std::string>& study_factors() {
+  static const std::vector<std::string> names{"task", "setting", "size", "k", "languages"};
+  return names;
+}
+
+// Observations of the five factors of a study: per task, setting, size, k, group of training languages and replicate the mean over the languages of one split of
+// response(score), empty responses left out. Default response: the score where it can be told from chance.
+inline std::vector<Observation> observations(const std::vector<Score>& scores, Split split = Split::unseen, const std::function<Cell(const Score&)>& response = cell_of) {
+  std::map<std::string, std::int32_t> task, setting, group;
+  std::map<std::int64_t, std::int32_t> size, k;
+  auto level = [](auto& levels, const auto& value) { return levels.try_emplace(value, static_cast<std::int32_t>(levels.size())).first->second; };
+  std::map<std::pair<std::vector<std::int32_t>, std::int64_t>, std::vector<Cell>> cells;
+  for (auto& s : scores) {
+    if (s.split != split) continue;
+    if (Cell y = response(s)) cells[{{level(task, s.task), level(setting, s.setting), level(size, s.size), level(k, s.k), level(group, s.languages)}, s.replicate}].push_back(y);
+  }
+  std::vector<Observation> out;
+  for (auto& [key, values] : cells) out.push_back({key.first, key.second, *mean(values)});
+  return out;
+}
+
+// --- Directions -----------------------------------------------------------------------------------------------------------
+
+enum class Finding { shown, not_shown, undecided, not_testable };
+inline const char* name_of(Finding f) { return f == Finding::shown ? "shown" : f == Finding::not_shown ? "not shown" : f == Finding::undecided ? "undecided" : "not testable here"; }
+
+struct Direction {
+  std::string claim;
+  Finding finding = Finding::not_testable;
+  std::int64_t n = 0;  // replicates
+  Cell mean, low, high;  // of the quantity that decides; bounds empty below two replicates
+  std::string note;      // what the quantity is, or why the data cannot test the claim
+};
+
+struct DirectionOptions {
+  std::string math = "math", single = "single", multi = "multi";
+  std::string languages;  // the group of training languages to look at; empty: the one with the most scores
+};
+
+namespace detail {
+
+// Scores by (task, setting, size, replicate): curves over k.
+class Table {
+ public:
+  Table(const std::vector<Score>& scores, const DirectionOptions& options) {
+    std::string group = options.languages;
+    if (group.empty()) {
+      std::map<std::string, std::int64_t> count;
+      for (auto& s : scores) ++count[s.languages];
+      std::int64_t most = 0;
+      for (auto& [name, n] : count)
+        if (n > most) {
+          most = n;
+          group = name;
+        }
+    }
+    for (auto& s : scores) {
+      if (s.languages != group) continue;
+      tasks.insert(s.task);
+      sizes.insert(s.size);
+      ks.insert(s.k);
+      replicates.insert(s.replicate);
+      values_[{s.task, s.setting, s.size, s.replicate, s.split}][s.language][s.k] = cell_of(s);
+    }
+  }
+  std::set<std::string> tasks;
+  std::set<std::int64_t> sizes, ks, replicates;
+
+  // The mean over languages at each of `at`; only languages that have a cell at each of them enter, so that all points mean the same languages.
+  std::vector<Cell> curve(const std::string& task, const std::string& setting, std::int64_t size, std::int64_t replicate, Split split, const std::vector<std::int64_t>& at) const {
+    std::vector<Cell> out(at.size());
+    auto found = values_.find({task, setting, size, replicate, split});
+    if (found == values_.end()) return out;
+    double languages = 0;
+    std::vector<double> sum(at.size(), 0);
+    for (auto& entry : found->second) {
+      const auto& by_k = entry.second;
+      bool all = std::all_of(at.begin(), at.end(), [&](std::int64_t k) {
+        auto c = by_k.find(k);
+        return c != by_k.end() && c->second.has_value();
+      });
+      if (!all) continue;
+      ++languages;
+      for (std::size_t i = 0; i < at.size(); ++i) sum[i] += *by_k.at(at[i]);
+    }
+    for (std::size_t i = 0; i < at.size() && languages > 0; ++i) out[i] = sum[i] / languages;
+    return out;
+  }
+  // Mean over languages of (y(k) - y(0)) / y(0).
+  Cell gain_at(const std::string& task, const std::string& setting, std::int64_t size, std::int64_t replicate, Split split, std::int64_t k) const {
+    auto found = values_.find({task, setting, size, replicate, split});
+    if (found == values_.end()) return {};
+    std::vector<Cell> gains;
+    for (auto& [language, by_k] : found->second) {
+      auto zero = by_k.find(0), y = by_k.find(k);
+      if (zero != by_k.end() && y != by_k.end()) gains.push_back(gain(zero->second, y->second));
+    }
+    return mean(gains);
+  }
+  // Where the unseen curve reaches its plateau; k = 0 counts as the least k above 0, which a ratio can take.
+  Cell plateau(const std::string& task, const std::string& setting, std::int64_t size, std::int64_t replicate) const {
+    std::vector<std::int64_t> k(ks.begin(), ks.end());
+    auto p = data_to_plateau(k, curve(task, setting, size, replicate, Split::unseen, k));
+    auto least = ks.upper_bound(0);
+    if (!p || least == ks.end()) return {};
+    return static_cast<double>(std::max(*p, *least));
+  }
+
+ private:
+  std::map<std::tuple<std::string, std::string, std::int64_t, std::int64_t, Split>, std::map<std::string, std::map<std::int64_t, Cell>>> values_;
+};
+
+inline void set(Direction& d, const Interval& i) {
+  d.n = i.n;
+  if (i.n > 0) d.mean = i.mean;
+  if (i.n > 1) {
+    d.low = i.low;
+    d.high = i.high;
+  }
+}
+
+// Claim: the quantity is above `bound`. One value a replicate; nothing to test where no replicate has one.
+inline void decide_above(Direction& d, const std::vector<double>& values, double bound, std::string_view missing) {
+  Interval i = t_interval(values);
+  set(d, i);
+  if (i.n == 0) {
+    d.note = missing;
+    return;
+  }
+  d.finding = i.low > bound ? Finding::shown : i.high < bound ? Finding::not_shown : Finding::undecided;
+}
+
+}  // namespace detail
+
+// Math gains most from multilingual data: at the smallest size, single-task, at the largest k, its gain over unseen languages less the largest of the other tasks'.
+inline Direction math_gains_most(const std::vector<Score>& scores, const DirectionOptions& options = {}) {
+  Direction d;
+  d.claim = "math gains most from multilingual data";
+  detail::Table t(scores, options);
+  std::vector<double> values;
+  for (std::int64_t r : t.replicates) {
+    Cell math = t.gain_at(options.math, options.single, *t.sizes.begin(), r, Split::unseen, *t.ks.rbegin()), other;
+    bool all = true;
+    for (auto& task : t.tasks) {
+      if (task == options.math) continue;
+      Cell g = t.gain_at(task, options.single, *t.sizes.begin(), r, Split::unseen, *t.ks.rbegin());
+      all = all && g;
+      if (g && (!other || *g > *other)) other = g;
+    }
+    if (all)
+      if (Cell v = difference(math, other)) values.push_back(*v);
+  }
+  d.note = "gain of math less the largest other gain, smallest size, single-task, largest k, unseen languages";
+  detail::decide_above(d, values, 0, "no replicate has a gain of math and of every other task: it needs scores at k = 0 and at the largest k that can be told from chance");
+  return d;
+}
+
+// Math needs about ten times more multilingual data: log10 of its data-to-plateau over the geometric mean of the other tasks', smallest size, single-task. Nearer to ten
+// than to one is above one half. A grid of k that does not span a factor of ten cannot show it.
+inline Direction math_needs_more_data(const std::vector<Score>& scores, const DirectionOptions& options = {}) {
+  Direction d;
+  d.claim = "math needs about ten times more multilingual data than the other tasks";
+  detail::Table t(scores, options);
+  auto least = t.ks.upper_bound(0);
+  if (least == t.ks.end() || *t.ks.rbegin() < 10 * *least) {
+    d.note = "the values of k span less than a factor of ten";
+    return d;
+  }
+  std::vector<double> values;
+  for (std::int64_t r : t.replicates) {
+    Cell math = t.plateau(options.math, options.single, *t.sizes.begin(), r);
+    std::vector<Cell> others;
+    bool all = true;
+    for (auto& task : t.tasks)
+      if (task != options.math) {
+        Cell p = t.plateau(task, options.single, *t.sizes.begin(), r);
+        all = all && p;
+        if (p) others.push_back(math::log(*p));
+      }
+    Cell other = mean(others);
+    if (math && other && all) values.push_back((math::log(*math) - *other) / 2.302585092994046);
+  }
+  d.note = "log10 of data-to-plateau of math over that of the other tasks; shown above 0.5";
+  detail::decide_above(d, values, 0.5, "no replicate has a plateau of math and of every other task");
+  return d;
+}
+
+// Larger models reach their plateau with less data: log10 of data-to-plateau at the smallest size over that at the largest, mean over tasks, single-task.
+inline Direction larger_plateau_earlier(const std::vector<Score>& scores, const DirectionOptions& options = {}) {
+  Direction d;
+  d.claim = "larger models plateau earlier";
+  detail::Table t(scores, options);
+  if (t.sizes.size() < 2) {
+    d.note = "there is one size";
+    return d;
+  }
+  std::vector<double> values;
+  for (std::int64_t r : t.replicates) {
+    std::vector<Cell> logs;
+    for (auto& task : t.tasks) {
+      Cell small = t.plateau(task, options.single, *t.sizes.begin(), r), large = t.plateau(task, options.single, *t.sizes.rbegin(), r);
+      if (small && large) logs.push_back((math::log(*small) - math::log(*large)) / 2.302585092994046);
+    }
+    if (Cell m = mean(logs)) values.push_back(*m);
+  }
+  d.note = "log10 of data-to-plateau at the smallest size over that at the largest, mean over tasks";
+  detail::decide_above(d, values, 0, "no replicate has a plateau at both sizes");
+  return d;
+}
+
+// The gap between seen and unseen languages does not close with data: single-task, mean over tasks and sizes, at the largest k it is above half of what it was at the least k
+// above 0 (and that was above 0).
+inline Direction gap_stays(const std::vector<Score>& scores, const DirectionOptions& options = {}) {
+  Direction d;
+  d.claim = "the seen-unseen gap does not close with data";
+  detail::Table t(scores, options);
+  auto least = t.ks.upper_bound(0);
+  if (least == t.ks.end() || *least == *t.ks.rbegin()) {
+    d.note = "there are fewer than two values of k above 0";
+    return d;
+  }
+  std::vector<double> first, kept;
+  for (std::int64_t r : t.replicates) {
+    std::vector<Cell> at_first, at_last;
+    for (auto& task : t.tasks)
+      for (std::int64_t size : t.sizes) {
+        std::vector<std::int64_t> at{*least, *t.ks.rbegin()};
+        auto seen = t.curve(task, options.single, size, r, Split::seen, at), unseen = t.curve(task, options.single, size, r, Split::unseen, at);
+        Cell a = seen_unseen_gap(seen[0], unseen[0]), b = seen_unseen_gap(seen[1], unseen[1]);
+        if (!a || !b) continue;
+        at_first.push_back(a);
+        at_last.push_back(b);
+      }
+    if (at_first.empty()) continue;
+    first.push_back(*mean(at_first));
+    kept.push_back(*mean(at_last) - 0.5 * *mean(at_first));
+  }
+  d.note = "gap at the largest k less half of that at the least k above 0, mean over tasks and sizes";
+  Interval start = t_interval(first);
+  if (start.n > 1 && !(start.low > 0)) {
+    detail::set(d, start);
+    d.finding = start.high <= 0 ? Finding::not_testable : Finding::undecided;
+    d.note = "the gap at the least k above 0 is not surely above 0, so there may be none to close";
+    return d;
+  }
+  detail::decide_above(d, kept, 0, "no replicate has seen and unseen scores at both ends");
+  return d;
+}
+
+// Multi-task training hurts math at the smallest size: single-task less multi-task at equal task data (the same k), mean over k above 0, seen and unseen languages.
+inline Direction multi_task_hurts_math(const std::vector<Score>& scores, const DirectionOptions& options = {}) {
+  Direction d;
+  d.claim = "multi-task training hurts math at small size";
+  detail::Table t(scores, options);
+  std::vector<double> values;
+  for (std::int64_t r : t.replicates) {
+    std::vector<Cell> lost;
+    for (std::int64_t k : t.ks)
+      for (Split split : {Split::seen, Split::unseen}) {
+        if (k == 0) continue;
+        auto multi = t.curve(options.math, options.multi, *t.sizes.begin(), r, split, {k}), single = t.curve(options.math, options.single, *t.sizes.begin(), r, split, {k});
+        if (Cell x = interference(multi[0], single[0])) lost.push_back(-*x);
+      }
+    if (Cell m = mean(lost)) values.push_back(*m);
+  }
+  d.note = "single-task less multi-task score of math at equal task data, smallest size, mean over k above 0 and languages";
+  detail::decide_above(d, values, 0, "no replicate has math in both settings at one k");
+  return d;
+}
+
+// No single variable explains transfer: the largest main effect explains less than half of the variance.
+inline Direction no_single_variable(const std::optional<VarianceShares>& shares) {
+  Direction d;
+  d.claim = "no single variable explains transfer";
+  if (!shares) {
+    d.note = "there is no complete grid of scores with a spread";
+    return d;
+  }
+  std::size_t factors = 0;
+  const VarianceShare* largest = nullptr;
+  for (auto& e : shares->effects) {
+    if (e.name == "higher" || e.name.find(" x ") != e.name.npos) continue;
+    if (e.share > 1e-12) ++factors;  // above what rounding leaves
+    if (!largest || e.share > largest->share) largest = &e;
+  }
+  d.n = shares->replicates;
+  if (factors < 2) {
+    d.note = "fewer than two variables change the scores of the grid";
+    return d;
+  }
+  d.mean = largest->share;
+  d.low = largest->low;
+  d.high = largest->high;
+  d.note = "share of variance of the largest main effect (" + largest->name + "); shown below one half";
+  d.finding = !d.low || !d.high ? Finding::undecided : *d.high < 0.5 ? Finding::shown : *d.low > 0.5 ? Finding::not_shown : Finding::undecided;
+  return d;
+}
+
+// All directions of METHOD 2.3. scores: one score name, each (task, setting, size, k, languages, language, replicate) once.
+inline std::vector<Direction> directions(const std::vector<Score>& scores, const DirectionOptions& options = {}, const BootstrapOptions& bootstrap_options = {}) {
+  if (scores.empty()) fail(ErrorKind::input, "clt.empty", "directions: wanted scores, got none");
+  std::map<std::string, std::string> by_task;
+  std::set<std::tuple<std::string, std::string, std::int64_t, std::int64_t, std::string, std::string, std::int64_t>> once;
+  for (auto& s : scores) {
+    if (!once.insert({s.task, s.setting, s.size, s.k, s.languages, s.language, s.replicate}).second)
+      fail(ErrorKind::input, "clt.twice", "directions: ", printable(s.task, 40), ", ", printable(s.setting, 40), ", k ", s.k, ", ", printable(s.language, 40), ", replicate ", s.replicate, " is there twice");
+    if (auto [at, fresh] = by_task.try_emplace(s.task, s.score); !fresh && at->second != s.score)
+      fail(ErrorKind::input, "clt.scores", "directions: the task ", printable(s.task, 40), " has the scores ", printable(at->second, 40), " and ", printable(s.score, 40), "; give one of them");
+  }
+  return {math_gains_most(scores, options), math_needs_more_data(scores, options), larger_plateau_earlier(scores, options), gap_stays(scores, options), multi_task_hurts_math(scores, options),
+          no_single_variable(variance_shares(observations(scores), study_factors(), bootstrap_options))};
+}
+
+}  // namespace bam::clt

@@ -1,0 +1,260 @@
+// Transfer measures, variance shares and directions on made-up tables with known answers.
+#include "bam/clt/measures.hpp"
+#include "support.hpp"
+
+using namespace bam;
+using namespace bam::clt;
+using test::error_of;
+using test::has;
+
+namespace {
+// A made-up study: scores from 0 to 1 of 3 replicates that differ by a little.
+struct World {
+  std::function<double(const Score&)> y;
+  std::vector<std::string> tasks{"math", "summary", "instructions"};
+  std::vector<std::int64_t> ks{0, 10, 100, 1000};
+  std::int64_t replicates = 3;
+  std::vector<Score> scores() const {
+    std::vector<Score> out;
+    Random random(4);
+    for (auto& task : tasks)
+      for (const char* setting : {"single", "multi"})
+        for (std::int64_t size : {std::int64_t{1000000}, std::int64_t{50000000}})
+          for (std::int64_t k : ks)
+            for (auto [language, split] : {std::pair{"es", Split::seen}, std::pair{"fr", Split::seen}, std::pair{"ar", Split::unseen}, std::pair{"ko", Split::unseen}})
+              for (std::int64_t r = 0; r < replicates; ++r) {
+                Score s{task, setting, size, k, "mixed", language, split, r, "rank", 0, 500, 0.1};
+                s.value = y(s) + 0.0002 * random.uniform();
+                out.push_back(s);
+              }
+    return out;
+  }
+};
+double steps(std::int64_t k) { return k == 0 ? 0 : k == 10 ? 1 : k == 100 ? 2 : 3; }
+
+// All of the paper's directions hold.
+double as_the_paper(const Score& s) {
+  bool small = s.size < 10000000, math = s.task == "math";
+  double rise = math && small ? steps(s.k) / 3 : math ? std::min(steps(s.k), 2.0) / 2 : small ? std::min(steps(s.k), 2.0) / 2 : std::min(steps(s.k), 1.0);  // math: 1000 and 100; others: 100 and 10
+  double v = 0.3 + (math ? 0.2 : 0.06) * rise + (small ? 0 : 0.08);
+  if (s.split == Split::seen) v += 0.05;
+  if (s.setting == "multi" && math && small) v -= 0.04;
+  return v;
+}
+Finding finding_of(const std::vector<Direction>& all, std::string_view part) {
+  for (auto& d : all)
+    if (has(d.claim, part)) return d.finding;
+  FAIL("no such claim");
+  return Finding::not_testable;
+}
+}  // namespace
+
+TEST_CASE("cells that cannot be told from chance") {
+  // Chance 0.1, n 100: half-width 1.96 * 0.03 = 0.0588.
+  CHECK_FALSE(told_from_chance(0.158, 100, 0.1));
+  CHECK(told_from_chance(0.159, 100, 0.1));
+  CHECK_FALSE(told_from_chance(0.02, 100, 0.1));
+  CHECK(told_from_chance(0.01, 100, 0.0));
+  CHECK_FALSE(told_from_chance(0.0, 100, 0.0));
+  CHECK(told_from_chance(-3.0, 0, std::nullopt));
+  CHECK_FALSE(told_from_chance(0.9, 0, 0.1));
+  CHECK_FALSE(told_from_chance(std::numeric_limits<double>::quiet_NaN(), 100, std::nullopt));
+  // The same as Wilson's interval at p = 0.159, n = 100 (0.10034..., computed by hand) lying above 0.1, and at 0.158 not.
+  for (double p : {0.158, 0.159}) {
+    double z2 = 1.959963984540054 * 1.959963984540054, low = (p + z2 / 200 - std::sqrt(z2 * (p * (1 - p) / 100 + z2 / 40000))) / (1 + z2 / 100);
+    CHECK(told_from_chance(p, 100, 0.1) == (low > 0.1));
+  }
+}
+
+TEST_CASE("gain, gap, interference") {
+  CHECK(*gain(0.4, 0.5) == doctest::Approx(0.25));
+  CHECK_FALSE(gain(0.0, 0.5));
+  CHECK_FALSE(gain(-0.1, 0.5));
+  CHECK_FALSE(gain(std::nullopt, 0.5));
+  std::vector<Cell> zero{0.4, 0.5, std::nullopt}, k{0.5, 0.5, 0.9};
+  CHECK(*mean_gain(zero, k) == doctest::Approx(0.125));
+  CHECK_FALSE(mean_gain(std::vector<Cell>{std::nullopt}, std::vector<Cell>{0.5}));
+  CHECK(*seen_unseen_gap(0.5, 0.3) == doctest::Approx(0.2));
+  CHECK(*interference(0.3, 0.4) == doctest::Approx(-0.1));
+  CHECK_FALSE(interference(0.3, std::nullopt));
+  CHECK(has(error_of(ErrorKind::usage, [&] { mean_gain(zero, std::vector<Cell>{0.1}); }), "clt.size"));
+}
+
+TEST_CASE("tracking, plateau, oscillation") {
+  std::vector<Cell> seen{0.1, 0.2, std::nullopt, 0.3, 0.5}, unseen{0.2, 0.4, 0.9, 0.6, 1.0};
+  auto r = tracking(seen, unseen);
+  REQUIRE(r);
+  CHECK(r->n == 4);
+  CHECK(r->r == doctest::Approx(1));
+  CHECK_FALSE(tracking(std::vector<Cell>{0.1, 0.2}, std::vector<Cell>{0.1, 0.2}));
+  CHECK_FALSE(tracking(std::vector<Cell>{0.2, 0.2, 0.2}, std::vector<Cell>{0.1, 0.2, 0.3}));
+  std::vector<std::int64_t> k{0, 10, 100, 1000};
+  CHECK(data_to_plateau(k, std::vector<Cell>{0.2, 0.5, 0.996, 1.0}) == 100);
+  CHECK(data_to_plateau(k, std::vector<Cell>{0.2, 0.5, 0.98, 1.0}) == 1000);
+  CHECK(data_to_plateau(k, std::vector<Cell>{0.2, std::nullopt, 1.0, 0.5}) == 100);
+  CHECK(data_to_plateau(k, std::vector<Cell>{-2.0, -1.005, -1.5, -1.0}) == 10);
+  CHECK_FALSE(data_to_plateau(k, std::vector<Cell>(4)));
+  CHECK(*oscillation(std::vector<Cell>{0.0, 1.0, 0.0, 1.0}) == doctest::Approx(2));
+  CHECK(*oscillation(std::vector<Cell>{0.1, 0.2, 0.3, 0.4}) == doctest::Approx(0).epsilon(1e-12));
+  CHECK(*oscillation(std::vector<Cell>{0.0, 1.0, 0.0, std::nullopt, 5.0}) == doctest::Approx(2));
+  CHECK_FALSE(oscillation(std::vector<Cell>{0.0, 1.0}));
+}
+
+TEST_CASE("source to target matrix") {
+  // English leaves 0.2, 0.1, 0.3; own data brings 0.4, 0.2, nothing.
+  std::vector<std::vector<Cell>> y{{0.6, 0.2, 0.5}, {0.4, 0.3, std::nullopt}, {0.1, 0.1, 0.3}};
+  auto t = transfer_matrix(y, std::vector<Cell>{0.2, 0.1, 0.3});
+  CHECK(*t[0][0] == doctest::Approx(1));
+  CHECK(*t[0][1] == doctest::Approx(0.5));
+  CHECK(*t[1][0] == doctest::Approx(0.5));
+  CHECK(*t[2][0] == doctest::Approx(-0.25));
+  CHECK(*t[2][1] == doctest::Approx(0));
+  CHECK_FALSE(t[0][2]);
+  CHECK_FALSE(t[1][2]);
+  CHECK(has(error_of(ErrorKind::usage, [&] { transfer_matrix({{0.1}, {0.1, 0.2}}, std::vector<Cell>{0.1, 0.1}); }), "clt.size"));
+}
+
+TEST_CASE("variance shares against numpy 2.4.6 on a grid of 3 x 2 x 2") {
+  const std::vector<double> y{-0.34, -0.05, -1.2, -1.11, -0.48, 0.88, -0.35, 0.21, -0.57, 1.48, 0.95, -0.94};
+  std::vector<Observation> o;
+  for (std::int32_t c = 0; c < 12; ++c) o.push_back({{c / 4, c / 2 % 2, c % 2}, 0, y[static_cast<std::size_t>(c)]});
+  auto s = variance_shares(o, {"a", "b", "c"});
+  REQUIRE(s);
+  const double expected[] = {0.23027995076699403, 0.116573184532906, 0.06248709285708385, 0.031745376145121754, 0.05697316140330593, 0.2519846022947868, 0.24995663199980167};
+  const char* names[] = {"a", "b", "c", "a x b", "a x c", "b x c", "higher"};
+  REQUIRE(s->effects.size() == 7);
+  for (std::size_t e = 0; e < 7; ++e) {
+    CHECK(s->effects[e].name == names[e]);
+    CHECK(s->effects[e].share == doctest::Approx(expected[e]).epsilon(1e-10));
+    CHECK_FALSE(s->effects[e].low);
+  }
+  CHECK(s->variance == doctest::Approx(0.6725388888888889).epsilon(1e-12));
+  CHECK(s->cells == 12);
+  // Without one cell, the level with the most missing goes: one of b or c would leave 6 cells, one of a leaves 8.
+  o.erase(o.begin() + 5);
+  auto partial = variance_shares(o, {"a", "b", "c"});
+  REQUIRE(partial);
+  CHECK(partial->cells + partial->dropped == 11);
+  CHECK(partial->cells == 8);
+  CHECK_FALSE(variance_shares({}, {"a"}));
+  CHECK_FALSE(variance_shares({{{0}, 0, 1.0}, {{1}, 0, 1.0}}, {"a"}));
+  CHECK(has(error_of(ErrorKind::usage, [] { variance_shares({{{0}, 0, 1.0}, {{0}, 0, 2.0}}, {"a"}); }), "clt.twice"));
+}
+
+TEST_CASE("variance shares: additive tables, pure interactions, and intervals over replicates") {
+  std::vector<Observation> additive, crossed, noisy;
+  Random random(2);
+  for (std::int32_t a = 0; a < 2; ++a)
+    for (std::int32_t b = 0; b < 2; ++b)
+      for (std::int64_t r = 0; r < 6; ++r) {
+        additive.push_back({{a, b}, r, 2.0 * a + b});
+        crossed.push_back({{a, b}, r, a == b ? 1.0 : 0.0});
+        noisy.push_back({{a, b}, r, 2.0 * a + b + 0.2 * math::normal(random)});
+      }
+  auto s = variance_shares(additive, {"a", "b"}, {.resamples = 200});
+  CHECK(s->effects[0].share == doctest::Approx(0.8));  // variances 1 and 0.25
+  CHECK(s->effects[1].share == doctest::Approx(0.2));
+  CHECK(s->effects[2].share == doctest::Approx(0));
+  CHECK(*s->effects[0].low == doctest::Approx(0.8));
+  CHECK(s->noise == doctest::Approx(0));
+  CHECK(variance_shares(crossed, {"a", "b"})->effects[2].share == doctest::Approx(1));
+  auto n = variance_shares(noisy, {"a", "b"}, {.resamples = 1000});
+  CHECK(*n->effects[0].low < 0.8);
+  CHECK(*n->effects[0].high > 0.8);
+  CHECK(*n->effects[0].low > 0.6);
+  CHECK(n->noise > 0.001);
+  CHECK(n->noise < 0.03);
+  double sum = 0;
+  for (auto& e : n->effects) sum += e.share;
+  CHECK(sum == doctest::Approx(1));
+}
+
+TEST_CASE("directions: a table made as the paper says shows all of them") {
+  auto all = directions(World{.y = as_the_paper}.scores(), {}, {.resamples = 200});
+  REQUIRE(all.size() == 6);
+  for (auto& d : all) {
+    CAPTURE(d.claim);
+    CAPTURE(d.note);
+    CHECK(d.n == 3);
+    CHECK(d.mean);
+  }
+  CHECK(finding_of(all, "gains most") == Finding::shown);
+  CHECK(finding_of(all, "ten times") == Finding::shown);
+  CHECK(finding_of(all, "plateau earlier") == Finding::shown);
+  CHECK(finding_of(all, "does not close") == Finding::shown);
+  CHECK(finding_of(all, "hurts math") == Finding::shown);
+  CHECK(finding_of(all, "no single variable") == Finding::shown);
+  // Gains at 1000: math 0.2 / 0.3, others 0.06 / 0.3. Plateau of math 1000, of the others 100. Interference 0.04.
+  CHECK(*all[0].mean == doctest::Approx(0.14 / 0.3).epsilon(0.01));
+  CHECK(*all[1].mean == doctest::Approx(1).epsilon(1e-9));
+  CHECK(*all[2].mean == doctest::Approx(1).epsilon(1e-9));
+  CHECK(*all[4].mean == doctest::Approx(0.04).epsilon(0.01));
+}
+
+TEST_CASE("directions: the contrary is not shown") {
+  auto contrary = [](const Score& s) {
+    bool small = s.size < 10000000, math = s.task == "math";
+    double rise = math ? std::min(steps(s.k), 1.0) : small ? std::min(steps(s.k), 1.0) : steps(s.k) / 3;
+    double v = 0.3 + (math ? 0.05 : 0.3) * rise;
+    if (s.split == Split::seen) v += s.k == 10 ? 0.05 : 0;  // the gap closes
+    if (s.setting == "multi" && math) v += 0.04;
+    return v;
+  };
+  auto all = directions(World{.y = contrary}.scores(), {}, {.resamples = 200});
+  CHECK(finding_of(all, "gains most") == Finding::not_shown);
+  CHECK(finding_of(all, "ten times") == Finding::not_shown);
+  CHECK(finding_of(all, "plateau earlier") == Finding::not_shown);
+  CHECK(finding_of(all, "does not close") == Finding::not_shown);
+  CHECK(finding_of(all, "hurts math") == Finding::not_shown);
+  // One variable alone moves the scores; a little noise moves the rest.
+  auto only_size = directions(World{.y = [](const Score& s) { return s.size < 10000000 ? 0.3 : 0.6; }}.scores(), {}, {.resamples = 200});
+  CHECK(finding_of(only_size, "no single variable") == Finding::not_shown);
+}
+
+TEST_CASE("directions: undecided and not testable") {
+  // Scores at chance enter nothing.
+  auto all = directions(World{.y = [](const Score&) { return 0.1; }}.scores(), {}, {.resamples = 20});
+  for (auto& d : all) {
+    CAPTURE(d.claim);
+    CHECK(d.finding == Finding::not_testable);
+    CHECK_FALSE(d.mean);
+    CHECK(d.note != "");
+  }
+  // One replicate decides nothing.
+  for (auto& d : directions(World{.y = as_the_paper, .replicates = 1}.scores(), {}, {.resamples = 20})) {
+    CAPTURE(d.claim);
+    CHECK(d.finding == Finding::undecided);
+    CHECK(d.n == 1);
+    CHECK_FALSE(d.low);
+  }
+  // A grid of k below a factor of ten, one task, one size.
+  auto narrow = directions(World{.y = as_the_paper, .tasks = {"summary"}, .ks = {0, 10}}.scores(), {}, {.resamples = 20});
+  CHECK(finding_of(narrow, "gains most") == Finding::not_testable);
+  CHECK(finding_of(narrow, "ten times") == Finding::not_testable);
+  CHECK(finding_of(narrow, "does not close") == Finding::not_testable);
+  CHECK(finding_of(narrow, "hurts math") == Finding::not_testable);
+  auto scores = World{.y = as_the_paper}.scores();
+  std::erase_if(scores, [](const Score& s) { return s.size > 10000000; });
+  CHECK(finding_of(directions(scores, {}, {.resamples = 20}), "plateau earlier") == Finding::not_testable);
+  scores.push_back(scores.front());
+  CHECK(has(error_of(ErrorKind::input, [&] { directions(scores); }), "clt.twice"));
+  scores.back().k = 5;
+  scores.back().score = "exact_match";
+  CHECK(has(error_of(ErrorKind::input, [&] { directions(scores); }), "clt.scores"));
+  CHECK(has(error_of(ErrorKind::input, [] { directions({}); }), "clt.empty"));
+  CHECK(std::string(name_of(Finding::not_testable)) == "not testable here");
+}
+
+TEST_CASE("a language that drops out at one k drops out of the whole curve") {
+  // Without ko at k = 1000 the curve is that of ar alone, else losing the weaker language would look like a rise.
+  auto scores = World{.y = as_the_paper}.scores();
+  for (auto& s : scores) {
+    if (s.language == "ko") s.value -= 0.1;
+    if (s.language == "ko" && s.k == 1000) s.value = 0.1;
+  }
+  clt::detail::Table t(scores, {});
+  auto curve = t.curve("summary", "single", 1000000, 0, Split::unseen, {100, 1000});
+  REQUIRE(curve[0]);
+  CHECK(*curve[0] == doctest::Approx(0.36).epsilon(0.01));
+  CHECK(*curve[1] == doctest::Approx(0.36).epsilon(0.01));
+}
