@@ -222,6 +222,37 @@ right '<.USER_TOKEN.>' data show ft.toml --set model.tokenizer=turns --set train
 [ -e ft2 ] && { echo 'FAILED: ft2 was written'; failed=$((failed + 1)); }
 wrong 2 'special tokens like' tokenizer train --vocab-size 290 --special '' --out tok2 text.jsonl
 
+# A conversation: one turn a line, with the text of the whole so far as one prompt.
+printf 'the cat\n\n/reset\nthe cat\n/rest\nsat on\n/quit\nthe mat\n' >turns.txt
+talk() { "$bam" chat "$@" <turns.txt >out 2>err; }
+talk --model ft --max-new-tokens 4 --json || { echo "FAILED: chat: $(head -n 1 err)"; failed=$((failed + 1)); }
+[ "$(wc -l <out)" = 3 ] && grep -q '^{"turn": 3, "text": .*"stopped_by": ".*", "prompt_tokens": [0-9]*, "fed_tokens": [0-9]*, "dropped_turns": 0}$' out && grep -q "wanted /reset or /quit" err || { echo 'FAILED: chat --json'; failed=$((failed + 1)); }
+[ "$(sed -n '1s/.*"text"/"text"/p' out)" = "$(sed -n '2s/.*"text"/"text"/p' out | sed 's/"fed_tokens": [0-9]*/'"$(sed -n '1s/.*\("fed_tokens": [0-9]*\).*/\1/p' out)"'/')" ] || { echo 'FAILED: chat /reset'; failed=$((failed + 1)); }
+first=$(sed -n '1s/.*\("ids": [^]]*\).*/\1/p' out)
+right "$(printf %s "$first" | sed 's/.*\[//')" generate --model ft --prompt 'the cat' --max-new-tokens 4 --json
+talk --model ft --max-new-tokens 8 --context 20 --json --system 'cat sat' || { echo "FAILED: chat: $(head -n 1 err)"; failed=$((failed + 1)); }
+printf 'the cat' | "$bam" chat --model ft --max-new-tokens 4 >out 2>err && [ "$(wc -l <out)" -ge 1 ] || { echo 'FAILED: chat without a line end'; failed=$((failed + 1)); }
+done=$((done + 5))
+right '' chat --model ft
+printf 'the cat sat on the mat\n' >turns.txt
+talk --model ft --context 3
+[ $? -eq 3 ] && grep -q '^error.chat.context.: .*the context 3; shorten it' err || { echo "FAILED: chat, a turn too long: $(head -n 1 err)"; failed=$((failed + 1)); }
+wrong 2 '--model' chat
+wrong 2 '--template: wanted plain.cohere' chat --model ft --template llama
+wrong 3 'chat.tokens|--special' chat --model ft --template cohere
+wrong 3 'bare: wanted tokenizer.json' chat --model bare
+
+# Answers of examples, as training scores them.
+right '"sets": \{"a": \{"documents": 2, .*"dropped": 1, "by_language": \{"en": \{"nll": .*"by_task"' eval --model ft --data a=chat.jsonl --template plain --json
+cp out scored
+right 'steps' train ft.toml --out fteval --json --set 'eval=[{name = "a", path = "chat.jsonl", format = "chat"}]'
+nll=$(sed -n 's/.*"eval": "a", "nll": \([0-9.]*\),.*/\1/p' fteval/metrics.jsonl | tail -n 1)
+right "\"nll\": $nll" eval --model fteval --data a=chat.jsonl --template plain --json
+right '^perplexity' eval --model ft --data a=chat.jsonl --template plain
+wrong 3 'chat.jsonl:1: .*format = "chat"' eval --model ft --data a=chat.jsonl
+wrong 3 'chat.tokens|--special' eval --model ft --data a=chat.jsonl --template cohere
+wrong 2 '--template scores the answers' eval --model ft --data a=chat.jsonl --template plain --zstd
+
 # Mixtures.
 for i in 1 2 3 4 5 6; do
   printf '{"id": "e%s", "parallel_id": "p%s", "task": "t", "lang": "en", "prompt": "en %s", "completion": "a"}\n' $i $i $i >>en.jsonl
