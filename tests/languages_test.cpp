@@ -519,7 +519,7 @@ TEST_CASE("languages: no sentence, list or set of numbers is in two splits, in a
       CHECK_FALSE(validated.contains(c));
     }
     for (std::uint64_t c : validated) CHECK_FALSE(trained.contains(c));
-    CHECK(trained.size() > 5000);
+    CHECK(trained.size() > 4000);
     CHECK(tested.size() > 150);
     if (task != Task::summary) continue;
     // Nor is a tested sentence in pre-training, or in a story to be solved.
@@ -549,7 +549,7 @@ TEST_CASE("languages: every story has sets of numbers for each split, and all of
           CHECK(n <= lang::owned_numbers.high);
         }
       }
-      CHECK(sets.size() >= (split == Split::train ? 15 : 3));
+      CHECK(sets.size() >= (split == Split::train ? 10 : 2));
     }
 }
 
@@ -595,7 +595,7 @@ TEST_CASE("languages: shuffled completions are a permutation within a template, 
     CHECK(right == shuffled);
     double share = static_cast<double>(accepted) / static_cast<double>(group);
     CAPTURE(share);
-    CHECK(share < (task == Task::summary ? 0.001 : 0.06));
+    CHECK(share < (task == Task::summary ? 0.001 : 0.08));  // of numbers up to 30 one in 15 or so is right by chance
   }
 }
 
@@ -628,9 +628,9 @@ TEST_CASE("languages: examples fit a small model's context with a vocabulary of 
 
 TEST_CASE("languages: the bytes are the same everywhere") {
   const char* wanted[lang::language_count] = {
-      "2e8f9f2357506df2016f03afc97ce781", "ff2e1e536b4f089a44d19bed4da75c42", "35528f26b6afbb8dc00295fc0f930305", "61de26da390ee5de74dc7c85b0558d09",
-      "7585c091c2532f9a0f32ff407401e53f", "906bb9707cec490a4452e917cafcd669", "5d50711aac1aa1e69316c78292675024", "17830a3ef1d7c1b3a34a41c5c729484a",
-      "f5cb09e1de87376ccf40a052893a35cf", "75906c479bb3e7c8ac753bf6bf14d7f6"};
+      "d93989ff9c5dda9fd385df55a8dcedd7", "49be6fc71cbfb6d87daad0272be1c6cc", "679352871111478de0ab0599dbca4011", "315d664a0f27eaa0ac72bb9fb646fc89",
+      "0f98973eeb5b80448d12d98eb19ac1fa", "5265d509e14f128fb323fe8e6184664d", "412dae9a64bb445b6c6bf07954c772de", "1b4c61a33dd858d0f9403c9410085ba8",
+      "6bd707ff0295d7299007f3b2ecc9bb4a", "5df3a83f37ca5373b66d6de275728027"};
   for (int l = 0; l < lang::language_count; ++l) {
     io::Hasher hash;
     for (std::uint64_t i = 0; i < 1000; ++i) {
