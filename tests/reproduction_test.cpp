@@ -32,7 +32,7 @@ study::Finished results(double gain) {
         const double nll = std::string_view(arm) == "btx" ? 2 : 2 - gain - 0.02 * (replicate == 2);
         runs.push_back(io::Json::object({{"arm", arm}, {"size", "tiny"}, {"replicate", replicate}, {"match", "data"}, {"domain", domain}, {"nll", nll}, {"nll_per_byte", nll / 4}}));
       }
-  io::Json r = io::Json::object({{"study", "bam"}, {"corpus", "data/domains"}, {"command", "bam study bam x.toml"}, {"hash", "feed"}});
+  io::Json r = io::Json::object({{"study", "bam"}, {"corpus", "data/domains"}, {"command", "bam study bam x.toml"}, {"hash", "feed"}, {"trainings", 7}});
   r.set("domains", io::Json::array_of(std::vector<std::string>{"general", "code", "law", "math"}));
   r.set("sizes", io::parse_json(R"([{"name": "tiny", "parameters": 3000, "non_embedding": 1000}])", "sizes"));
   r.set("runs", std::move(runs));
@@ -67,6 +67,7 @@ TEST_CASE("reproduction: the page has each claim, arms that were not run, and wh
   CHECK(has(page, "| BTX | 0.5000 (2) |"));  // a replicate without one of the domains is not counted
   CHECK(has(page, "](plot.svg)"));
   CHECK(has(page, "Not measured."));
+  CHECK(has(page, "| 1 of 7 |"));
   CHECK(has(page, "| books | https://example.org/books | `abc` | CC0 |"));
   CHECK(has(page, "domains/law/train/a.jsonl"));
   CHECK_FALSE(has(page, "other/b.jsonl"));

@@ -71,8 +71,8 @@ class Page {
         s += tile(str("BAM minus BTX, mean of domains", many() ? ", " : "", many() ? esc(text(d, "size")) : ""), fixed(number(d, "mean"), 4, true),
                   str("nats per byte; ", interval(d), "; n = ", si(number(d, "n"))));
     std::map<std::string, int> count;
-    for (const Json& v : list(r_, "verdicts")) ++count[text(v, "verdict")];
-    if (!count.empty()) s += tile("Claims", str(count["shown"], " shown"), str(count["refuted"], " refuted, ", count["undecided"], " undecided"));
+    for (const Json& v : list(r_, "verdicts")) ++count[number(v, "n") < 1 ? "not run" : text(v, "verdict")];
+    if (!count.empty()) s += tile("Claims", str(count["shown"], " shown"), str(count["refuted"], " refuted, ", count["undecided"], " undecided", count["not run"] ? str(", ", count["not run"], " not run") : ""));
     double flops = 0, possible = 0;
     for (const Json& l : ledger_.items("ledger"))
       if (double f = number(l, "flops"), share = number(l, "share_of_peak"); share > 0) flops += f, possible += f / share;
@@ -136,6 +136,7 @@ class Page {
       std::string verdict = text(v, "verdict");
       std::string word = verdict == "shown"     ? mark(true, "shown")
                          : verdict == "refuted" ? mark(false, "refuted")
+                         : number(v, "n") < 1   ? "<span class=none>not run</span>"
                                                 : str("<span class=open>? ", esc(verdict), "</span>");
       rows += row(esc(text(v, "claim")), td(word, "class=words"), td(si(number(v, "n"))), td(fixed(number(v, "mean"), 4, true)), td(interval(v)));
     }

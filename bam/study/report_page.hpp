@@ -100,7 +100,7 @@ code, pre { font: .84rem/1.45 ui-monospace, monospace; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margin: 18px 0; }
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
-nav ol { display: flex; flex-wrap: wrap; gap: 4px 30px; padding-left: 1.3em; margin: 0; }
+nav ol { display: flex; flex-wrap: wrap; gap: 4px 38px; padding-left: 1.3em; margin: 0; }
 .note, .missing { border-left: 4px solid var(--c4); background: var(--box); padding: 8px 12px; }
 .missing { border-color: var(--c6); }
 .tiles { display: flex; flex-wrap: wrap; gap: 12px; }

@@ -131,7 +131,7 @@ class ReproductionPage {
         tokens += report::number(l, "tokens");
         ++n;
       }
-      s += detail::md_row({f.name, detail::of(f.results, "corpus"), sizes, str(n), report::si(tokens), detail::figure(seconds / 3600, 2), str("`", detail::of(f.results, "hash"), "`")});
+      s += detail::md_row({f.name, detail::of(f.results, "corpus"), sizes, str(n, " of ", detail::of(f.results, "trainings")), report::si(tokens), detail::figure(seconds / 3600, 2), str("`", detail::of(f.results, "hash"), "`")});
     }
     s += "\n";
     for (const Finished& f : studies_) s += str("* ", f.name, ": `", detail::of(f.results, "command"), " --out DIR`", detail::of(f.results, "note").empty() ? "" : "; " + detail::of(f.results, "note"), "\n");
@@ -140,7 +140,8 @@ class ReproductionPage {
 
   std::string claims() const {
     std::string s = "## Claims\n\nPaired differences per replicate, in nats per byte, mean of the domains: shown when the 95% interval of Student's t excludes 0 in the claimed direction,\n"
-                    "refuted when it does in the other, else undecided. \"No better\" and \"<=\" allow 0.002. A claim on every domain needs all four.\n\n";
+                    "refuted when it does in the other, else undecided. \"No better\" and \"<=\" allow 0.002. A claim on every domain needs all four,\n"
+                    "and is refuted where one refutes it; the interval is that of their mean.\n\n";
     for (const Finished& f : studies_) {
       s += str("### ", f.name, "\n\n", detail::md_head({"claim", "verdict", "n", "mean difference, interval"}));
       for (const io::Json& v : report::list(f.results, "verdicts")) {
@@ -187,7 +188,7 @@ class ReproductionPage {
         for (std::size_t c = 0; c < sizes.size(); ++c) {
           const std::string match = head[c + 1].ends_with("compute-matched") ? "compute" : "data";
           report::Mean mean;
-          for (double x : detail::means(f, sizes[c], key, match, "nll_per_byte")) mean.add(x);
+          for (double x : detail::means(f, sizes[c], key, key == "btx" ? "data" : match, "nll_per_byte")) mean.add(x);  // the others' compute is matched to that of BTX
           cells.push_back(mean.n ? str(detail::figure(mean.value(), 4), " (", mean.n, ")") : "not run");
         }
         s += detail::md_row(cells);

@@ -64,6 +64,7 @@ class Results {
       sizes.push_back(Json::object({{"name", s.name}, {"parameters", total}, {"non_embedding", total - dense.vocab_size * dense.hidden_size}}));
     }
     j.set("sizes", std::move(sizes));
+    j.set("trainings", static_cast<std::int64_t>(plan_.jobs().size()));
     io::Hasher hash;
     auto add = [&](const Size& size, std::int64_t replicate, const std::string& arm, const std::string& match, const std::string& name, double tokens, double flops, double offset) {
       if (!io::exists(runs_ + name + "/eval.json")) return;
