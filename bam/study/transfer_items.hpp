@@ -1,0 +1,136 @@
+// The test items of the transfer study and how a model does on them. Three scores a cell (a task in a language):
+//   exact  share of greedily written answers that keep the task's rules (text::languages::accepts). Its chance is what the best constant answer
+//          to each template gets, so that a model which knows the templates but reads no prompt is at chance.
+//   rank   share of items whose right answer is likelier, per token, than all its rivals. Chance: mean of 1 / answers that compete.
+//          Rivals are wrong for the item and of its template: the answers to other items; of an arithmetic story, its worked solution with
+//          another last result.
+//   nll    nats per token of the right answer; no chance.
+#pragma once
+#include <set>
+#include <string>
+#include <vector>
+
+#include "../eval/choice.hpp"
+#include "../eval/generate.hpp"
+#include "../text/generated/tasks.hpp"
+
+namespace bam::study::transfer {
+
+namespace lang = text::languages;
+
+// Up to `count` wrong answers to test item `index`, the same meanings in all languages.
+inline std::vector<std::string> rivals_of(const lang::Example& e, std::uint64_t seed, std::uint64_t index, std::int64_t count) {
+  std::vector<std::string> list;
+  const auto forms = static_cast<std::uint64_t>(lang::form_count(e.task));
+  auto add = [&](std::string answer) {
+    if (static_cast<std::int64_t>(list.size()) < count && answer != e.completion && !lang::accepts(e, answer) && std::find(list.begin(), list.end(), answer) == list.end()) list.push_back(std::move(answer));
+  };
+  // An arithmetic solution ends "... = RESULT things. answer: RESULT."
+  const std::string result = "= " + e.answer;
+  const std::size_t last = e.task == lang::Task::arithmetic ? e.completion.rfind(result) : e.completion.npos;
+  for (std::uint64_t turn = 1; turn < 64 && static_cast<std::int64_t>(list.size()) < count; ++turn) {
+    const lang::Example other = lang::task_example(e.task, e.lang, lang::Split::test, seed, index + turn * forms);
+    if (e.task != lang::Task::arithmetic) add(other.completion);
+    else if (last != e.completion.npos) {
+      const std::size_t end = last + result.size(), answer = e.completion.rfind(e.answer);
+      add(str(e.completion.substr(0, last), "= ", other.answer, e.completion.substr(end, answer - end), other.answer, e.completion.substr(answer + e.answer.size())));
+    }
+  }
+  return list;
+}
+
+// Of a task: what the best constant answer to each template gets; items of all languages are right alike.
+inline double constant_answer_rate(lang::Task task, std::uint64_t seed) {
+  constexpr std::uint64_t candidates = 12, items = 48;
+  const auto forms = static_cast<std::uint64_t>(lang::form_count(task));
+  double sum = 0;
+  for (std::uint64_t form = 0; form < forms; ++form) {
+    std::vector<lang::Example> list;
+    for (std::uint64_t turn = 0; turn < candidates + items; ++turn) list.push_back(lang::task_example(task, lang::pivot, lang::Split::test, seed, form + turn * forms));
+    double best = 0;
+    for (std::uint64_t c = 0; c < candidates; ++c) {
+      double right = 0;
+      for (std::uint64_t i = 0; i < items; ++i) right += lang::accepts(list[candidates + i], list[c].completion);
+      best = std::max(best, right / static_cast<double>(items));
+    }
+    sum += best;
+  }
+  return sum / static_cast<double>(forms);
+}
+
+// Of one task in one language.
+struct TestSet {
+  lang::Task task;
+  int language;
+  std::vector<lang::Example> examples;
+  std::vector<std::vector<std::int32_t>> prompts;  // BOS, prompt
+  std::vector<ChoiceQuestion> questions;           // the right answer first
+  std::int64_t longest = 0;                        // tokens of a right answer
+};
+
+// Error(input): an answer does not fit the context.
+inline TestSet test_set(lang::Task task, int language, const text::Tokenizer& tokenizer, std::int64_t items, std::int64_t rivals, std::int64_t context, std::uint64_t seed) {
+  TestSet set{task, language, {}, {}, {}, 0};
+  for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(items); ++i) {
+    lang::Example e = lang::task_example(task, language, lang::Split::test, seed, i);
+    ChoiceQuestion q;
+    q.prompt = tokenizer.encode(e.prompt);
+    auto add = [&](const std::string& answer) { q.answers.push_back({tokenizer.encode(answer), static_cast<std::int64_t>(answer.size())}); };
+    add(e.completion);
+    for (const std::string& rival : rivals_of(e, seed, i, rivals)) add(rival);
+    set.longest = std::max(set.longest, static_cast<std::int64_t>(q.answers[0].ids.size()));
+    for (auto& a : q.answers)
+      if (!answer_fits(a, context)) fail(ErrorKind::input, "study.context", e.id, ": an answer of ", a.ids.size(), " tokens in a context of ", context, "; raise study.context or study.vocab_size");
+    set.prompts.push_back(q.prompt);
+    set.prompts.back().insert(set.prompts.back().begin(), static_cast<std::int32_t>(tokenizer.bos_id()));
+    set.questions.push_back(std::move(q));
+    set.examples.push_back(std::move(e));
+  }
+  // Room for the longest answer; a longer prompt loses its start, as in training.
+  const std::int64_t room = context - set.longest - 1;
+  for (auto& p : set.prompts)
+    if (static_cast<std::int64_t>(p.size()) > room) p.erase(p.begin() + 1, p.begin() + 1 + static_cast<std::ptrdiff_t>(p.size()) - room);
+  return set;
+}
+
+struct CellScores {
+  std::int64_t items = 0, exact = 0, rank = 0, tokens = 0;  // exact, rank: items that are right
+  double rank_chance = 0, nll = 0, nll_stderr = 0;
+  std::vector<std::string> written;
+  std::vector<std::uint8_t> right;  // of each item, exact
+};
+
+inline CellScores score(const Decoder& model, const TestSet& set, const text::Tokenizer& tokenizer, std::int64_t context, std::int64_t batch = 64) {
+  CellScores s;
+  const auto bos = static_cast<std::int32_t>(tokenizer.bos_id()), eos = static_cast<std::int32_t>(tokenizer.eos_id());
+  s.items = static_cast<std::int64_t>(set.examples.size());
+  GenerateOptions o;
+  o.max_new_tokens = set.longest + 1;
+  o.context = context;
+  o.stop = {eos};
+  o.batch = batch;
+  const std::vector<Completion> completions = generate(model, set.prompts, o);
+  for (std::size_t i = 0; i < completions.size(); ++i) {
+    s.written.push_back(tokenizer.decode(completions[i].ids));
+    s.right.push_back(completions[i].stopped_by == StoppedBy::eos && lang::accepts(set.examples[i], s.written.back()));
+    s.exact += s.right.back();
+  }
+  const std::vector<AnswerScores> answers = score_answers(model, set.questions, bos, eos, context, 32);
+  std::vector<double> sums, sizes;
+  for (const AnswerScores& a : answers) {
+    double best = -1e300;
+    auto per_token = [&](std::size_t i) { return a.log_likelihood[i] / static_cast<double>(a.token_nll[i].size()); };
+    for (std::size_t i = 1; i < a.log_likelihood.size(); ++i) best = std::max(best, per_token(i));
+    s.rank += per_token(0) > best;
+    s.rank_chance += 1 / static_cast<double>(a.log_likelihood.size()) / static_cast<double>(answers.size());
+    sums.push_back(-a.log_likelihood[0]);
+    sizes.push_back(static_cast<double>(a.token_nll[0].size()));
+    s.tokens += static_cast<std::int64_t>(a.token_nll[0].size());
+    s.nll -= a.log_likelihood[0];
+  }
+  s.nll /= static_cast<double>(s.tokens);
+  s.nll_stderr = ratio_stderr(sums, sizes);
+  return s;
+}
+
+}  // namespace bam::study::transfer
