@@ -1,4 +1,4 @@
-// bam data: what the trainer will see, and text to try it on.
+// bam data show and stats: what the trainer will see.
 #include <unistd.h>
 
 #include <algorithm>
@@ -6,7 +6,6 @@
 
 #include "bam/io/model_folder.hpp"
 #include "bam/train/data.hpp"
-#include "corpus.hpp"
 #include "flags.hpp"
 #include "output.hpp"
 #include "verbs.hpp"
@@ -15,17 +14,10 @@ namespace bam::app {
 namespace {
 
 struct Flags {
-  std::int64_t documents = 1000, rows = 4;
+  std::int64_t rows = 4;
   std::string run;
   bool dropped = false, color = false;
 };
-
-void generate(const Common& common, const Flags& f) {
-  if (common.out.empty()) fail(ErrorKind::usage, "flag.missing", "bam data generate: wanted --out DIR");
-  const std::int64_t bytes = write_corpus(common.out, f.documents, common.seed.value_or(1), common.force);
-  if (common.json) print_json(io::Json::object({{"out", common.out}, {"documents", f.documents}, {"bytes", bytes}}));
-  note(common, str(common.out, ": four domains, ", bytes_text(bytes)));
-}
 
 // What a run reads its data with, as the trainer does.
 struct Inputs {
@@ -166,10 +158,8 @@ void stats(const Common& common, const Flags& f) {
 
 void add_data(CLI::App& app, Common& common) {
   auto f = std::make_shared<Flags>();
-  CLI::App* verb = app.add_subcommand("data", "What the trainer will see: rows and counts of a run; text to try it on");
-  CLI::App* g = verb->add_subcommand("generate", "A small corpus of four domains from a seed, as a data folder");
-  integer_flag<std::int64_t>(*g, "--documents", f->documents, 1, 10'000'000, "Training documents of each domain (default 1000); a tenth more for validation");
-  g->callback([&common, f] { common.run = [&common, f] { generate(common, *f); }; });
+  CLI::App* verb = app.add_subcommand("data", "What the trainer will see: rows and counts of a run; data sets made: mixtures, generated text");
+  add_data_sets(*verb, common);
   CLI::App* s = verb->add_subcommand("show", "The first rows of a run, as the trainer gets them");
   s->add_option("RUN.toml", f->run, "The run file")->required();
   integer_flag<std::int64_t>(*s, "--rows", f->rows, 1, 1 << 16, "How many (default 4)");

@@ -32,6 +32,7 @@ struct ExitCode {
 };
 
 void add_data(CLI::App& app, Common& common);
+void add_data_sets(CLI::App& data, Common& common);  // verbs of bam data that write a folder
 void add_doctor(CLI::App& app, Common& common);
 void add_estimate(CLI::App& app, Common& common);
 void add_eval(CLI::App& app, Common& common);

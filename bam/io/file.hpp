@@ -361,6 +361,14 @@ inline void make_folder(const std::string& path) {
   if (!is_folder(path)) detail::fail_write(path, ENOTDIR);
 }
 
+// A path that a file names: looked for beside that file, then in the current folder; absolute. Empty stays empty.
+inline std::string path_beside(const std::string& file, const std::string& path) {
+  if (path.empty()) return path;
+  std::filesystem::path given(path), beside = std::filesystem::path(file).parent_path() / given;
+  std::error_code ignored;
+  return std::filesystem::absolute(given.is_relative() && std::filesystem::exists(beside, ignored) ? beside : given).lexically_normal().string();
+}
+
 // The regular files right in a folder whose names end in one of the suffixes (none given: all), sorted by name in
 // byte order. Hidden names (unfinished files too) are left out.
 inline std::vector<std::string> list_files(const std::string& folder, const std::vector<std::string>& suffixes = {}) {

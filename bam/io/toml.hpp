@@ -74,6 +74,25 @@ class TomlReader {
       if (!a || value.size() != a->size()) wrong(key, *n, str("an array of numbers from ", min, " to ", max));
     }
   }
+  // [key], or nothing.
+  const toml::table* table(const char* key) {
+    const toml::node* n = take(key);
+    if (n && !n->is_table()) wrong(key, *n, "a table");
+    return n ? n->as_table() : nullptr;
+  }
+  // All [[key]].
+  std::vector<const toml::table*> tables(const char* key) {
+    std::vector<const toml::table*> list;
+    if (const toml::node* n = take(key)) {
+      const toml::array* a = n->as_array();
+      if (!a) wrong(key, *n, str("tables: [[", key, "]]"));
+      for (const toml::node& item : *a) {
+        if (!item.is_table()) wrong(key, item, "a table");
+        list.push_back(item.as_table());
+      }
+    }
+    return list;
+  }
   const toml::node* take(const char* key) {
     known_.push_back(key);
     return table_.get(key);

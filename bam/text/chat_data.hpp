@@ -1,5 +1,5 @@
 // Examples for fine-tuning from .jsonl files: one object a line, {"messages": [{"role", "content"} ...]} or {"prompt", "completion"}, with
-// optional "lang", "task", "id", "source" (FORMATS section 3); and their ids, with what was cut or left out.
+// optional "lang", "task", "id", "parallel_id", "source" (FORMATS section 3); and their ids, with what was cut or left out.
 #pragma once
 #include <optional>
 #include <string>
@@ -13,7 +13,7 @@ namespace bam::text {
 
 struct ChatExample {
   std::vector<ChatMessage> messages;  // a prompt is the user's, a completion the assistant's
-  std::string lang, task, id, source;
+  std::string lang, task, id, parallel_id, source;
   std::string where;  // file:line
 
   // All contents, for a split by hash.
@@ -78,11 +78,14 @@ inline ChatExample parse_example(std::string_view line, const std::string& where
   label("lang", e.lang);
   label("task", e.task);
   label("id", e.id);
+  label("parallel_id", e.parallel_id);
   label("source", e.source);
   return e;
 }
 
-inline void append_examples(std::vector<ChatExample>& out, const std::string& file) {
+// Calls f(line, "file:number") for each line of a file of examples.
+template <class F>
+void each_example_line(const std::string& file, F&& f) {
   if (!has_suffix(file, ".jsonl")) fail(ErrorKind::input, "data.kind", printable(file, 4096), ": wanted .jsonl or .jsonl.zst, one example a line");
   const std::string content = io::read_text(file);
   const std::size_t first = std::min(content.find_first_not_of(" \t\r\n"), content.size());
@@ -92,7 +95,15 @@ inline void append_examples(std::vector<ChatExample>& out, const std::string& fi
   if (bare == "{" || bare == "[" || bare.starts_with("[{")) refuse("JSON over several lines or in one array; write each example on a line of its own, with jq -c '.[]' for instance");
   if (!bare.empty() && bare[0] != '{' && bare[0] != '[' && io::kind_of(content.substr(0, 1024)).empty() && bare.find_first_of(",\t;") != bare.npos)
     refuse("a table (CSV or TSV); convert it to JSON lines");
-  each_line(file, content, [&](std::string_view l, const std::string& where) { out.push_back(parse_example(l, where)); });
+  each_line(file, content, f);
+}
+inline void append_examples(std::vector<ChatExample>& out, const std::string& file) {
+  each_example_line(file, [&](std::string_view line, const std::string& where) { out.push_back(parse_example(line, where)); });
+}
+
+inline const std::vector<std::string>& example_suffixes() {
+  static const std::vector<std::string> list{".jsonl", ".jsonl.zst"};
+  return list;
 }
 
 }  // namespace detail
@@ -100,7 +111,7 @@ inline void append_examples(std::vector<ChatExample>& out, const std::string& fi
 // The examples of a file, or of one split of a folder; files, splits and order as read_documents.
 // Error(input): nothing there, or a line that is no example, by file and line.
 inline std::vector<ChatExample> read_examples(const std::string& path, const std::string& split) {
-  auto out = detail::read_split<ChatExample>(path, split, {".jsonl", ".jsonl.zst"}, detail::append_examples, [](const ChatExample& e) { return e.text(); });
+  auto out = detail::read_split<ChatExample>(path, split, detail::example_suffixes(), detail::append_examples, [](const ChatExample& e) { return e.text(); });
   if (out.empty()) fail(ErrorKind::input, "data.empty", printable(path, 4096), ": wanted examples (", split, "), found none; name a .jsonl file, or a folder with such files or train/ and validation/");
   return out;
 }

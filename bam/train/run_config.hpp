@@ -116,34 +116,14 @@ inline RunConfig parse_run_config(const std::string& text, const std::string& fi
   std::string where = printable(file, 4096);
   toml::table root = io::parse_toml(text, file);
   for (const std::string& s : set) io::apply_set(root, s);
-  namespace fs = std::filesystem;
-  auto path = [&](std::string& p) {
-    if (p.empty()) return;
-    fs::path given(p), beside = fs::path(file).parent_path() / given;
-    std::error_code ec;
-    p = fs::absolute(given.is_relative() && fs::exists(beside, ec) ? beside : given).lexically_normal().string();
-  };
+  auto path = [&](std::string& p) { p = io::path_beside(file, p); };
 
   io::TomlReader top(root, where, "");
   auto table = [&](const char* key) -> const toml::table& {
-    const toml::node* n = top.take(key);
-    if (!n) top.missing(key, str("a table: add [", key, "]"));
-    if (!n->is_table()) top.wrong(key, *n, "a table");
-    return *n->as_table();
+    const toml::table* t = top.table(key);
+    if (!t) top.missing(key, str("a table: add [", key, "]"));
+    return *t;
   };
-  auto tables = [&](const char* key) {
-    std::vector<const toml::table*> list;
-    if (const toml::node* n = top.take(key)) {
-      const toml::array* a = n->as_array();
-      if (!a) top.wrong(key, *n, str("tables: [[", key, "]]"));
-      for (const toml::node& item : *a) {
-        if (!item.is_table()) top.wrong(key, item, "a table");
-        list.push_back(item.as_table());
-      }
-    }
-    return list;
-  };
-
   io::TomlReader model(table("model"), where, "model.");
   model.read("config", c.model.config);
   model.read("init_from", c.model.init_from);
@@ -152,7 +132,7 @@ inline RunConfig parse_run_config(const std::string& text, const std::string& fi
   if (c.model.config.empty() == c.model.init_from.empty()) model.missing("config", "for a fresh model, or model.init_from, a folder to start from; one of the two");
   for (std::string* p : {&c.model.config, &c.model.init_from, &c.model.tokenizer}) path(*p);
 
-  for (const toml::table* t : tables("data")) {
+  for (const toml::table* t : top.tables("data")) {
     io::TomlReader r(*t, where, "data.");
     DataSource d;
     r.read("path", d.path);
@@ -164,7 +144,7 @@ inline RunConfig parse_run_config(const std::string& text, const std::string& fi
     if (d.weight > 0) c.data.push_back(d);
   }
   if (c.data.empty()) top.missing("data", "at least one [[data]] with a weight above 0");
-  for (const toml::table* t : tables("eval")) {
+  for (const toml::table* t : top.tables("eval")) {
     io::TomlReader r(*t, where, "eval.");
     EvalSource e;
     r.read("name", e.name);
@@ -172,7 +152,7 @@ inline RunConfig parse_run_config(const std::string& text, const std::string& fi
     detail::read_format(r, *t, e.format);
     r.finish();
     if (e.path.empty()) r.missing("path", "a file or folder");
-    if (e.name.empty()) e.name = fs::path(e.path).filename().string();
+    if (e.name.empty()) e.name = std::filesystem::path(e.path).filename().string();
     path(e.path);
     c.eval.push_back(e);
   }

@@ -5,6 +5,7 @@
 // An example is a function of (task, language, split, seed, index), so the first k of a seed are the set of k, whatever else is
 // drawn. Templates take turns. Splits share no sentence, no list and no set of numbers, in any language.
 #pragma once
+#include "../../io/json.hpp"
 #include "languages.hpp"
 
 namespace bam::text::languages {
@@ -427,6 +428,12 @@ inline void render(const Item& item, Example& e) {
 }
 
 }  // namespace detail
+
+// One line of a .jsonl file of examples (FORMATS section 3).
+inline std::string json_line(const Example& e) {
+  return io::dump(io::Json::object({{"id", e.id}, {"task", task_names[static_cast<int>(e.task)]}, {"lang", language(e.lang).code}, {"prompt", e.prompt}, {"completion", e.completion}, {"answer", e.answer},
+                                    {"parallel_id", str(e.parallel_id)}, {"source", "generated"}}));
+}
 
 // The template of an example: they take turns, in an order of the seed's, the same in all languages.
 inline int form_of(Task task, std::uint64_t seed, std::uint64_t index) {
