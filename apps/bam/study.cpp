@@ -4,6 +4,7 @@
 #include "bam/cpu/peak.hpp"
 #include "bam/study/report.hpp"
 #include "bam/study/tables.hpp"
+#include "chart_js.hpp"
 #include "corpus.hpp"
 #include "flags.hpp"
 #include "output.hpp"
@@ -20,6 +21,9 @@ asm(".section .rodata\n"
 extern "C" const char bam_chart_js[], bam_chart_js_end[];
 
 namespace bam::app {
+
+std::string_view chart_js() { return {bam_chart_js, static_cast<std::size_t>(bam_chart_js_end - bam_chart_js)}; }
+
 namespace {
 
 struct Flags {
@@ -100,7 +104,7 @@ void run(const Common& common, const Flags& f) {
   io::write_file_atomic(common.out + "/results.json", io::dump(results, 1) + "\n");
   io::write_file_atomic(common.out + "/ledger.json", io::dump(ledger, 1) + "\n");
   study::write_tables(common.out + "/tables", results, ledger);
-  io::write_file_atomic(common.out + "/report.html", study::study_report(results, ledger, {bam_chart_js, static_cast<std::size_t>(bam_chart_js_end - bam_chart_js)}));
+  io::write_file_atomic(common.out + "/report.html", study::study_report(results, ledger, chart_js()));
   if (common.json) return print_json(results);
   print(study::summary(results) + str("hash ", results.at("hash").as_string("hash"), "\n", common.out, "/report.html has the whole of it\n"));
 }
@@ -117,6 +121,7 @@ void add_study(CLI::App& app, Common& common) {
   b->add_flag("--plan", f->plan, "Print runs, FLOPs and hours; start nothing");
   b->add_flag("--report", f->report, "Write tables and report of what is finished; start nothing")->excludes("--plan");
   b->callback([&common, f] { common.run = [&common, f] { run(common, *f); }; });
+  add_study_clt(*verb, common);
 }
 
 }  // namespace bam::app

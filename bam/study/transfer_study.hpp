@@ -34,16 +34,12 @@ inline constexpr std::int64_t tokenizer_documents = 1500;
 // Training examples of a replicate are those of its own seed; test and validation items are the same in all replicates.
 inline std::uint64_t pool_seed(const TransferConfig& c, std::int64_t replicate) { return c.seed + 1000 * static_cast<std::uint64_t>(replicate); }
 
-inline std::string example_line(const lang::Example& e) {
-  return io::dump(io::Json::object({{"prompt", e.prompt}, {"completion", e.completion}, {"lang", code_of(e.lang)}, {"task", name_of(e.task)}, {"id", e.id}, {"parallel_id", std::to_string(e.parallel_id)}, {"source", "generated"}}));
-}
-
 class TransferStudy {
  public:
   TransferStudy(const TransferConfig& config, std::string out, std::string version, StudyHooks hooks)
       : c_(config), out_(std::move(out)), version_(std::move(version)), hooks_(std::move(hooks)), runs_(std::filesystem::absolute(out_ + "/runs").string() + "/") {}
 
-  // What finished runs in the folder stand on, recorded by the first call; sizes, k, settings, groups, matrix and replicates may be added.
+  // What finished runs in the folder stand on, recorded by the first call; sizes, smaller k, settings, groups, matrix and replicates may be added.
   // Error(input): the folder holds a study of other settings.
   void check_settings() const {
     io::Hasher generator;  // another version of the generator is another corpus
@@ -51,20 +47,20 @@ class TransferStudy {
       const std::string document = lang::language_document(l, c_.seed, 0);
       generator.update(document.data(), document.size());
       for (Task t : c_.tasks) {
-        const std::string line = example_line(lang::task_example(t, l, lang::Split::test, c_.seed, 0));
+        const std::string line = lang::json_line(lang::task_example(t, l, lang::Split::test, c_.seed, 0));
         generator.update(line.data(), line.size());
       }
     }
     const std::string file = out_ + "/study.json";
-    const std::string settings = io::dump(io::Json::object({{"study", "clt"}, {"corpus", "generated " + generator.hex()}, {"seed", static_cast<std::int64_t>(c_.seed)}, {"languages", joined_codes(c_.languages())},
+    const std::string wanted = io::dump(io::Json::object({{"study", "clt"}, {"corpus", "generated " + generator.hex()}, {"seed", static_cast<std::int64_t>(c_.seed)}, {"languages", joined_codes(c_.languages())},
                                                             {"seen", joined_codes(c_.seen)}, {"english", c_.english}, {"largest_k", c_.k.back()}, {"vocab_size", c_.vocab_size}, {"context", c_.context},
                                                             {"batch", c_.batch}, {"pretrain_tokens", c_.pretrain_tokens}, {"pivot_share", c_.pivot_share}, {"branch_tokens", c_.branch_tokens},
                                                             {"mix_tokens", c_.mix_tokens}, {"tune_batch", c_.tune_batch}, {"epochs", c_.epochs}, {"validation", c_.validation}, {"items", c_.items},
                                                             {"rivals", c_.rivals}, {"samples", c_.samples}, {"pretrain_lr", c_.pretrain_lr}, {"tune_lr", c_.tune_lr}}), 1) + "\n";
     if (!io::exists(file)) {
       if (io::is_folder(out_ + "/runs")) fail(ErrorKind::input, "study.changed", out_, ": holds runs of a study that is not recorded; name another folder");
-      io::write_file_atomic(file, settings);
-    } else if (io::read_file(file) != settings) {
+      io::write_file_atomic(file, wanted);
+    } else if (io::read_file(file) != wanted) {
       fail(ErrorKind::input, "study.changed", file, ": the study in this folder has other settings or another corpus; name another folder");
     }
   }
@@ -191,7 +187,7 @@ class TransferStudy {
     for (const Part& p : t.parts) {
       parts.push_back({name_of(p.task), code_of(p.language), p.n});
       pools.push_back(pool(p.task, p.language, t.replicate, t.control == Control::shuffled));
-      for (std::int64_t i = 0; i < c_.validation; ++i) validation += example_line(lang::task_example(p.task, p.language, lang::Split::validation, c_.seed, static_cast<std::uint64_t>(i))) + "\n";
+      for (std::int64_t i = 0; i < c_.validation; ++i) validation += lang::json_line(lang::task_example(p.task, p.language, lang::Split::validation, c_.seed, static_cast<std::uint64_t>(i))) + "\n";
     }
     const std::string train = folder + ".train";
     clt::write_mixture(train, clt::mix(pools, parts, pool_seed(c_, t.replicate)), io::Json::object({{"generator", "languages"}}), io::is_folder(train));
@@ -213,7 +209,7 @@ class TransferStudy {
       for (const Part& p : t.parts)
         if (p.task == task && p.language == language) n = std::max(n, p.n);
     for (std::int64_t i = 0; i < n; ++i)
-      pool.lines.push_back(example_line((shuffled ? lang::shuffled_example : lang::task_example)(task, language, lang::Split::train, pool_seed(c_, replicate), static_cast<std::uint64_t>(i))));
+      pool.lines.push_back(lang::json_line((shuffled ? lang::shuffled_example : lang::task_example)(task, language, lang::Split::train, pool_seed(c_, replicate), static_cast<std::uint64_t>(i))));
     return pool;
   }
 
