@@ -222,6 +222,36 @@ right '<.USER_TOKEN.>' data show ft.toml --set model.tokenizer=turns --set train
 [ -e ft2 ] && { echo 'FAILED: ft2 was written'; failed=$((failed + 1)); }
 wrong 2 'special tokens like' tokenizer train --vocab-size 290 --special '' --out tok2 text.jsonl
 
+# Mixtures.
+for i in 1 2 3 4 5 6; do
+  printf '{"id": "e%s", "parallel_id": "p%s", "task": "t", "lang": "en", "prompt": "en %s", "completion": "a"}\n' $i $i $i >>en.jsonl
+  printf '{"id": "f%s", "parallel_id": "p%s", "task": "t", "lang": "fr", "prompt": "fr %s", "completion": "b"}\n' $i $i $i >>fr.jsonl
+done
+printf 'sources = ["en.jsonl", "fr.jsonl"]\n[[part]]\ntask = "t"\nlanguage = "en"\nn = 5\n[additive]\nlanguages = ["fr"]\nk = 2\n' >mix.toml
+right '"examples": 7, "sha256": .*"language": "fr", "n": 2, "seed": 1, "available": 6, "passes": 0, "rest": 2' data mix mix.toml --out mix --json
+right '^t +fr +2 +6' data mix mix.toml --out mix4 --set additive.k=2
+[ "$(wc -l <mix/train.jsonl)" = 7 ] && cmp -s mix/train.jsonl mix4/train.jsonl || { echo 'FAILED: data mix wrote other lines'; failed=$((failed + 1)); }
+right '"examples": 2' train ft.toml --set data.0.path=mix/train.jsonl --set train.steps=1 --out ftmix --json
+wrong 5 'already' data mix mix.toml --out mix
+right '"examples": 5' data mix mix.toml --out mix --force --json --set additive.k=0
+wrong 3 'wanted 7 examples of t in fr, the sources have 6.*repeat = true' data mix mix.toml --out mix2 --set additive.k=7
+right '"passes": 1, "rest": 1' data mix mix.toml --out mix5 --set additive.k=7 --set repeat=true --json
+wrong 3 "no source has t in de" data mix mix.toml --out mix2 --set 'additive.languages=["de"]'
+wrong 3 'did you mean k' data mix mix.toml --out mix2 --set additive.kk=1
+printf '{"task": "t", "parallel_id": "p2", "prompt": "x", "completion": "a"}\n' >held.jsonl
+wrong 3 'en.jsonl:2: is held out too, by its id: .*held.jsonl:1' data mix mix.toml --out mix2 --set 'held_out=["held.jsonl"]'
+right '"dropped_held_out": 2' data mix mix.toml --out mix6 --set 'held_out=["held.jsonl"]' --set drop_held_out=true --json
+wrong 3 'chat.jsonl:2: wanted an example with "task" and "lang"' data mix mix.toml --out mix2 --set 'sources=["chat.jsonl"]'
+wrong 3 'absent.jsonl' data mix mix.toml --out mix2 --set 'sources=["absent.jsonl"]'
+wrong 2 'wanted --out DIR' data mix mix.toml
+wrong 3 'absent.toml' data mix absent.toml --out mix2
+[ -e mix2 ] && { echo 'FAILED: mix2 was written'; failed=$((failed + 1)); }
+right '"examples": 3' data languages --documents 2 --examples 3 --held-out 1 --out langs --json
+right '"examples": 3' data stats ft.toml --set data.0.path=langs/arithmetic --json
+for split in train validation; do [ -s langs/lm/$split/gl9.jsonl ] || { echo 'FAILED: data languages'; failed=$((failed + 1)); }; done
+wrong 2 '--examples' data languages --examples 0 --out langs2
+wrong 2 'wanted --out DIR' data languages
+
 # Evaluation: a model, what stands beside it, answers that compete.
 printf '{"model_type": "cohere", "vocab_size": 280, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 16, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}' >small.json
 printf '[model]\nconfig = "small.json"\ntokenizer = "tok"\n[[data]]\npath = "text.jsonl"\n[train]\ncontext = 16\nbatch = 2\nsteps = 1\n' >small.toml

@@ -19,6 +19,7 @@ namespace {
 
 struct Flags {
   std::vector<std::string> models, data, choice, ngram_train;
+  std::string format;  // the template of --data's examples; empty: these are documents
   std::int64_t context = 0, micro_batch = 8, limit = 0;
   int ngram = 0;
   bool zstd = false;
@@ -40,6 +41,16 @@ io::Json result_json(const NllResult& r) {
   j.set("bits_per_byte", r.bits_per_byte);
   j.set("stderr", r.stderr_nll);
   return j;
+}
+
+// A set of --data with the model's ids; counts: of examples.
+std::vector<DocumentTokens> read_set(const Flags& f, const std::string& path, const TextModel& model, std::int32_t eos, std::int64_t context, text::ExampleCounts& counts) {
+  if (f.format.empty()) return encode_documents(path, model.tokenizer, model.bos, eos, f.limit);
+  auto list = text::encode_examples(path, "validation", text::ChatTemplate(f.format, model.tokenizer, model.bos, eos), context);
+  if (f.limit && static_cast<std::int64_t>(list.size()) > f.limit) list.resize(static_cast<std::size_t>(f.limit));
+  text::check_trained(list, path, context);
+  counts = text::count(list);
+  return example_documents(list);
 }
 
 io::Json bounds_json(Bounds b) { return io::Json::array_of(std::vector<double>{b.low, b.high}); }
@@ -159,6 +170,7 @@ void run(const Common& common, const Flags& f) {
   if (f.models.empty() || (f.data.empty() && f.choice.empty())) fail(ErrorKind::usage, "flag.missing", "bam eval: wanted --model DIR and --data NAME=FILE or --choice NAME=FILE");
   if ((f.ngram > 0) != !f.ngram_train.empty()) fail(ErrorKind::usage, "flag.missing", "bam eval: --ngram N and --ngram-train PATH go together");
   if ((f.ngram > 0 || f.zstd) && f.data.empty()) fail(ErrorKind::usage, "flag.missing", "bam eval: --ngram and --zstd want --data NAME=FILE");
+  if (!f.format.empty() && (f.ngram > 0 || f.zstd || f.data.empty())) fail(ErrorKind::usage, "flag.missing", "bam eval: --template scores the answers of --data NAME=FILE; leave --ngram and --zstd out");
   for (const auto* list : {&f.models, &f.data, &f.choice}) {
     std::set<std::string> seen;
     for (const std::string& text : *list)
@@ -188,12 +200,21 @@ void run(const Common& common, const Flags& f) {
     auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
     for (const std::string& d : f.data) {
       auto [set, file] = named(d);
-      std::vector<DocumentTokens> documents = encode_documents(file, model.tokenizer, model.bos, eos, f.limit);
+      text::ExampleCounts counts;
+      const std::vector<DocumentTokens> documents = read_set(f, file, model, eos, context, counts);
       start = std::chrono::steady_clock::now();
       NllResult r = evaluate_nll(model.decoder(), documents, context, f.micro_batch);
       finite(r.nll, name, set);
       note(common, fmt::format("{} on {}: {} documents, {} tokens, {:.4f} nats, {:.0f} tokens/s", name, set, r.documents, r.tokens, r.nll, static_cast<double>(r.tokens) / seconds()));
-      sets.set(set, result_json(r));
+      io::Json j = result_json(r);
+      if (!f.format.empty()) {
+        j.set("cut", counts.truncated);
+        j.set("dropped", counts.dropped());
+        if (counts.truncated + counts.dropped() > 0) note(common, fmt::format("{}: {} prompts cut to fit {} tokens, {} examples left out", set, counts.truncated, context, counts.dropped()));
+        j.set("by_language", nll_by(&DocumentTokens::lang, documents, r));
+        j.set("by_task", nll_by(&DocumentTokens::task, documents, r));
+      }
+      sets.set(set, std::move(j));
       results.push_back(std::move(r));
     }
     if (!f.data.empty()) likelihoods.add(name, results);
@@ -234,7 +255,8 @@ void add_eval(CLI::App& app, Common& common) {
   auto f = std::make_shared<Flags>();
   CLI::App* verb = app.add_subcommand("eval", "Likelihood and perplexity per data set, answers that compete for a prompt; stderr or interval with every number");
   verb->add_option("--model", f->models, "Model or run folder; several make a table")->type_name("[NAME=]DIR")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  verb->add_option("--data", f->data, "A file or folder of documents; may be repeated")->type_name("NAME=FILE")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  verb->add_option("--data", f->data, "A file or folder of documents, or of examples with --template; may be repeated")->type_name("NAME=FILE")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  choice_flag(*verb, "--template", f->format, text::chat_templates(), "--data are examples (format = \"chat\") in this template: their trained tokens are scored");
   verb->add_option("--choice", f->choice, "Items of {prompt, choices, answer_index} or {prompt, completion}; may be repeated")->type_name("NAME=FILE")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   integer_flag(*verb, "--ngram", f->ngram, 1, NgramModel::max_order, "A Kneser-Ney model of this order beside the models, with the first one's tokenizer");
   verb->add_option("--ngram-train", f->ngram_train, "What it counts: a file, or the training part of a folder; may be repeated")->type_name("PATH")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);

@@ -1,12 +1,7 @@
 // bam generate: completions of prompts.
-#include <unistd.h>
-
 #include <chrono>
 
-#include "bam/eval/generate.hpp"
-#include "flags.hpp"
-#include "output.hpp"
-#include "text_model.hpp"
+#include "sampling.hpp"
 #include "verbs.hpp"
 
 namespace bam::app {
@@ -17,18 +12,6 @@ struct Flags {
   std::optional<std::string> prompt;
   GenerateOptions options;
 };
-
-std::string read_stdin() {
-  std::string text;
-  char block[1 << 16];
-  for (ssize_t n; (n = ::read(0, block, sizeof block)) != 0;) {
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail(ErrorKind::io, "stdin.read", "stdin: cannot read: ", std::strerror(errno));
-    text.append(block, static_cast<std::size_t>(n));
-    if (text.size() > std::size_t{1} << 30) fail(ErrorKind::limit, "stdin.size", "stdin: wanted at most 1 GiB, got more");
-  }
-  return text;
-}
 
 std::vector<std::string> read_prompts(const Flags& f) {
   if (f.prompt.has_value() == !f.prompts.empty()) fail(ErrorKind::usage, "flag.missing", "bam generate: wanted --prompt TEXT or --prompts FILE.jsonl, one of the two");
@@ -49,22 +32,11 @@ std::vector<std::string> read_prompts(const Flags& f) {
   return prompts;
 }
 
-io::Json completion_json(const TextModel& model, const Completion& c) {
-  io::Json j = io::Json::object();
-  j.set("text", text::replace_invalid_utf8(model.decode(c.ids)));
-  j.set("ids", io::Json::array_of(c.ids));
-  j.set("stopped_by", name_of(c.stopped_by));
-  return j;
-}
-
 void run(const Common& common, const Flags& f) {
   if (common.bf16()) fail(ErrorKind::usage, "dtype.bf16", "--dtype bf16: this build computes in fp32 only; leave the flag out");
   std::vector<std::string> texts = read_prompts(f);
   TextModel model = load_text_model(f.model);
-  GenerateOptions o = f.options;
-  o.seed = common.seed.value_or(0);
-  o.stop = model.eos;
-  if (o.context == 0) o.context = model.decoder().config().max_position_embeddings;
+  const GenerateOptions o = sampling_options(common, f.options, model);
   std::vector<std::vector<std::int32_t>> prompts;
   for (const std::string& text : texts) {
     prompts.push_back({model.bos});
@@ -106,12 +78,8 @@ void add_generate(CLI::App& app, Common& common) {
   verb->add_option("--model", f->model, "Model or run folder with a tokenizer")->type_name("DIR")->required();
   verb->add_option("--prompt", f->prompt, "A text; - reads it from stdin")->type_name("TEXT");
   verb->add_option("--prompts", f->prompts, "One {\"prompt\": ...} a line; - reads them from stdin")->type_name("FILE.jsonl");
-  integer_flag<std::int64_t>(*verb, "--max-new-tokens", o.max_new_tokens, 0, 1 << 24, "New tokens of a prompt at most (default 128); EOS ends it earlier");
-  real_flag(*verb, "--temperature", o.temperature, 0, 1e6, "0 takes the largest logit (default), more draws");
-  integer_flag<std::int64_t>(*verb, "--top-k", o.top_k, 0, INT32_MAX, "Draw among the k largest (default 0: all)");
-  real_flag(*verb, "--top-p", o.top_p, 1e-9, 1, "and among the fewest that have this probability together (default 1)");
+  sampling_flags(*verb, o);
   integer_flag<std::int64_t>(*verb, "--batch", o.batch, 1, 1 << 16, "Prompts at a time (default 8); never changes a result");
-  integer_flag<std::int64_t>(*verb, "--context", o.context, 1, 1 << 24, "Most tokens of prompt and completion (default: max_position_embeddings)");
   verb->callback([&common, f] { common.run = [&common, f] { run(common, *f); }; });
 }
 

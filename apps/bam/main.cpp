@@ -132,6 +132,7 @@ void run(int argc, char** argv) {
   add_study(app, common);
   add_forward(app, common);
   add_generate(app, common);
+  add_chat(app, common);
   add_common_flags(app, common);
   add_common_flags_to_verbs(app, common);
   app.footer("Exit codes: 0 ok, 1 own bug, 2 usage, 3 bad input, 4 over a limit, 5 I/O, 6 numerics, 7 locked, 129/130/143 stopped by a signal, saved.");

@@ -31,6 +31,7 @@ struct ExitCode {
   int code;
 };
 
+void add_chat(CLI::App& app, Common& common);
 void add_data(CLI::App& app, Common& common);
 void add_data_sets(CLI::App& data, Common& common);  // verbs of bam data that write a folder
 void add_doctor(CLI::App& app, Common& common);

@@ -1,5 +1,6 @@
 // Documents and examples of a file or folder as evaluation wants them.
 #pragma once
+#include <map>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,20 @@ inline std::vector<DocumentTokens> example_documents(const std::vector<text::Enc
     out.push_back(std::move(t));
   }
   return out;
+}
+
+// {label: {nll, tokens}} over the documents that have one; label: &DocumentTokens::lang or task.
+inline io::Json nll_by(std::string DocumentTokens::*label, const std::vector<DocumentTokens>& documents, const NllResult& r) {
+  std::map<std::string, std::pair<double, std::int64_t>> groups;
+  for (std::size_t d = 0; d < documents.size(); ++d) {
+    if ((documents[d].*label).empty()) continue;
+    auto& [sum, tokens] = groups[documents[d].*label];
+    sum += r.document_nll[d];
+    tokens += static_cast<std::int64_t>(r.token_nll[d].size());
+  }
+  io::Json j = io::Json::object();
+  for (const auto& [name, g] : groups) j.set(name, io::Json::object({{"nll", g.first / static_cast<double>(g.second)}, {"tokens", g.second}}));
+  return j;
 }
 
 }  // namespace bam

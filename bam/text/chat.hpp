@@ -86,36 +86,36 @@ class ChatTemplate {
 
   ChatTokens encode(std::span<const ChatMessage> messages) const {
     ChatTokens out;
-    auto add = [&](std::int32_t id, TokenKind kind) {
-      out.ids.push_back(id);
-      out.kinds.push_back(kind);
-    };
-    add(bos_, TokenKind::frame);
-    for (const ChatMessage& m : messages) {
-      const bool answer = m.role == Role::assistant;
-      for (std::int32_t id : opening(m.role)) add(id, TokenKind::frame);
-      for (std::int32_t id : tokenizer_->encode(m.content)) add(id, answer ? TokenKind::answer : TokenKind::prompt);
-      if (answer) add(end_, TokenKind::answer);
-      else if (start_ >= 0) add(end_, TokenKind::frame);
-    }
+    add(out, bos_, TokenKind::frame);
+    for (const ChatMessage& m : messages) append(out, m);
     return out;
   }
   // What the assistant's next turn follows: all turns, then its opening. The ids of encode() of the same turns and that answer begin with these.
   ChatTokens prompt(std::span<const ChatMessage> messages) const {
     ChatTokens out = encode(messages);
-    for (std::int32_t id : opening(Role::assistant)) {
-      out.ids.push_back(id);
-      out.kinds.push_back(TokenKind::frame);
-    }
+    open(out, Role::assistant);
     return out;
+  }
+  // One more turn; and what opens a turn.
+  void append(ChatTokens& out, const ChatMessage& m) const {
+    const bool answer = m.role == Role::assistant;
+    open(out, m.role);
+    for (std::int32_t id : tokenizer_->encode(m.content)) add(out, id, answer ? TokenKind::answer : TokenKind::prompt);
+    if (answer) add(out, end_, TokenKind::answer);
+    else if (start_ >= 0) add(out, end_, TokenKind::frame);
+  }
+  void open(ChatTokens& out, Role role) const {
+    if (start_ < 0) return;
+    add(out, start_, TokenKind::frame);
+    add(out, role_[static_cast<std::size_t>(role)], TokenKind::frame);
   }
   // What ends the assistant's turn: generation stops there.
   std::int32_t end_of_turn() const { return end_; }
 
  private:
-  std::vector<std::int32_t> opening(Role role) const {
-    if (start_ < 0) return {};
-    return {start_, role_[static_cast<std::size_t>(role)]};
+  static void add(ChatTokens& out, std::int32_t id, TokenKind kind) {
+    out.ids.push_back(id);
+    out.kinds.push_back(kind);
   }
 
   const Tokenizer* tokenizer_;

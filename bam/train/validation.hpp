@@ -2,7 +2,6 @@
 #pragma once
 #include <cstdint>
 #include <limits>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -24,8 +23,8 @@ class Validation {
     for (const Set& set : sets_) {
       const NllResult r = evaluate_nll(model, set.documents, context_, micro_batch_);
       io::Json j = io::Json::object({{"step", step}, {"eval", set.name}, {"nll", r.nll}, {"bits_per_byte", r.bits_per_byte}, {"stderr", r.stderr_nll}});
-      add_groups(j, "by_language", set.documents, r, &DocumentTokens::lang);
-      add_groups(j, "by_task", set.documents, r, &DocumentTokens::task);
+      for (auto [key, label] : {std::pair{"by_language", &DocumentTokens::lang}, {"by_task", &DocumentTokens::task}})
+        if (io::Json groups = nll_by(label, set.documents, r); !groups.empty()) j.set(key, std::move(groups));
       lines.push_back(std::move(j));
       mean += r.nll / static_cast<double>(sets_.size());
     }
@@ -59,21 +58,6 @@ class Validation {
     std::string name;
     std::vector<DocumentTokens> documents;
   };
-
-  // {label: nll} over the documents that have one.
-  static void add_groups(io::Json& line, const char* key, const std::vector<DocumentTokens>& documents, const NllResult& r, std::string DocumentTokens::*label) {
-    std::map<std::string, std::pair<double, std::int64_t>> groups;
-    for (std::size_t d = 0; d < documents.size(); ++d) {
-      if ((documents[d].*label).empty()) continue;
-      auto& [sum, tokens] = groups[documents[d].*label];
-      sum += r.document_nll[d];
-      tokens += static_cast<std::int64_t>(r.token_nll[d].size());
-    }
-    if (groups.empty()) return;
-    io::Json j = io::Json::object();
-    for (const auto& [name, g] : groups) j.set(name, io::Json::object({{"nll", g.first / static_cast<double>(g.second)}, {"tokens", g.second}}));
-    line.set(key, std::move(j));
-  }
 
   std::int64_t context_ = 1, micro_batch_ = 1, patience_ = 0;
   std::vector<Set> sets_;
