@@ -43,7 +43,7 @@ struct TransferConfig {
   std::int64_t validation = 8;                     // examples of each task and language trained on, for the choice of the checkpoint; 0: the last one
   std::int64_t items = 40, rivals = 9;             // test items of each task and language; answers that compete with the right one
   std::int64_t samples = 2;                        // written answers of each task and language that are kept to be read
-  std::vector<std::string> primary;                // "exact" or "rank", of each task: the score that measures and directions go by
+  std::vector<std::string> primary;                // "exact", "rank" or "likelihood", of each task: the score that measures and directions go by
   std::uint64_t seed = 1;
   double pretrain_lr = 3e-3, tune_lr = 1e-3;
 
@@ -65,6 +65,8 @@ seen = ["gl1", "gl5"]
 unseen = ["gl2", "gl6"]
 replicates = 2
 pretrain_tokens = 2_000_000
+items = 32
+rivals = 5
 [[size]]
 name = "d64"
 hidden = 64
@@ -151,10 +153,10 @@ inline TransferConfig parse_transfer(const std::string& text, const std::string&
   r.read("seed", c.seed, 0, INT64_MAX);
   r.read("pretrain_lr", c.pretrain_lr, 0, 100);
   r.read("tune_lr", c.tune_lr, 0, 100);
-  c.primary.assign(1, "exact");
+  c.primary.assign(1, "likelihood");
   r.read("primary", c.primary);
   for (const std::string& p : c.primary)
-    if (p != "exact" && p != "rank") fail(ErrorKind::input, "study.value", where, ": study.primary: wanted \"exact\" or \"rank\", got '", printable(p, 60), "'");
+    if (p != "exact" && p != "rank" && p != "likelihood") fail(ErrorKind::input, "study.value", where, ": study.primary: wanted \"exact\", \"rank\" or \"likelihood\", got '", printable(p, 60), "'");
   if (c.primary.size() == 1) c.primary.resize(c.tasks.size(), c.primary[0]);
   if (c.primary.size() != c.tasks.size()) fail(ErrorKind::input, "study.value", where, ": study.primary: wanted one, or one for each of the ", c.tasks.size(), " tasks, got ", c.primary.size());
   r.finish();

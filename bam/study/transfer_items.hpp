@@ -1,9 +1,11 @@
-// The test items of the transfer study and how a model does on them. Three scores a cell (a task in a language):
+// The test items of the transfer study and how a model does on them. Four scores a cell (a task in a language):
 //   exact  share of greedily written answers that keep the task's rules (text::languages::accepts). Its chance is what the best constant answer
 //          to each template gets, so that a model which knows the templates but reads no prompt is at chance.
 //   rank   share of items whose right answer is likelier, per token, than all its rivals. Chance: mean of 1 / answers that compete.
 //          Rivals are wrong for the item and of its template: the answers to other items; of an arithmetic story, its worked solution with
 //          another last result.
+//   likelihood  geometric mean of the probabilities of the right answer's tokens, mean over items. Chance: that of the rivals, so a cell is told from
+//          chance where the paired difference is surely above 0. It measures models that are too small to write a whole answer right.
 //   nll    nats per token of the right answer; no chance.
 #pragma once
 #include <set>
@@ -96,6 +98,7 @@ inline TestSet test_set(lang::Task task, int language, const text::Tokenizer& to
 struct CellScores {
   std::int64_t items = 0, exact = 0, rank = 0, tokens = 0;  // exact, rank: items that are right
   double rank_chance = 0, nll = 0, nll_stderr = 0;
+  double likelihood = 0, likelihood_stderr = 0, rivals = 0, above_stderr = 0;  // rivals: mean likelihood of theirs; above_stderr: of the paired difference
   std::vector<std::string> written;
   std::vector<std::uint8_t> right;  // of each item, exact
 };
@@ -116,13 +119,19 @@ inline CellScores score(const Decoder& model, const TestSet& set, const text::To
     s.exact += s.right.back();
   }
   const std::vector<AnswerScores> answers = score_answers(model, set.questions, bos, eos, context, 32);
-  std::vector<double> sums, sizes;
+  std::vector<double> sums, sizes, right, above;
   for (const AnswerScores& a : answers) {
-    double best = -1e300;
-    auto per_token = [&](std::size_t i) { return a.log_likelihood[i] / static_cast<double>(a.token_nll[i].size()); };
-    for (std::size_t i = 1; i < a.log_likelihood.size(); ++i) best = std::max(best, per_token(i));
-    s.rank += per_token(0) > best;
-    s.rank_chance += 1 / static_cast<double>(a.log_likelihood.size()) / static_cast<double>(answers.size());
+    std::vector<double> per_token;
+    for (std::size_t i = 0; i < a.log_likelihood.size(); ++i) per_token.push_back(a.log_likelihood[i] / static_cast<double>(a.token_nll[i].size()));
+    double best = -1e300, rivals = 0;
+    for (std::size_t i = 1; i < per_token.size(); ++i) {
+      best = std::max(best, per_token[i]);
+      rivals += math::exp(per_token[i]) / static_cast<double>(per_token.size() - 1);
+    }
+    s.rank += per_token[0] > best;
+    s.rank_chance += 1 / static_cast<double>(per_token.size()) / static_cast<double>(answers.size());
+    right.push_back(math::exp(per_token[0]));
+    above.push_back(right.back() - rivals);
     sums.push_back(-a.log_likelihood[0]);
     sizes.push_back(static_cast<double>(a.token_nll[0].size()));
     s.tokens += static_cast<std::int64_t>(a.token_nll[0].size());
@@ -130,6 +139,13 @@ inline CellScores score(const Decoder& model, const TestSet& set, const text::To
   }
   s.nll /= static_cast<double>(s.tokens);
   s.nll_stderr = ratio_stderr(sums, sizes);
+  const std::vector<double> ones(right.size(), 1);
+  for (std::size_t i = 0; i < right.size(); ++i) {
+    s.likelihood += right[i] / static_cast<double>(right.size());
+    s.rivals += (right[i] - above[i]) / static_cast<double>(right.size());
+  }
+  s.likelihood_stderr = ratio_stderr(right, ones);
+  s.above_stderr = ratio_stderr(above, ones);
   return s;
 }
 

@@ -15,7 +15,8 @@ inline constexpr const char* nav_text = R"(<nav aria-label=Sections><ol><li><a h
 )";
 inline constexpr const char* scores_text = R"(<p><b>exact</b>: the share of greedily written answers that keep all the rules of the item; chance is what the best constant answer to each template
 would get. <b>rank</b>: the share of items whose right answer the model finds likelier, per token, than its rivals, which are wrong answers of the same template (of a
-sum, its worked solution with another last result). <b>nll</b>, nats per token of the right answer, stands beside both in runs.csv. A cell, one task in one language by one
+sum, its worked solution with another last result). <b>likelihood</b>: the geometric mean of the probabilities of the right answer's tokens; chance is that of the rivals, item by item.
+It measures models too small to write a whole answer right. <b>nll</b>, nats per token of the right answer, stands beside them in runs.csv. A cell, one task in one language by one
 model, whose 95% interval reaches down to chance is marked <b>?</b> and enters no measure below.</p>
 )";
 inline constexpr const char* directions_text =
@@ -23,7 +24,7 @@ inline constexpr const char* directions_text =
 side. <b>Not shown</b>: it lies on the other. <b>Undecided</b>: it has both. <b>Not testable here</b>: the scores that the claim needs are not there or cannot be told from chance.</p>
 )";
 inline constexpr const char* curves_text =
-    R"(<p>The primary score over k, the number of examples in each seen language. Solid: seen languages; dashed: unseen; dotted: the pivot. The band is the 95% interval (Wilson) over all items, languages
+    R"(<p>The primary score over k, the number of examples in each seen language. Solid: seen languages; dashed: unseen; dotted: the pivot. The band is the 95% interval over all items, languages
 and replicates of a point; a hollow point cannot be told from chance, the horizontal dashed line. The first k is 0: the pivot's examples alone.</p>
 )";
 inline constexpr const char* measures_text =
@@ -35,7 +36,7 @@ inline constexpr const char* interference_text =
 of the other tasks besides. <b>Equal total data</b>: it has seen as many examples in all. Bars are 95% t-intervals over replicates; a filled point has one that excludes 0.</p>
 )";
 inline constexpr const char* languages_text =
-    R"(<p>The primary score in each language, mean over replicates. More colour is better within a table; <b>?</b> marks what cannot be told from chance.</p>
+    R"(<p>The primary score in each language, mean over replicates. More colour is better within a table; <b>?</b> marks what cannot be told from chance in half of them or more.</p>
 )";
 inline constexpr const char* matrix_text =
     R"(<p>T[a, b]: trained on the pivot and k examples in a (rows), tested on b (columns), the gain over the pivot alone as a share of the gain that b's own examples bring. Below it the gain itself. Unseen

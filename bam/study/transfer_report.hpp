@@ -121,9 +121,10 @@ class Page {
     for (const Json& c : list(r_, "curves")) {
       const double k = number(c, "k");
       if (!std::isfinite(k)) continue;
-      found[{text(c, "task"), text(c, "setting"), text(c, "size"), text(c, "split")}][static_cast<std::int64_t>(k)] = &c;
-      top[text(c, "task")] = std::max({top[text(c, "task")], number(c, "high"), number(c, "chance")});
-      rows += row(esc(text(c, "task")), words(text(c, "setting")), words(text(c, "size")), words(text(c, "split")), td(si(k)), td(fixed(number(c, "mean"), 3)),
+      const bool is_primary = text(c, "score") == primary(text(c, "task"));
+      if (is_primary) found[{text(c, "task"), text(c, "setting"), text(c, "size"), text(c, "split")}][static_cast<std::int64_t>(k)] = &c;
+      if (is_primary) top[text(c, "task")] = std::max({top[text(c, "task")], number(c, "high"), number(c, "chance")});
+      rows += row(esc(text(c, "task")), words(text(c, "score")), words(text(c, "setting")), words(text(c, "size")), words(text(c, "split")), td(si(k)), td(fixed(number(c, "mean"), 3)),
                   td(str("[", fixed(number(c, "low"), 3), ", ", fixed(number(c, "high"), 3), "]")), td(si(number(c, "n"))), td(fixed(number(c, "chance"), 3)), td(flag(c, "above_chance") ? "" : "?"), td(str(esc(text(c, "told")), " of ", esc(text(c, "cells")))));
     }
     for (const std::string& task : tasks_) {
@@ -153,15 +154,15 @@ class Page {
         if (series.empty()) continue;
         const std::string id = str("curve", panels.size());
         charts += figure(str(esc(task), ", ", esc(setting)), id, "flat");
-        panels.push_back(Json::object({{"id", id}, {"score", str(primary(task), primary(task) == "rank" ? ": the right answer is first" : ": share of right answers")}, {"k", Json::array_of(ks_)}, {"chance", finite(chance)},
+        panels.push_back(Json::object({{"id", id}, {"score", str(primary(task), primary(task) == "rank" ? ": the right answer is first" : primary(task) == "exact" ? ": share of right answers" : " of the right answer")}, {"k", Json::array_of(ks_)}, {"chance", finite(chance)},
                                        {"top", std::min(1.0, std::ceil(top[task] * 10 + 0.2) / 10)}, {"series", std::move(series)}}));
       }
       if (!charts.empty()) s += str("<h3>", esc(task), "</h3>\n<div class=grid>", charts, "</div>\n");
     }
     charts_.set("curves", std::move(panels));
     if (rows.empty()) return section("curves", "2. Curves over k", s + missing("no score."));
-    auto header = heads({"task", "setting", "size", "split", "k", "mean", "95% interval", "n", "chance", "", "cells told from chance"});
-    return section("curves", "2. Curves over k", s + fold("The curves as a table", body("Curves", header, rows, "ledger")));
+    auto header = heads({"task", "score", "setting", "size", "split", "k", "mean", "95% interval", "n", "chance", "", "cells told from chance"});
+    return section("curves", "2. Curves over k", s + fold("Curves of all scores, as a table", body("Curves", header, rows, "ledger")));
   }
 
   std::string measures() const {
@@ -232,7 +233,7 @@ class Page {
   std::string languages() const {
     std::string s = languages_text;
     struct Sum {
-      double value = 0, n = 0, right = 0, items = 0, chance = 0;
+      double value = 0, n = 0, told = 0, chance = 0;
     };
     std::map<std::tuple<std::string, std::string, std::string, std::string>, std::map<std::string, Sum>> found;  // task, size, setting, k; language
     const std::string main = text(r_, "main_languages");
@@ -241,17 +242,16 @@ class Page {
       Sum& sum = found[{text(r, "task"), text(r, "size"), text(r, "setting"), text(r, "k")}][text(r, "language")];
       sum.value += number(r, "value");
       sum.chance += number(r, "chance");
-      sum.right += number(r, "value") * number(r, "n");
-      sum.items += number(r, "n");
+      sum.told += flag(r, "above_chance");
       ++sum.n;
     }
     for (const std::string& task : tasks_) {
       std::string header = th("model", "scope=col"), rows;
       for (const Json* l : languages_) header += th(str(esc(text(*l, "code")), "<br><small>", text(*l, "split") == "english" ? "pivot" : esc(text(*l, "split")), "</small>"), "scope=col");
-      double best = 0, chance = 0;
+      double best = 0, least = 1;
       for (const auto& [key, by_language] : found)
         if (std::get<0>(key) == task)
-          for (const auto& [l, sum] : by_language) best = std::max(best, sum.value / sum.n), chance = sum.chance / sum.n;
+          for (const auto& [l, sum] : by_language) best = std::max(best, sum.value / sum.n), least = std::min(least, sum.value / sum.n);
       for (const std::string& size : sizes_)
         for (const std::string& setting : settings_)
           for (std::int64_t k : ks_) {
@@ -264,13 +264,13 @@ class Page {
                 cells += td("\xe2\x80\x93", "class=empty");
                 continue;
               }
-              const double mean = sum->second.value / sum->second.n, by_chance = sum->second.chance / sum->second.n;
-              const bool told = mean > by_chance + 1.959963984540054 * std::sqrt(by_chance * (1 - by_chance) / sum->second.items);
-              cells += td(str(fixed(mean, 2), told ? "" : " ?"), heat(best > chance ? 0.75 * (mean - chance) / (best - chance) : 0));
+              const double mean = sum->second.value / sum->second.n;
+              const bool told = 2 * sum->second.told > sum->second.n;
+              cells += td(str(fixed(mean, 2), told ? "" : " ?"), heat(best > least ? 0.75 * (mean - least) / (best - least) : 0));
             }
             rows += row(str(esc(size), ", ", esc(setting), ", k ", k), cells);
           }
-      if (!rows.empty()) s += str("<h3>", esc(task), ", ", esc(primary(task)), ", chance ", fixed(chance, 2), "</h3>\n", body("Scores of " + task + " by language", str("<thead><tr>", header, "</tr></thead>"), rows, "load"));
+      if (!rows.empty()) s += str("<h3>", esc(task), ", ", esc(primary(task)), "</h3>\n", body("Scores of " + task + " by language", str("<thead><tr>", header, "</tr></thead>"), rows, "load"));
     }
     if (found.empty()) s += missing("no score.");
     s += "<h3>Source to target</h3>\n" + std::string(matrix_text);
@@ -325,10 +325,10 @@ class Page {
     std::string rows;
     for (const Json& c : list(r_, "controls")) {
       const bool share = text(c, "control") == "shuffled completions";
-      rows += row(esc(text(c, "control")), words(text(c, "task")), td(share ? fixed(number(c, "value"), 3) : str(fixed(number(c, "value") * 100, 0), "% equal")), td(share ? str("[", fixed(number(c, "low"), 3), ", ", fixed(number(c, "high"), 3), "]") : ""),
+      rows += row(esc(text(c, "control")), words(text(c, "task")), words(text(c, "score")), td(share ? fixed(number(c, "value"), 3) : str(fixed(number(c, "value") * 100, 0), "% equal")), td(share ? str("[", fixed(number(c, "low"), 3), ", ", fixed(number(c, "high"), 3), "]") : ""),
                   td(share ? fixed(number(c, "expected"), 3) : "100%"), td(si(number(c, "n"))), td(mark(flag(c, "passes"), flag(c, "passes") ? "passes" : "fails"), "class=words"));
     }
-    return section("controls", "7. Controls", str(controls_text, rows.empty() ? missing("no control was run.") : body("Controls", heads({"control", "task", "value", "95% interval", "expected", "n", "check"}), rows)));
+    return section("controls", "7. Controls", str(controls_text, rows.empty() ? missing("no control was run.") : body("Controls", heads({"control", "task", "score", "value", "95% interval", "expected", "n", "check"}), rows)));
   }
 
   std::string groups() const {

@@ -128,29 +128,40 @@ class Results {
         const std::string code(e.at("language").as_string("language"));
         const int l = lang::find_language(code);
         const std::int64_t n = e.at("items").as_int("items", 1);
-        for (const char* score : {"exact", "rank", "nll"}) {
-          const bool share = std::string_view(score) != "nll", is_primary = c_.primary_of(p.task) == score;
-          const std::int64_t hits = share ? e.at(score).as_int(score, 0, n) : 0;
-          const double value = share ? static_cast<double>(hits) / static_cast<double>(n) : e.at("nll").as_double("nll");
-          std::optional<double> by_chance;
-          if (share) by_chance = std::string_view(score) == "rank" ? e.at("rank_chance").as_double("rank_chance") : chance.at(name_of(p.task)).as_double("chance");
-          io::Json row = io::Json::object({{"task", name_of(p.task)}, {"setting", p.setting}, {"size", p.size->name}, {"k", p.k}, {"languages", p.languages}, {"language", code}, {"split", c_.split_of(l)},
-                                           {"replicate", p.replicate}, {"score", score}, {"value", value}, {"n", share ? n : e.at("tokens").as_int("tokens")}, {"chance", cell(by_chance)}});
-          Bounds b = share ? wilson_interval(hits, n) : Bounds{value - 1.959963984540054 * e.at("nll_stderr").as_double("nll"), value + 1.959963984540054 * e.at("nll_stderr").as_double("nll")};
-          row.set("low", b.low);
-          row.set("high", b.high);
-          row.set("above_chance", share ? io::Json(clt::told_from_chance(value, n, by_chance)) : io::Json());
-          row.set("primary", is_primary);
-          row.set("control", p.control == Control::none ? "" : p.control == Control::shuffled ? "shuffled" : "repeated");
-          row.set("run", p.run);
-          rows_.push_back(std::move(row));
-          if (!is_primary) continue;
-          const clt::Split split = l == lang::pivot ? clt::Split::english : std::string_view(c_.split_of(l)) == "seen" ? clt::Split::seen : clt::Split::unseen;
-          clt::Score s{name_of(p.task), p.setting, parameters(*p.size), p.k, p.languages, code, split, p.replicate, score, value, n, by_chance};
-          Entry entry{p, l, value, n, by_chance};
+        for (const char* score : {"exact", "rank", "likelihood", "nll"}) {
+          const std::string name = score;
+          auto figure = [&](const char* key) { return e.at(key).as_double(key); };
+          Entry entry{p, l, name, 0, n, std::nullopt, false, 0, 0};
+          Bounds b;
+          if (name == "exact" || name == "rank") {
+            const std::int64_t hits = e.at(score).as_int(score, 0, n);
+            entry.value = static_cast<double>(hits) / static_cast<double>(n);
+            entry.chance = name == "rank" ? figure("rank_chance") : chance.at(name_of(p.task)).as_double("chance");
+            entry.told = clt::told_from_chance(entry.value, n, entry.chance);
+            b = wilson_interval(hits, n);
+          } else {
+            const bool nll = name == "nll";
+            entry.value = figure(score);
+            entry.stderr_value = figure(nll ? "nll_stderr" : "likelihood_stderr");
+            if (nll) entry.n = e.at("tokens").as_int("tokens", 1);
+            else {
+              entry.chance = figure("rivals");
+              entry.stderr_above = figure("above_stderr");
+              entry.told = entry.value - *entry.chance > z95 * entry.stderr_above;
+            }
+            b = {entry.value - z95 * entry.stderr_value, entry.value + z95 * entry.stderr_value};
+          }
+          const bool is_primary = c_.primary_of(p.task) == name;
+          rows_.push_back(io::Json::object({{"task", name_of(p.task)}, {"setting", p.setting}, {"size", p.size->name}, {"k", p.k}, {"languages", p.languages}, {"language", code}, {"split", c_.split_of(l)},
+                                            {"replicate", p.replicate}, {"score", name}, {"value", entry.value}, {"n", entry.n}, {"chance", cell(entry.chance)}, {"low", b.low}, {"high", b.high},
+                                            {"above_chance", name == "nll" ? io::Json() : io::Json(entry.told)}, {"primary", is_primary},
+                                            {"control", p.control == Control::none ? "" : p.control == Control::shuffled ? "shuffled" : "repeated"}, {"run", p.run}}));
+          if (name == "nll") continue;
           (p.control == Control::none ? entries_ : control_entries_).push_back(entry);
-          // Sizes of equal parameters, and mixtures, do not enter the directions twice: METHOD 2.3 is about dense models.
-          if (p.control == Control::none && (!p.size->bam || all_bam())) scores_.push_back(std::move(s));
+          if (!is_primary || p.control != Control::none || (p.size->bam && !all_bam())) continue;  // METHOD 2.3 is about dense models
+          const clt::Split split = l == lang::pivot ? clt::Split::english : std::string_view(c_.split_of(l)) == "seen" ? clt::Split::seen : clt::Split::unseen;
+          // What cannot be told from chance is given a chance that nothing exceeds.
+          scores_.push_back({name_of(p.task), p.setting, parameters(*p.size), p.k, p.languages, code, split, p.replicate, name, entry.value, n, entry.told ? std::nullopt : std::optional(1.0)});
         }
       }
       if (p.control == Control::none && p.replicate == 1 && p.languages == main_group())
@@ -166,22 +177,52 @@ class Results {
     return std::all_of(c_.sizes.begin(), c_.sizes.end(), [](const BaseSize& s) { return s.bam; });
   }
 
+  static constexpr double z95 = 1.959963984540054;
   struct Entry {
     Place place;
     int language;
+    std::string score;
     double value;
     std::int64_t n;
     std::optional<double> chance;
-    clt::Cell told() const { return clt::told_from_chance(value, n, chance) ? clt::Cell(value) : clt::Cell(); }
+    bool told;  // from chance
+    double stderr_value, stderr_above;  // of likelihoods: of the value, of its difference to chance
+  };
+  // Of several cells together.
+  struct Pool {
+    double sum = 0, chance = 0, square = 0, above_square = 0;
+    std::int64_t cells = 0, items = 0, told = 0;
+    bool share = true;
+    void add(const Entry& e) {
+      share = e.score != "likelihood";
+      sum += e.value;
+      chance += e.chance.value_or(0);
+      square += e.stderr_value * e.stderr_value;
+      above_square += e.stderr_above * e.stderr_above;
+      items += e.n;
+      told += e.told;
+      ++cells;
+    }
+    double mean() const { return sum / static_cast<double>(cells); }
+    double by_chance() const { return chance / static_cast<double>(cells); }
+    Bounds bounds() const {
+      if (share) return wilson_interval(std::llround(mean() * static_cast<double>(items)), items);  // cells have equally many items
+      const double half = z95 * std::sqrt(square) / static_cast<double>(cells);
+      return {mean() - half, mean() + half};
+    }
+    bool above_chance() const {
+      if (share) return clt::told_from_chance(mean(), items, by_chance());
+      return mean() - by_chance() > z95 * std::sqrt(above_square) / static_cast<double>(cells);
+    }
   };
   // Values of the primary score over the languages of a split, in their order; missing ones are empty.
   std::vector<clt::Cell> values(Task task, const std::string& setting, const BaseSize& size, std::int64_t k, const std::string& group, std::int64_t replicate, const std::vector<int>& languages, bool told = true) const {
     std::vector<clt::Cell> out(languages.size());
     for (const Entry& e : entries_) {
       const Place& p = e.place;
-      if (p.task != task || p.setting != setting || p.size != &size || p.k != k || p.languages != group || p.replicate != replicate) continue;
+      if (p.task != task || p.setting != setting || p.size != &size || p.k != k || p.languages != group || p.replicate != replicate || e.score != c_.primary_of(task)) continue;
       auto at = std::find(languages.begin(), languages.end(), e.language);
-      if (at != languages.end()) out[static_cast<std::size_t>(at - languages.begin())] = told ? e.told() : clt::Cell(e.value);
+      if (at != languages.end()) out[static_cast<std::size_t>(at - languages.begin())] = !told || e.told ? clt::Cell(e.value) : clt::Cell();
     }
     return out;
   }
@@ -200,34 +241,28 @@ class Results {
     row.set("high", i.n > 1 ? io::Json(i.high) : io::Json());
   }
 
-  // Means over languages and replicates, with the 95% interval of Wilson over all their items.
+  // Of every score, means over languages and replicates with the 95% interval over all their items.
   io::Json curves() const {
     io::Json list = io::Json::array({});
     each([&](Task task, const std::string& setting, const BaseSize& size) {
-      for (const auto& [split, languages] : {std::pair<const char*, std::vector<int>>{"english", {lang::pivot}}, {"seen", c_.seen}, {"unseen", c_.unseen}})
-        for (std::int64_t k : c_.k) {
-          double right = 0, chance = 0;
-          std::int64_t n = 0, cells = 0, told = 0;
-          std::map<std::int64_t, std::pair<double, double>> by_replicate;
-          for (const Entry& e : entries_) {
-            const Place& p = e.place;
-            if (p.task != task || p.setting != setting || p.size != &size || p.k != k || p.languages != main_group() || std::find(languages.begin(), languages.end(), e.language) == languages.end()) continue;
-            right += e.value * static_cast<double>(e.n);
-            n += e.n;
-            chance += e.chance.value_or(0);
-            ++cells;
-            told += e.told().has_value();
-            by_replicate[p.replicate].first += e.value;
-            by_replicate[p.replicate].second += 1;
+      for (const char* score : {"exact", "rank", "likelihood"})
+        for (const auto& [split, languages] : {std::pair<const char*, std::vector<int>>{"english", {lang::pivot}}, {"seen", c_.seen}, {"unseen", c_.unseen}})
+          for (std::int64_t k : c_.k) {
+            Pool all;
+            std::map<std::int64_t, Pool> by_replicate;
+            for (const Entry& e : entries_) {
+              const Place& p = e.place;
+              if (e.score != score || p.task != task || p.setting != setting || p.size != &size || p.k != k || p.languages != main_group() || std::find(languages.begin(), languages.end(), e.language) == languages.end()) continue;
+              all.add(e);
+              by_replicate[p.replicate].add(e);
+            }
+            if (all.cells == 0) continue;
+            const Bounds b = all.bounds();
+            io::Json values = io::Json::array({});
+            for (const auto& [r, pool] : by_replicate) values.push_back(pool.mean());
+            list.push_back(io::Json::object({{"task", name_of(task)}, {"setting", setting}, {"size", size.name}, {"score", score}, {"split", split}, {"k", k}, {"mean", all.mean()}, {"low", b.low}, {"high", b.high},
+                                             {"n", all.items}, {"chance", all.by_chance()}, {"above_chance", all.above_chance()}, {"cells", all.cells}, {"told", all.told}, {"replicates", std::move(values)}}));
           }
-          if (n == 0) continue;
-          const Bounds b = wilson_interval(std::llround(right), n);
-          chance /= static_cast<double>(cells);
-          io::Json values = io::Json::array({});
-          for (const auto& [r, sum] : by_replicate) values.push_back(sum.first / sum.second);
-          list.push_back(io::Json::object({{"task", name_of(task)}, {"setting", setting}, {"size", size.name}, {"split", split}, {"k", k}, {"mean", right / static_cast<double>(n)}, {"low", b.low}, {"high", b.high}, {"n", n},
-                                           {"chance", chance}, {"above_chance", clt::told_from_chance(right / static_cast<double>(n), n, chance)}, {"cells", cells}, {"told", told}, {"replicates", std::move(values)}}));
-        }
     });
     return list;
   }
@@ -393,29 +428,25 @@ class Results {
   io::Json controls() const {
     io::Json list = io::Json::array({});
     for (Task task : c_.tasks) {
-      double right = 0, chance = 0, cells = 0;
-      std::int64_t n = 0, same = 0, compared = 0;
+      std::map<std::string, Pool> shuffled;
+      std::int64_t same = 0, compared = 0;
       for (const Entry& e : control_entries_) {
         if (e.place.task != task) continue;
         if (e.place.control == Control::shuffled) {
-          right += e.value * static_cast<double>(e.n);
-          chance += e.chance.value_or(0);
-          n += e.n;
-          ++cells;
-        } else {
+          shuffled[e.score].add(e);
+        } else if (e.score == c_.primary_of(task)) {
           const auto zero = values(task, e.place.setting, *e.place.size, 0, main_group(), 1, {e.language}, false);
           ++compared;
           same += zero[0] && *zero[0] == e.value;
         }
       }
-      if (n > 0) {
-        const Bounds b = wilson_interval(std::llround(right), n);
-        const double value = right / static_cast<double>(n);
-        list.push_back(io::Json::object({{"control", "shuffled completions"}, {"task", name_of(task)}, {"value", value}, {"low", b.low}, {"high", b.high}, {"n", n}, {"expected", chance / cells},
-                                         {"passes", !clt::told_from_chance(value, n, chance / cells)}}));
+      for (const auto& [score, pool] : shuffled) {
+        const Bounds b = pool.bounds();
+        list.push_back(io::Json::object({{"control", "shuffled completions"}, {"task", name_of(task)}, {"score", score}, {"value", pool.mean()}, {"low", b.low}, {"high", b.high}, {"n", pool.items}, {"expected", pool.by_chance()},
+                                         {"passes", !pool.above_chance()}}));
       }
       if (compared > 0)
-        list.push_back(io::Json::object({{"control", "English alone, once more"}, {"task", name_of(task)}, {"value", static_cast<double>(same) / static_cast<double>(compared)}, {"low", nullptr}, {"high", nullptr}, {"n", compared},
+        list.push_back(io::Json::object({{"control", "English alone, once more"}, {"task", name_of(task)}, {"score", c_.primary_of(task)}, {"value", static_cast<double>(same) / static_cast<double>(compared)}, {"low", nullptr}, {"high", nullptr}, {"n", compared},
                                          {"expected", 1.0}, {"passes", same == compared}}));
     }
     return list;

@@ -239,7 +239,8 @@ class TransferStudy {
       if (int signal = hooks_.stop_signal ? hooks_.stop_signal() : 0) throw Stopped{signal};
       const CellScores s = score(*model.decoder, set, *tokenizer_, c_.context);
       cells.push_back(io::Json::object({{"task", name_of(set.task)}, {"language", code_of(set.language)}, {"items", s.items}, {"exact", s.exact}, {"rank", s.rank}, {"rank_chance", s.rank_chance}, {"nll", s.nll},
-                                        {"nll_stderr", s.nll_stderr}, {"tokens", s.tokens}}));
+                                        {"nll_stderr", s.nll_stderr}, {"tokens", s.tokens}, {"likelihood", s.likelihood}, {"likelihood_stderr", s.likelihood_stderr}, {"rivals", s.rivals},
+                                        {"above_stderr", s.above_stderr}}));
       for (std::size_t i = 0; i < std::min(static_cast<std::size_t>(c_.samples), set.examples.size()); ++i) {
         const lang::Example& e = set.examples[i];
         samples.push_back(io::Json::object({{"task", name_of(set.task)}, {"language", code_of(set.language)}, {"item", static_cast<std::int64_t>(i)}, {"prompt", e.prompt}, {"answer", e.completion}, {"text", s.written[i]},
