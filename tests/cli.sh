@@ -288,5 +288,14 @@ wrong 3 'did you mean gl1' study clt clt.toml --out c --set 'study.seen=["gl"]'
 wrong 3 'clt/study.json: the study in this folder has other settings' study clt clt.toml --out clt --seed 2
 wrong 3 'there is no runs/ in it' study clt clt.toml --out c --report
 
+# Reports: of runs beside the run, of studies where --out says.
+right '"written": \["tiny/report.html"\]' report tiny --json
+[ -s tiny/report.html ] || { echo 'FAILED: bam report wrote no page'; failed=$((failed + 1)); }
+wrong 2 'wanted the folder of a run' report
+wrong 2 'belong to --studies' report tiny --plot x.svg
+wrong 2 'wanted --out FILE.md' report --studies tiny
+wrong 3 'metrics.jsonl, found none' report tok
+wrong 3 'results.json, found none' report --studies tiny --out page.md
+
 echo "cli: $done checks, $failed failed"
 [ "$failed" -eq 0 ]

@@ -15,8 +15,8 @@ using bam::test::error_of;
 using bam::test::has;
 
 namespace {
-constexpr const char* ids[] = {"matrix", "arms", "differences", "verdicts", "loads", "curves", "identity", "completions", "ledger"};
-constexpr const char* lists[] = {"domains", "sizes", "runs", "differences", "verdicts", "loads", "curves", "identity", "completions"};
+constexpr const char* ids[] = {"matrix", "arms", "differences", "verdicts", "loads", "curves", "identity", "completions", "choice", "ledger"};
+constexpr const char* lists[] = {"domains", "sizes", "runs", "differences", "verdicts", "loads", "curves", "identity", "completions", "choice"};
 
 Json fixture() {
   static const std::string text = bam::io::read_file(BAM_TEST_DATA "/data/study_results.json", 1 << 20);
@@ -189,4 +189,14 @@ TEST_CASE("report: trainings, trials and baselines") {
   CHECK(has(section(page, "trainings"), "kept"));
   CHECK(has(section(page, "arms"), "0.5625"));
   CHECK(has(section(page, "arms"), "1.1875"));
+}
+
+TEST_CASE("report: choices beside chance") {
+  const std::string part = section(study_report(fixture(), Json::array(), ""), "choice");
+  // BAM is right in 60 of 100 where chance is 0.2, BTX in 24 where labels make it 0.3; a set that BTX did not see is an empty cell.
+  CHECK(has(part, "<td><b>0.600</b></td>"));
+  CHECK(has(part, "<td>0.240</td>"));
+  CHECK(has(part, "<td>0.300</td>"));
+  CHECK(count(part, "class=empty") == 2);
+  CHECK(has(part, "<td>1.2500</td>"));
 }

@@ -27,10 +27,14 @@ void write_data(const std::string& folder) {
       fs::create_directories(folder + "/" + domain + "/" + split);
       io::write_file_atomic(folder + "/" + domain + "/" + split + "/a.jsonl", text);
     }
+  fs::create_directories(folder + "/law/eval");
+  std::string items;
+  for (int i = 0; i < 7; ++i) items += io::dump(io::Json::object({{"prompt", "law "}, {"choices", io::Json::array_of(std::vector<std::string>{"0", str(i)})}, {"answer_index", 1}})) + "\n";
+  io::write_file_atomic(folder + "/law/eval/numbers.jsonl", items);
 }
 
 study::StudyConfig small(const std::string& set = "") {
-  std::string text = "[study]\ncompute_matched = true\nmixture_seeds = 2\nvocab_size = 280\ncontext = 16\nbatch = 4\nseed_tokens = 640\nexpert_tokens = 320\nmixture_tokens = 320\nsweep_tokens = 128\n" + set + (set.find("sweep") == set.npos ? "sweep = [0.5, 2.0]\n" : "") +
+  std::string text = "[study]\ncompute_matched = true\nmixture_seeds = 2\nvocab_size = 280\ncontext = 16\nbatch = 4\nseed_tokens = 640\nexpert_tokens = 320\nmixture_tokens = 320\nchoice_items = 5\nsweep_tokens = 128\n" + set + (set.find("sweep") == set.npos ? "sweep = [0.5, 2.0]\n" : "") +
                      "[[size]]\nname = \"d16\"\nhidden = 16\nffn = 24\nlayers = 1\nheads = 2\n";
   return study::parse_study(text, "study.toml");
 }
@@ -86,6 +90,15 @@ TEST_CASE("study: stopped anywhere it continues to the same results, in which ev
   for (const io::Json& d : results.at("differences").items("differences")) CHECK(d.at("n").as_int("n") == 2);
   for (const io::Json& i : results.at("identity").items("identity")) CHECK(i.at("value").as_double("identity") < 1e-5);
   CHECK(results.at("floor").is_null());
+  // Choices of 5 of the 7 items, for each data-matched model that is one: not the ensemble and the average.
+  std::set<std::string> chose;
+  for (const io::Json& c : results.at("choice").items("choice")) {
+    chose.insert(std::string(c.at("arm").as_string("arm")));
+    CHECK(c.at("set").as_string("set") == "numbers");
+    CHECK(c.at("n").as_int("n") == 5);
+    CHECK(c.at("chance").as_double("chance") == 0.5);
+  }
+  CHECK(chose.size() == 4 + 16);
   // Each trained arm had two trials and kept one of them.
   const io::Json& sweep = results.at("sweep");
   CHECK(sweep.size() == 2 * 16);

@@ -53,33 +53,6 @@ std::vector<DocumentTokens> read_set(const Flags& f, const std::string& path, co
   return example_documents(list);
 }
 
-io::Json bounds_json(Bounds b) { return io::Json::array_of(std::vector<double>{b.low, b.high}); }
-
-// low and high are those of accuracy_per_byte.
-io::Json result_json(const ChoiceResult& r) {
-  io::Json j = io::Json::object();
-  j.set("n", r.n);
-  j.set("cut", r.cut);
-  j.set("dropped", r.dropped);
-  j.set("chance", r.chance);
-  if (r.majority > 0) j.set("majority", r.majority);
-  j.set("accuracy_sum", r.accuracy_sum);
-  j.set("accuracy_sum_interval", bounds_json(r.sum_bounds));
-  j.set("accuracy_per_byte", r.accuracy_per_byte);
-  j.set("low", r.per_byte_bounds.low);
-  j.set("high", r.per_byte_bounds.high);
-  j.set("mean_reciprocal_rank", r.mean_reciprocal_rank);
-  j.set("mean_reciprocal_rank_stderr", r.reciprocal_rank_stderr);
-  j.set("mean_reciprocal_rank_chance", r.reciprocal_rank_chance);
-  j.set("nll", r.answer.nll);
-  j.set("stderr", r.answer.stderr_nll);
-  j.set("nats_per_byte", r.nats_per_byte);
-  j.set("nats_per_byte_stderr", r.nats_per_byte_stderr);
-  j.set("tokens", r.answer.tokens);
-  j.set("bytes", r.answer.bytes);
-  return j;
-}
-
 // The table of likelihoods, and the same figures in bits per byte where something without tokens stands beside them.
 struct Likelihoods {
   Table table, bytes;
@@ -225,7 +198,7 @@ void run(const Common& common, const Flags& f) {
       finite(r.answer.nll, name, set);
       if (r.n == 0) fail(ErrorKind::input, "choice.none", printable(file, 4096), ": none of ", r.dropped, " items fits a context of ", context, " with two answers or more; give --context, or other items");
       note(common, fmt::format("{} on {}: {} items, {} prompts cut to fit {} tokens, {} dropped, {:.0f} s", name, set, r.n, r.cut, context, r.dropped, seconds()));
-      choice.set(set, result_json(r));
+      choice.set(set, choice_json(r));
       add_row(choices[c], name, r);
     }
     if (f.ngram > 0 && !first) first = std::move(model);

@@ -129,6 +129,7 @@ void run(int argc, char** argv) {
   add_train(app, common);
   add_upcycle(app, common);
   add_eval(app, common);
+  add_report(app, common);
   add_study(app, common);
   add_forward(app, common);
   add_generate(app, common);

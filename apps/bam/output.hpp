@@ -33,11 +33,11 @@ inline void release_notes() {
   std::fflush(stderr);
   detail::held_notes.clear();
 }
-// To stderr, as it is. What is said in the first half second is held until then, so that a command that fails at once says so
+// To stderr, as it is. What is said in the first two seconds is held until then, so that a command that fails at once says so
 // in its first line.
 inline void say(std::string_view text) {
   detail::held_notes += text;
-  if (std::chrono::steady_clock::now() - detail::started > std::chrono::milliseconds(500)) release_notes();
+  if (std::chrono::steady_clock::now() - detail::started > std::chrono::seconds(2)) release_notes();
 }
 // A line of progress or a remark; nothing with --quiet.
 inline void note(const Common& common, std::string_view text) {

@@ -11,19 +11,7 @@
 #include "progress.hpp"
 #include "verbs.hpp"
 
-// Chart.js, from its Debian package, inside the program: the report must open without a network.
-asm(".section .rodata\n"
-    ".global bam_chart_js\n"
-    "bam_chart_js: .incbin \"" BAM_CHART_JS "\"\n"
-    ".global bam_chart_js_end\n"
-    "bam_chart_js_end:\n"
-    ".previous\n");
-extern "C" const char bam_chart_js[], bam_chart_js_end[];
-
 namespace bam::app {
-
-std::string_view chart_js() { return {bam_chart_js, static_cast<std::size_t>(bam_chart_js_end - bam_chart_js)}; }
-
 namespace {
 
 struct Flags {

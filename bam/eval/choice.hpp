@@ -318,4 +318,25 @@ inline ChoiceResult evaluate_choice(const Decoder& model, const text::Tokenizer&
   return r;
 }
 
+// The figures of a set by name; low and high are those of accuracy_per_byte.
+inline io::Json choice_json(const ChoiceResult& r) {
+  io::Json j = io::Json::object({{"n", r.n}, {"cut", r.cut}, {"dropped", r.dropped}, {"chance", r.chance}});
+  if (r.majority > 0) j.set("majority", r.majority);
+  j.set("accuracy_sum", r.accuracy_sum);
+  j.set("accuracy_sum_interval", io::Json::array_of(std::vector<double>{r.sum_bounds.low, r.sum_bounds.high}));
+  j.set("accuracy_per_byte", r.accuracy_per_byte);
+  j.set("low", r.per_byte_bounds.low);
+  j.set("high", r.per_byte_bounds.high);
+  j.set("mean_reciprocal_rank", r.mean_reciprocal_rank);
+  j.set("mean_reciprocal_rank_stderr", r.reciprocal_rank_stderr);
+  j.set("mean_reciprocal_rank_chance", r.reciprocal_rank_chance);
+  j.set("nll", r.answer.nll);
+  j.set("stderr", r.answer.stderr_nll);
+  j.set("nats_per_byte", r.nats_per_byte);
+  j.set("nats_per_byte_stderr", r.nats_per_byte_stderr);
+  j.set("tokens", r.answer.tokens);
+  j.set("bytes", r.answer.bytes);
+  return j;
+}
+
 }  // namespace bam

@@ -98,6 +98,7 @@ struct StudyConfig {
   std::int64_t documents = 4000;   // of the generated corpus, per domain
   std::int64_t eval_documents = 0; // of each validation set; 0: all
   std::int64_t completions = 4;    // prompts of each domain of the generated corpus that the first draw's models go on from
+  std::int64_t choice_items = 100;  // of each set in DATA/DOMAIN/eval, evenly spaced; 0: all
   std::uint64_t seed = 1;
   double seed_lr = 3e-3, expert_lr = 1.5e-3, mixture_lr = 1.5e-3;
   // Each trained arm tries mixture_lr times these for sweep_tokens, in the first replicate, and keeps the best of them in all.
@@ -187,6 +188,7 @@ inline StudyConfig parse_study(const std::string& text, const std::string& file,
   r.read("documents", c.documents, 10, 10'000'000);
   r.read("eval_documents", c.eval_documents, 0, many);
   r.read("completions", c.completions, 0, 1000);
+  r.read("choice_items", c.choice_items, 0, many);
   r.read("seed", c.seed, 0, INT64_MAX);
   r.read("seed_lr", c.seed_lr, 0, 100);
   r.read("expert_lr", c.expert_lr, 0, 100);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "../eval/choice.hpp"
 #include "../eval/documents.hpp"
 #include "../text/bpe_train.hpp"
 #include "../upcycle/folders.hpp"
@@ -26,11 +27,12 @@ class BamStudy {
   // Error(input): the folder holds a study of other settings.
   void check_settings() const {
     const std::string file_of_settings = out_ + "/study.json";
-    const std::string settings =
-        io::dump(io::Json::object({{"data", data_.empty() ? hooks_.corpus : std::filesystem::absolute(data_).string()}, {"documents", c_.documents}, {"eval_documents", c_.eval_documents},
+    io::Json all = io::Json::object({{"data", data_.empty() ? hooks_.corpus : std::filesystem::absolute(data_).string()}, {"documents", c_.documents}, {"eval_documents", c_.eval_documents},
                                    {"seed", static_cast<std::int64_t>(c_.seed)}, {"mixture_seeds", c_.mixture_seeds}, {"compute_matched", c_.compute_matched}, {"vocab_size", c_.vocab_size}, {"context", c_.context},
                                    {"batch", c_.batch}, {"seed_tokens", c_.seed_tokens}, {"expert_tokens", c_.expert_tokens}, {"mixture_tokens", c_.mixture_tokens},
-                                   {"seed_lr", c_.seed_lr}, {"expert_lr", c_.expert_lr}, {"mixture_lr", c_.mixture_lr}, {"sweep", io::Json::array_of(c_.sweep)}, {"sweep_tokens", c_.sweep_tokens}}), 1) + "\n";
+                                   {"seed_lr", c_.seed_lr}, {"expert_lr", c_.expert_lr}, {"mixture_lr", c_.mixture_lr}, {"sweep", io::Json::array_of(c_.sweep)}, {"sweep_tokens", c_.sweep_tokens}});
+    if (!data_.empty()) all.set("choice_items", c_.choice_items);
+    const std::string settings = io::dump(all, 1) + "\n";
     if (!io::exists(file_of_settings)) {
       if (io::is_folder(out_ + "/runs")) fail(ErrorKind::input, "study.changed", out_, ": holds runs of a study that is not recorded; name another folder");
       io::write_file_atomic(file_of_settings, settings);
@@ -79,6 +81,9 @@ class BamStudy {
       io::write_file_atomic(baselines, io::dump(all) + "\n");
     }
     if (generated) prompts_ = completion_prompts(data_, c_.completions);
+    for (const char* d : domains)
+      if (const std::string folder = data_ + "/" + d + "/eval"; io::is_folder(folder))
+        for (const std::string& set : io::list_files(folder, {".jsonl"})) choices_.emplace_back(fs::path(set).stem().string(), spread(read_choice_items(set), c_.choice_items));
   }
 
   void replicate(const Size& size, std::int64_t r) {
@@ -104,7 +109,7 @@ class BamStudy {
       train(name, dense, str("init_from = \"", parents[0], "\""), weights, c_.expert_tokens, c_.expert_lr, base + d, c_.steps(c_.expert_tokens) / 10, 0);
       parents.push_back(io::resolve_model_folder(runs_ + name));
     }
-    for (const char* d : {"seed", "code", "law", "math"}) evaluate(run_folder(size, r, 0, d), r == 1);
+    for (const char* d : {"seed", "code", "law", "math"}) evaluate(run_folder(size, r, 0, d), true, r == 1);
     for (std::int64_t m = 1; m <= c_.mixture_seeds; ++m)
       for (const Arm* arm : c_.arms_of(r)) run_arm(size, r, m, *arm, parents, base + 100 * static_cast<std::uint64_t>(m));
   }
@@ -155,7 +160,7 @@ class BamStudy {
         copy_trunk(runs_ + trunk, runs_ + point);
       }
       run(point, steps, 0);
-      evaluate(point, point == name && r == 1 && m == 1);
+      evaluate(point, point == name, point == name && r == 1 && m == 1);
     }
   }
   static void copy_trunk(const std::string& trunk, const std::string& to) {
@@ -197,15 +202,23 @@ class BamStudy {
     const double per_byte = r.nll * static_cast<double>(r.tokens) / static_cast<double>(r.bytes);
     return io::Json::object({{"nll", r.nll}, {"nll_per_byte", per_byte}, {"bits_per_byte", r.bits_per_byte}, {"stderr", r.stderr_nll}, {"tokens", r.tokens}, {"bytes", r.bytes}});
   }
-  // completions: of generated text, for the first draw alone.
-  void evaluate(const std::string& name, bool completions = false) {
-    const std::string file = runs_ + name + "/eval.json", written = runs_ + name + "/completions.json";
+  // answers: on the sets of choices, of the data-matched points; completions: of generated text, of the first draw. Each figure has a file of its own.
+  void evaluate(const std::string& name, bool answers = false, bool completions = false) {
+    const std::string file = runs_ + name + "/eval.json", chosen = runs_ + name + "/choice.json", written = runs_ + name + "/completions.json";
+    const bool nll = !io::exists(file);
+    answers = answers && !choices_.empty() && !io::exists(chosen);
     completions = completions && !prompts_.empty() && !io::exists(written);
-    if (io::exists(file) && !completions) return;
+    if (!nll && !answers && !completions) return;
     note(str("evaluating ", name));
     io::ModelFolder model = io::load_model(runs_ + name);
     if (completions) io::write_file_atomic(written, io::dump(complete(*model.decoder, *tokenizer_, prompts_, c_.context)) + "\n");
-    if (io::exists(file)) return;
+    if (answers) {
+      io::Json out = io::Json::object();
+      for (const auto& [set, items] : choices_)
+        out.set(set, choice_json(evaluate_choice(*model.decoder, *tokenizer_, static_cast<std::int32_t>(tokenizer_->bos_id()), static_cast<std::int32_t>(tokenizer_->eos_id()), items, c_.context, c_.micro_batch)));
+      io::write_file_atomic(chosen, io::dump(out) + "\n");
+    }
+    if (!nll) return;
     io::Json out = io::Json::object();
     for (std::size_t d = 0; d < 4; ++d) out.set(domains[d], figures(evaluate_nll(*model.decoder, sets_[d], c_.context, c_.micro_batch)));
     out.set("loads", loads(*model.decoder));
@@ -322,6 +335,7 @@ class BamStudy {
   train::SourceCache sources_;
   std::vector<std::vector<DocumentTokens>> sets_;
   std::vector<Prompt> prompts_;
+  std::vector<std::pair<std::string, std::vector<ChoiceItem>>> choices_;  // of the data's eval folders
 };
 
 }  // namespace bam::study

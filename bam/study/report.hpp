@@ -1,7 +1,7 @@
 // The report of a study: one HTML page that needs no network, from the results alone.
 //
 // Keys that it reads: study, preset, corpus, seed, note, hash, command, domains, sizes, floor, runs, differences,
-// verdicts, loads, curves, identity, completions, sweep, baselines. Each may be absent or empty: its section then says so. Every text is escaped
+// verdicts, loads, curves, identity, completions, choice, sweep, baselines. Each may be absent or empty: its section then says so. Every text is escaped
 // (completions come from a model), numbers that are no numbers become a dash.
 #pragma once
 #include <algorithm>
@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "../eval/interval.hpp"
 #include "report_runs.hpp"
 
 namespace bam::study {
@@ -26,12 +27,8 @@ class Page {
   Page(const Json& results, const Json& ledger, bool draws) : r_(results), runs_{results}, ledger_(ledger), draws_(draws) {}
 
   std::string html(std::string_view chart_js) {
-    std::string main = head() + runs_.matrix() + runs_.arms() + differences() + verdicts() + loads() + curves() + identity() + completions() + runs_.trainings(ledger_) + runs_.ledger();
-    std::string json;
-    for (char c : io::dump(charts_)) c == '<' ? json += "\\u003c" : json += c;
-    return str(page_start, "<title>Study ", esc(name()), "</title>\n<style>", page_style, "</style></head><body><main>\n", main,
-               "</main>\n<script type='application/json' id=data>", json, "</script>\n<script>", chart_js, "</script>\n<script>", page_script,
-               "</script>\n</body></html>\n");
+    std::string main = head() + runs_.matrix() + runs_.arms() + differences() + verdicts() + loads() + curves() + identity() + completions() + choice() + runs_.trainings(ledger_) + runs_.ledger();
+    return page("Study " + name(), main, charts_, chart_js);
   }
 
  private:
@@ -44,13 +41,7 @@ class Page {
   std::string name() const { return str(text(r_, "study"), text(r_, "preset").empty() ? "" : ", preset ", text(r_, "preset")); }
   bool many() const { return runs_.sizes.size() > 1; }
   std::string sized(const Json& j) const { return runs_.label(text(j, "arm")) + (many() ? " " + text(j, "size") : ""); }
-  std::string figure(std::string_view title, std::string_view id, std::string_view what, std::string_view kind) const {
-    return str(
-        "<figure><figcaption>", esc(title), "</figcaption>",
-        draws_ ? str("<div class='chart ", kind, "'><canvas id=", id, " role=img aria-label=\"", esc(what), "; the numbers are in the table\"></canvas></div>")
-               : missing("the chart, because Chart.js was not found; the numbers are in the table."),
-        "</figure>\n");
-  }
+  std::string figure(std::string_view title, std::string_view id, std::string_view what, std::string_view kind) const { return report::figure(title, id, what, kind, draws_); }
 
   std::string head() const {
     std::string s = str("<header><h1>Branch, attend, mix: the study ", esc(name()), "</h1>\n", lead_text);
@@ -237,7 +228,7 @@ class Page {
     if (!many() && ends[0] <= starts[1]) phases.push_back(Json::object({{"at", ends[0]}, {"label", "branch"}}));
     bool mix = !many() && ends[1] <= starts[2];
     if (mix) phases.push_back(Json::object({{"at", ends[1]}, {"label", "mix"}}));
-    charts_.set("curves", Json::object({{"series", series}, {"phases", phases}, {"end", finite(ends[2])}}));
+    charts_.set("curves", Json::object({{"series", series}, {"phases", phases}, {"end", finite(ends[2])}, {"x", "tokens along one line of descent"}, {"y", "training loss, nats per token"}}));
     s += figure("All phases", "curves_all", "Training loss over tokens", "tall");
     if (mix) s += figure("The mixture phase alone", "curves_mix", "Training loss over tokens of the mixture phase", "tall");
     auto header = heads({"arm", "replicate", "first: tokens", "nats per token", "last: tokens", "nats per token"});
@@ -291,14 +282,66 @@ class Page {
     if (prompts.size() > limit) s += str("<p class=small>", prompts.size() - limit, " further prompts are in the results only; the table counts them.</p>\n");
     return section("completions", "8. Completions, checked by a program", s);
   }
+
+  // Per set: how often the gold answer is the likeliest, and its loss; means over the replicates.
+  std::string choice() const {
+    struct Cell {
+      Mean accuracy, loss, n, chance;
+    };
+    std::vector<std::string> sets;
+    std::vector<std::pair<std::string, std::string>> models;  // arm, size
+    std::map<std::tuple<std::string, std::string, std::string>, Cell> cells;
+    std::map<std::string, Cell> of_set;
+    for (const Json& c : list(r_, "choice")) {
+      const std::string arm = text(c, "arm"), size = text(c, "size"), set = text(c, "set");
+      add_once(sets, set);
+      if (std::find(models.begin(), models.end(), std::pair{arm, size}) == models.end()) models.emplace_back(arm, size);
+      const double majority = number(c, "majority");
+      for (Cell* cell : {&cells[{arm, size, set}], &of_set[set]}) {
+        cell->accuracy.add(number(c, "accuracy_per_byte"));
+        cell->loss.add(number(c, "nats_per_byte"));
+        cell->n.add(number(c, "n"));
+        cell->chance.add(majority > number(c, "chance") ? majority : number(c, "chance"));
+      }
+    }
+    std::string s = choice_text;
+    if (sets.empty()) return section("choice", "9. Choices and answers", s + missing("no set of choices; they are read from DATA/DOMAIN/eval."));
+    std::stable_sort(models.begin(), models.end(), [&](const auto& a, const auto& b) {
+      auto rank = [&](const std::string& arm) { return runs_.is_dense(arm) ? runs_.dense_index(arm) : 100 + arm_index(arm); };
+      return rank(a.first) < rank(b.first);
+    });
+    std::string header = th("model", "scope=col"), items, chance, accuracy, loss;
+    for (const auto& set : sets) {
+      header += th(esc(set), "scope=col");
+      items += td(si(of_set[set].n.value()));
+      chance += td(fixed(of_set[set].chance.value(), 3));
+    }
+    for (const auto& [arm, size] : models) {
+      const std::string name = esc(runs_.label(arm)) + (many() ? " " + esc(size) : "");
+      std::string right, nats;
+      for (const auto& set : sets) {
+        auto found = cells.find({arm, size, set});
+        const Cell cell = found == cells.end() ? Cell() : found->second;
+        const double x = cell.accuracy.value(), n = cell.n.value();
+        const bool told = n >= 1 && wilson_interval(static_cast<std::int64_t>(std::round(x * n)), static_cast<std::int64_t>(std::round(n))).low > cell.chance.value();
+        right += td(told ? "<b>" + fixed(x, 3) + "</b>" : fixed(x, 3), std::isfinite(x) ? "" : "class=empty");
+        nats += td(fixed(cell.loss.value(), 4), std::isfinite(x) ? "" : "class=empty");
+      }
+      accuracy += row(name, right);
+      loss += row(name, nats);
+    }
+    const std::string head = str("<thead><tr>", header, "</tr></thead>");
+    return section("choice", "9. Choices and answers",
+                   s + "<h3>The gold answer is the likeliest, share of items</h3>" +
+                       body("Accuracy by likelihood per byte", head, row("items", items) + row("chance", chance) + accuracy, "wide") +
+                       "<h3>Loss of the gold answers, nats per byte</h3>" + body("Loss of the gold answers", head, loss, "wide"));
+  }
 };
 
 }  // namespace report
 
-// One page. ledger: the trainings with their times (Results::ledger). chart_js is the text of Chart.js 3.9.1 (chart.min.js of libjs-chart.js); without it the tables stand alone.
+// One page. ledger: the trainings with their times (Results::ledger); chart_js as page() takes it.
 inline std::string study_report(const io::Json& results, const io::Json& ledger, std::string_view chart_js) {
-  if (chart_js.find("</script") != chart_js.npos)
-    fail(ErrorKind::usage, "report.chart", "report: the text of Chart.js has </script in it, so it cannot stand inside a page; take chart.min.js of 3.9.1");
   return report::Page(results, ledger, !chart_js.empty()).html(chart_js);
 }
 

@@ -1,5 +1,6 @@
-// What is constant in the report's page: its words, its style and the script that draws the charts.
+// What is constant in a report's page: its words, its style and the script that draws the charts; and the page made of them.
 #pragma once
+#include "report_html.hpp"
 
 namespace bam::study::report {
 
@@ -19,7 +20,7 @@ domain: lower is better, and a difference counts only if it repeats over replica
 inline constexpr const char* nav_text = R"(<nav aria-label=Sections><ol><li><a href='#matrix'>Dense models</a></li><li><a href='#arms'>All arms</a></li>
 <li><a href='#differences'>Against BTX</a></li><li><a href='#verdicts'>Verdicts</a></li><li><a href='#loads'>Experts</a></li>
 <li><a href='#curves'>Loss curves</a></li><li><a href='#identity'>Identity</a></li><li><a href='#completions'>Completions</a></li>
-<li><a href='#trainings'>Trainings</a></li><li><a href='#ledger'>Ledger</a></li></ol></nav>
+<li><a href='#choice'>Choices</a></li><li><a href='#trainings'>Trainings</a></li><li><a href='#ledger'>Ledger</a></li></ol></nav>
 )";
 inline constexpr const char* floor_text = R"(<p class=small>The last row is the entropy of the generated text, per token: on average no model can be
 below it. For text of unknown entropy it is unknown.</p>
@@ -71,6 +72,11 @@ largest difference, relative; an upcycling with a value of 0.00001 or more is re
 inline constexpr const char* completions_text =
     R"(<p>What models write after a held-out prompt, checked by a program: does the text parse, and is it right (the assert holds, the sum is correct, the
 reference resolves)?</p>
+)";
+
+inline constexpr const char* choice_text =
+    R"(<p>Each item has a prompt and answers that compete for it; the answer of the greatest likelihood per byte is the model's. Items without rivals of their own compete
+with the answers of 9 others. Chance is that of a guess, or that of always saying the commonest label where answers are labels. Bold: the 95% Wilson interval over the items lies above chance.</p>
 )";
 
 inline constexpr const char* page_style = R"(
@@ -234,8 +240,8 @@ inline constexpr const char* page_script = R"(
         scales: {
           x: { type: 'linear', min: from, max: to === Infinity ? undefined : to, grid: { color: color('line') },
             ticks: { maxRotation: 0, maxTicksLimit: 8, callback: si },
-            title: { display: true, text: 'tokens along one line of descent' } },
-          y: { grid: { color: color('line') }, title: { display: true, text: 'training loss, nats per token' } } },
+            title: { display: true, text: data.curves.x } },
+          y: { grid: { color: color('line') }, title: { display: true, text: data.curves.y } } },
         plugins: { legend: { position: 'bottom', labels: { boxWidth: 26, boxHeight: 0, padding: 8, filter: (item, d) => d.datasets[item.datasetIndex].first },
             onClick: (e, item, legend) => { const c = legend.chart, on = c.isDatasetVisible(item.datasetIndex);
               c.data.datasets.forEach((d, i) => { if (d.label === item.text) c.setDatasetVisibility(i, !on); }); c.update(); } },
@@ -260,5 +266,23 @@ inline constexpr const char* page_script = R"(
   addEventListener('afterprint', () => { delete root.dataset.print; shut().forEach(d => { d.open = false; delete d.dataset.shut; }); draw(); });
 })();
 )";
+
+// main: the page's HTML; charts: what the script draws, by name. chart_js is the text of Chart.js 3.9.1 (chart.min.js of libjs-chart.js); without it tables stand alone.
+// Error(usage): a chart_js that would end its own element.
+inline std::string page(std::string_view title, std::string_view main, const Json& charts, std::string_view chart_js) {
+  if (chart_js.find("</script") != chart_js.npos)
+    fail(ErrorKind::usage, "report.chart", "report: the text of Chart.js has </script in it, so it cannot stand inside a page; take chart.min.js of 3.9.1");
+  std::string json;
+  for (char c : io::dump(charts)) c == '<' ? json += "\\u003c" : json += c;
+  return str(page_start, "<title>", esc(title), "</title>\n<style>", page_style, "</style></head><body><main>\n", main, "</main>\n<script type='application/json' id=data>", json,
+             "</script>\n<script>", chart_js, "</script>\n<script>", page_script, "</script>\n</body></html>\n");
+}
+// A chart that the script draws into the canvas of that id.
+inline std::string figure(std::string_view title, std::string_view id, std::string_view what, std::string_view kind, bool draws) {
+  return str("<figure><figcaption>", esc(title), "</figcaption>",
+             draws ? str("<div class='chart ", kind, "'><canvas id=", id, " role=img aria-label=\"", esc(what), "; the numbers are in the table\"></canvas></div>")
+                   : missing("the chart, because Chart.js was not found; the numbers are in the table."),
+             "</figure>\n");
+}
 
 }  // namespace bam::study::report

@@ -233,7 +233,7 @@ struct Runs {
     }
     if (!trials.empty())
       s += fold("Learning rates that were tried", body("Trials", heads({"arm", "size", "learning rate", "nats per byte, mean of the domains", ""}), trials));
-    return section("trainings", "9. Trainings", s);
+    return section("trainings", "10. Trainings", s);
   }
 
   std::string ledger() const {
@@ -251,7 +251,7 @@ struct Runs {
         {"arm", "size", "replicate", "matched", "domain", "nats per byte", "bits per byte", "nats per token", "standard error", "tokens", "FLOPs", "hash"});
     s += rows.empty() ? missing("no run.") : body("Ledger of runs", head, rows, "ledger");
     if (runs.size() > limit) s += str("<p class=small>", runs.size() - limit, " further rows are in the results only.</p>\n");
-    return section("ledger", "10. Ledger of runs", s);
+    return section("ledger", "11. Ledger of runs", s);
   }
 };
 

@@ -57,7 +57,7 @@ class Results {
     using io::Json;
     Json j = Json::object({{"study", "bam"}, {"corpus", generated_ ? "generated" : data_}, {"seed", static_cast<std::int64_t>(c_.seed)}});
     j.set("domains", Json::array_of(domains));
-    Json sizes = Json::array(), runs = Json::array(), all_loads = Json::array(), curves = Json::array(), identity = Json::array(), completions = Json::array();
+    Json sizes = Json::array(), runs = Json::array(), all_loads = Json::array(), curves = Json::array(), identity = Json::array(), completions = Json::array(), choice = Json::array();
     for (const Size& s : c_.sizes) {
       ModelConfig dense = s.dense(c_.vocab_size, c_.context);
       const std::int64_t total = count_parameters(dense).total;
@@ -95,6 +95,14 @@ class Results {
           completions.push_back(std::move(one));
         }
       }
+      if (match == "data" && io::exists(runs_ + name + "/choice.json")) {
+        const Json sets = read(name, "choice.json");
+        for (auto [set, figures] : sets.members(name)) {
+          Json one = Json::object({{"arm", arm}, {"size", size.name}, {"replicate", replicate}, {"set", set}});
+          for (auto [key, value] : figures.members(name)) one.set(key, value);
+          choice.push_back(std::move(one));
+        }
+      }
       const std::string manifest = runs_ + name + "-init/bam_manifest.json";
       if (io::exists(manifest))
         identity.push_back(Json::object({{"arm", arm}, {"size", size.name}, {"replicate", replicate}, {"value", io::parse_json(io::read_file(manifest), manifest).at("identity")}}));
@@ -127,6 +135,7 @@ class Results {
     j.set("identity", std::move(identity));
     j.set("sweep", sweep());
     j.set("completions", std::move(completions));
+    j.set("choice", std::move(choice));
     if (c_.replicates * c_.mixture_seeds < 3)
       j.set("note", c_.replicates == 1 && c_.mixture_seeds > 1 ? str(c_.mixture_seeds, " mixture seeds on one seed model and one set of specialists: too few for verdicts")
                                                                : str(c_.replicates, " replicate", c_.replicates == 1 ? "" : "s", ": too few for verdicts"));

@@ -1,0 +1,70 @@
+// bam report: training runs as one HTML page, or finished studies as the Markdown page of a reproduction.
+#include <fmt/format.h>
+
+#include "bam/study/reproduction.hpp"
+#include "bam/study/run_report.hpp"
+#include "chart_js.hpp"
+#include "flags.hpp"
+#include "output.hpp"
+#include "verbs.hpp"
+
+asm(".section .rodata\n"
+    ".global bam_chart_js\n"
+    "bam_chart_js: .incbin \"" BAM_CHART_JS "\"\n"
+    ".global bam_chart_js_end\n"
+    "bam_chart_js_end:\n"
+    ".previous\n");
+extern "C" const char bam_chart_js[], bam_chart_js_end[];
+
+namespace bam::app {
+
+std::string_view chart_js() { return {bam_chart_js, static_cast<std::size_t>(bam_chart_js_end - bam_chart_js)}; }
+
+namespace {
+
+struct Flags {
+  std::vector<std::string> folders;
+  bool studies = false;
+  std::string sources, inference, plot;
+};
+
+io::Json read_json(const std::string& file) { return file.empty() ? io::Json() : io::parse_json(io::read_file(file), file); }
+
+void run(const Common& common, const Flags& f) {
+  if (f.folders.empty()) fail(ErrorKind::usage, "flag.missing", "bam report: wanted the folder of a run, or several");
+  if (!f.studies && !(f.sources + f.inference + f.plot).empty()) fail(ErrorKind::usage, "flag.studies", "bam report: --sources, --inference and --plot belong to --studies");
+  const std::string out = !common.out.empty() ? common.out : f.studies ? "" : f.folders[0] + "/report.html";
+  if (out.empty()) fail(ErrorKind::usage, "flag.missing", "bam report --studies: wanted --out FILE.md");
+  std::vector<std::string> written{out};
+  if (f.studies) {
+    std::vector<study::Finished> studies;
+    for (const std::string& folder : f.folders) studies.push_back(study::read_finished(folder));
+    const io::Json sources = read_json(f.sources), inference = read_json(f.inference);
+    io::write_file_atomic(out, study::ReproductionPage(studies, sources, inference, f.plot).markdown());
+    written.push_back(out + ".csv");
+    io::write_file_atomic(written.back(), study::gains_csv(studies));
+  } else {
+    io::write_file_atomic(out, study::run_report(f.folders, chart_js()));
+  }
+  if (common.json) {
+    io::Json j = io::Json::object();
+    j.set("written", io::Json::array_of(written));
+    return print_json(j);
+  }
+  for (const std::string& file : written) print(file + "\n");
+}
+
+}  // namespace
+
+void add_report(CLI::App& app, Common& common) {
+  auto f = std::make_shared<Flags>();
+  CLI::App* verb = app.add_subcommand("report", "The HTML report of one training run, or several compared (default: RUN/report.html of the first)");
+  verb->add_option("RUN", f->folders, "Folders of runs; with --studies, of finished studies")->type_name("DIR");
+  verb->add_flag("--studies", f->studies, "Instead: the Markdown page of a reproduction from finished studies, and OUT.csv with the gains over BTX");
+  verb->add_option("--sources", f->sources, "Manifest of the studies' data, for the table of sources")->type_name("JSON");
+  verb->add_option("--inference", f->inference, "Output of inference_bench --json, for the table of inference")->type_name("JSON");
+  verb->add_option("--plot", f->plot, "Plot of OUT.csv that the page shows, relative to the page")->type_name("FILE");
+  verb->callback([&common, f] { common.run = [&common, f] { run(common, *f); }; });
+}
+
+}  // namespace bam::app
