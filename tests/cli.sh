@@ -222,6 +222,37 @@ right '<.USER_TOKEN.>' data show ft.toml --set model.tokenizer=turns --set train
 [ -e ft2 ] && { echo 'FAILED: ft2 was written'; failed=$((failed + 1)); }
 wrong 2 'special tokens like' tokenizer train --vocab-size 290 --special '' --out tok2 text.jsonl
 
+# A conversation: one turn a line, with the text of the whole so far as one prompt.
+printf 'the cat\n\n/reset\nthe cat\n/rest\nsat on\n/quit\nthe mat\n' >turns.txt
+talk() { "$bam" chat "$@" <turns.txt >out 2>err; }
+talk --model ft --max-new-tokens 4 --json || { echo "FAILED: chat: $(head -n 1 err)"; failed=$((failed + 1)); }
+[ "$(wc -l <out)" = 3 ] && grep -q '^{"turn": 3, "text": .*"stopped_by": ".*", "prompt_tokens": [0-9]*, "fed_tokens": [0-9]*, "dropped_turns": 0}$' out && grep -q "wanted /reset or /quit" err || { echo 'FAILED: chat --json'; failed=$((failed + 1)); }
+[ "$(sed -n '1s/.*"text"/"text"/p' out)" = "$(sed -n '2s/.*"text"/"text"/p' out | sed 's/"fed_tokens": [0-9]*/'"$(sed -n '1s/.*\("fed_tokens": [0-9]*\).*/\1/p' out)"'/')" ] || { echo 'FAILED: chat /reset'; failed=$((failed + 1)); }
+first=$(sed -n '1s/.*\("ids": [^]]*\).*/\1/p' out)
+right "$(printf %s "$first" | sed 's/.*\[//')" generate --model ft --prompt 'the cat' --max-new-tokens 4 --json
+talk --model ft --max-new-tokens 8 --context 20 --json --system 'cat sat' || { echo "FAILED: chat: $(head -n 1 err)"; failed=$((failed + 1)); }
+printf 'the cat' | "$bam" chat --model ft --max-new-tokens 4 >out 2>err && [ "$(wc -l <out)" -ge 1 ] || { echo 'FAILED: chat without a line end'; failed=$((failed + 1)); }
+done=$((done + 6))
+"$bam" chat --model ft </dev/null >out 2>err && [ ! -s out ] || { echo 'FAILED: chat without a turn'; failed=$((failed + 1)); }
+printf 'the cat sat on the mat\n' >turns.txt
+talk --model ft --context 3
+[ $? -eq 3 ] && grep -q '^error.chat.context.: .*the context 3; shorten it' err || { echo "FAILED: chat, a turn too long: $(head -n 1 err)"; failed=$((failed + 1)); }
+wrong 2 '--model' chat
+wrong 2 '--template: wanted plain.cohere' chat --model ft --template llama
+wrong 3 'chat.tokens|--special' chat --model ft --template cohere
+wrong 3 'bare: wanted tokenizer.json' chat --model bare
+
+# Answers of examples, as training scores them.
+right '"sets": \{"a": \{"documents": 2, .*"dropped": 1, "by_language": \{"en": \{"nll": .*"by_task"' eval --model ft --data a=chat.jsonl --template plain --json
+cp out scored
+right 'steps' train ft.toml --out fteval --json --set 'eval=[{name = "a", path = "chat.jsonl", format = "chat"}]'
+nll=$(sed -n 's/.*"eval": "a", "nll": \([0-9.]*\),.*/\1/p' fteval/metrics.jsonl | tail -n 1)
+right "\"nll\": $nll" eval --model fteval --data a=chat.jsonl --template plain --json
+right '^perplexity' eval --model ft --data a=chat.jsonl --template plain
+wrong 3 'chat.jsonl:1: .*format = "chat"' eval --model ft --data a=chat.jsonl
+wrong 3 'chat.tokens|--special' eval --model ft --data a=chat.jsonl --template cohere
+wrong 2 '--template scores the answers' eval --model ft --data a=chat.jsonl --template plain --zstd
+
 # Mixtures.
 for i in 1 2 3 4 5 6; do
   printf '{"id": "e%s", "parallel_id": "p%s", "task": "t", "lang": "en", "prompt": "en %s", "completion": "a"}\n' $i $i $i >>en.jsonl
@@ -231,13 +262,14 @@ printf 'sources = ["en.jsonl", "fr.jsonl"]\n[[part]]\ntask = "t"\nlanguage = "en
 right '"examples": 7, "sha256": .*"language": "fr", "n": 2, "seed": 1, "available": 6, "passes": 0, "rest": 2' data mix mix.toml --out mix --json
 right '^t +fr +2 +6' data mix mix.toml --out mix4 --set additive.k=2
 [ "$(wc -l <mix/train.jsonl)" = 7 ] && cmp -s mix/train.jsonl mix4/train.jsonl || { echo 'FAILED: data mix wrote other lines'; failed=$((failed + 1)); }
-right '"examples": 2' train ft.toml --set data.0.path=mix/train.jsonl --set train.steps=1 --out ftmix --json
+right '"examples": 7' data stats ft.toml --set data.0.path=mix/train.jsonl --json
+right '"steps": 1' train ft.toml --set data.0.path=mix/train.jsonl --set train.steps=1 --out ftmix --json
 wrong 5 'already' data mix mix.toml --out mix
 right '"examples": 5' data mix mix.toml --out mix --force --json --set additive.k=0
 wrong 3 'wanted 7 examples of t in fr, the sources have 6.*repeat = true' data mix mix.toml --out mix2 --set additive.k=7
 right '"passes": 1, "rest": 1' data mix mix.toml --out mix5 --set additive.k=7 --set repeat=true --json
 wrong 3 "no source has t in de" data mix mix.toml --out mix2 --set 'additive.languages=["de"]'
-wrong 3 'did you mean k' data mix mix.toml --out mix2 --set additive.kk=1
+wrong 3 'additive.kk is no key .*languages, k' data mix mix.toml --out mix2 --set additive.kk=1
 printf '{"task": "t", "parallel_id": "p2", "prompt": "x", "completion": "a"}\n' >held.jsonl
 wrong 3 'en.jsonl:2: is held out too, by its id: .*held.jsonl:1' data mix mix.toml --out mix2 --set 'held_out=["held.jsonl"]'
 right '"dropped_held_out": 2' data mix mix.toml --out mix6 --set 'held_out=["held.jsonl"]' --set drop_held_out=true --json
@@ -247,7 +279,7 @@ wrong 2 'wanted --out DIR' data mix mix.toml
 wrong 3 'absent.toml' data mix absent.toml --out mix2
 [ -e mix2 ] && { echo 'FAILED: mix2 was written'; failed=$((failed + 1)); }
 right '"examples": 3' data languages --documents 2 --examples 3 --held-out 1 --out langs --json
-right '"examples": 3' data stats ft.toml --set data.0.path=langs/arithmetic --json
+right '"examples": 30, .*"gl9": .*"arithmetic": ' data stats ft.toml --set data.0.path=langs/arithmetic --set train.context=1024 --json
 for split in train validation; do [ -s langs/lm/$split/gl9.jsonl ] || { echo 'FAILED: data languages'; failed=$((failed + 1)); }; done
 wrong 2 '--examples' data languages --examples 0 --out langs2
 wrong 2 'wanted --out DIR' data languages

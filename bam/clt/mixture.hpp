@@ -251,10 +251,12 @@ struct Mixture {
     std::vector<Part> sizes;
     for (const Pool& p : pools)
       if (named(tasks, p.task) && named(languages, p.language)) sizes.push_back({p.task, p.language, p.size()});
-    for (const auto& [list, what] : {std::pair{&tasks, "task"}, {&languages, "language"}})
-      for (const std::string& s : *list)
-        if (std::none_of(pools.begin(), pools.end(), [&](const Pool& p) { return (list == &tasks ? p.task : p.language) == s; }))
-          fail(ErrorKind::input, "mixture.pool", "temperature: no source has the ", what, " '", printable(s, 60), "'");
+    auto known = [&](const std::vector<std::string>& names, const char* what, std::string Pool::*label) {
+      for (const std::string& s : names)
+        if (std::none_of(pools.begin(), pools.end(), [&](const Pool& p) { return p.*label == s; })) fail(ErrorKind::input, "mixture.pool", "temperature: no source has the ", what, " '", printable(s, 60), "'");
+    };
+    known(tasks, "task", &Pool::task);
+    known(languages, "language", &Pool::language);
     return clt::temperature(sizes, budget, temperature);
   }
 };

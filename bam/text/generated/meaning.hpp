@@ -229,8 +229,13 @@ inline constexpr std::string_view stories[] = {
     "h--q", "b+q",  "b-q",   "hms",   "hfs",   "hts",   "h+/p",  "h-/p",  "bHs",   "hHHs",  "hmmq",   "hmfq",   "htmq",
     "hm+q", "ht-q", "h+-+q", "h-+-q", "b+-q",  "b-+q",  "hm+s",  "ht-s",  "bBs",   "h+-/p", "h+-+-q", "b+-+q",  "hmms", "bB+s"};
 inline constexpr int story_count = static_cast<int>(std::size(stories));
-// No number is above this one.
-inline constexpr int largest_number = 99;
+// No number is above the largest. The others bound what is told: h and H; the k of b and B, and their n; k of + - m f g; of t; of /.
+// A model of a million parameters is to learn such sums from some thousand stories; every story has sets of numbers for each split.
+inline constexpr int largest_number = 50;
+struct Range {
+  int low, high;
+};
+inline constexpr Range owned_numbers{3, 30}, box_numbers{2, 6}, each_numbers{2, 9}, change_numbers{2, 9}, times_numbers{2, 4}, part_numbers{2, 5};
 
 struct Story {
   std::vector<Clause> told;  // the last one asks
@@ -255,11 +260,22 @@ inline std::optional<Story> draw_story(Random& random, std::string_view plan, Sp
     s.numbers.push_back(n);
     return n;
   };
+  auto from = [&](Range r) { return between(random, r.low, r.high); };
+  auto tell = [&](bool past, Concept verb, Phrase subject, Phrase object, Concept role = none, Phrase further = {}) {
+    Clause c;
+    c.past = past;
+    c.verb = verb;
+    c.subject = std::move(subject);
+    c.object = std::move(object);
+    c.role = role;
+    c.further = std::move(further);
+    s.told.push_back(std::move(c));
+  };
+  auto named = [](Concept c) -> Phrase { return {.nouns = {c}}; };
   auto owner = [&](int value) {
     people.push_back(draw_other(random, Kind::name, people));
     owners.push_back({people.back(), value});
   };
-  auto tell_have = [&](Phrase who, Phrase what) { s.told.push_back({.verb = words::have, .subject = std::move(who), .object = std::move(what)}); };
   auto all = [&](std::size_t n) {
     Phrase p;
     for (std::size_t i = 0; i < n; ++i) p.nouns.push_back(owners[i].name);
@@ -276,55 +292,53 @@ inline std::optional<Story> draw_story(Random& random, std::string_view plan, Sp
     if (!fits) return std::nullopt;
     switch (code) {
       case 'h': case 'H':
-        owner(between(random, 3, 40));
-        tell_have({.nouns = {owners.back().name}}, counted(thing, say_number(owners.back().value)));
+        owner(from(owned_numbers));
+        tell(false, words::have, named(owners.back().name), counted(thing, say_number(owners.back().value)));
         break;
       case 'b': case 'B': {
-        int k = between(random, 2, 12), n = between(random, 2, 9);
+        int k = from(box_numbers), n = from(each_numbers);
         boxes.push_back(draw_other(random, Kind::container, boxes));
         owner(0);
-        tell_have({.nouns = {owners.back().name}}, counted(boxes.back(), say_number(k)));
-        tell_have({.nouns = {boxes.back()}, .adjective = words::each}, counted(thing, say_number(n)));
-        owners.back().value = step({.nouns = {owners.back().name}}, k, '*', n);
+        tell(false, words::have, named(owners.back().name), counted(boxes.back(), say_number(k)));
+        tell(false, words::have, {.nouns = {boxes.back()}, .adjective = words::each}, counted(thing, say_number(n)));
+        owners.back().value = step(named(owners.back().name), k, '*', n);
         break;
       }
       case 'm': case 'f': case 't': {
         Owner before_them = owners.back();
-        int k = code == 't' ? between(random, 2, 5) : between(random, 2, 12);
+        int k = from(code == 't' ? times_numbers : change_numbers);
         owner(0);
-        tell_have({.nouns = {owners.back().name}}, counted(thing, say_number(k), code == 'm' ? words::more : code == 'f' ? words::fewer : words::times));
-        s.told.back().role = words::than;
-        s.told.back().further = {.nouns = {before_them.name}};
-        owners.back().value = step({.nouns = {owners.back().name}}, before_them.value, code == 'm' ? '+' : code == 'f' ? '-' : '*', k);
+        tell(false, words::have, named(owners.back().name), counted(thing, say_number(k), code == 'm' ? words::more : code == 'f' ? words::fewer : words::times), words::than, named(before_them.name));
+        owners.back().value = step(named(owners.back().name), before_them.value, code == 'm' ? '+' : code == 'f' ? '-' : '*', k);
         break;
       }
       case '+': case '-': {
-        int k = between(random, 2, 12);
+        int k = from(change_numbers);
         changed = true;
-        s.told.push_back({.past = true, .verb = draw(random, code == '+' ? Kind::gain : Kind::lose), .subject = {.nouns = {owners.back().name}}, .object = counted(thing, say_number(k))});
-        owners.back().value = step({.nouns = {owners.back().name}}, owners.back().value, code, k);
+        tell(true, draw(random, code == '+' ? Kind::gain : Kind::lose), named(owners.back().name), counted(thing, say_number(k)));
+        owners.back().value = step(named(owners.back().name), owners.back().value, code, k);
         break;
       }
       case 'g': {
         Owner& giver = owners[owners.size() - 2];
-        int k = between(random, 2, 12);
+        int k = from(change_numbers);
         changed = true;
-        s.told.push_back({.past = true, .verb = first_of(Kind::give), .subject = {.nouns = {giver.name}}, .object = counted(thing, say_number(k)), .role = words::to, .further = {.nouns = {owners.back().name}}});
+        tell(true, first_of(Kind::give), named(giver.name), counted(thing, say_number(k)), words::to, named(owners.back().name));
         fits = fits && giver.value > k;
         giver.value -= k;
-        owners.back().value = step({.nouns = {owners.back().name}}, owners.back().value, '+', k);
+        owners.back().value = step(named(owners.back().name), owners.back().value, '+', k);
         break;
       }
       case '/': {
-        parts = between(random, 2, 9);
+        parts = from(part_numbers);
         fits = owners.back().value % parts == 0;
-        s.told.push_back({.past = true, .verb = words::divide, .subject = {.nouns = {owners.back().name}}, .object = {.nouns = {thing}, .many = true}, .role = words::by, .further = counted(words::part, say_number(parts))});
+        tell(true, words::divide, named(owners.back().name), {.nouns = {thing}, .many = true}, words::by, counted(words::part, say_number(parts)));
         break;
       }
       default: {
         Clause ask{.mood = Mood::question, .verb = words::have, .object = {.nouns = {thing}, .adjective = words::how_many, .many = true}};
         if (code == 'q') {
-          ask.subject = {.nouns = {owners.back().name}};
+          ask.subject = named(owners.back().name);
           s.answer = owners.back().value;
           if (changed) ask.when = words::now;
         } else if (code == 's') {

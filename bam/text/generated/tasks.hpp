@@ -340,7 +340,10 @@ inline Item draw_instruction(Random& random, Form form, Split split) {
       list = words_of(4);
       bool is_there = chance(random, 50);
       Element x = is_there ? list[random.below(4)] : other_word();
-      item.ask = {.mood = Mood::question, .verb = words::have, .subject = {.nouns = {words::list}}, .object = thing(x)};
+      item.ask.mood = Mood::question;
+      item.ask.verb = words::have;
+      item.ask.subject = {.nouns = {words::list}};
+      item.ask.object = thing(x);
       result = {{is_there ? static_cast<Concept>(words::yes) : static_cast<Concept>(words::no), 0}};
       break;
     }
