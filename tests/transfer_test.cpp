@@ -131,7 +131,8 @@ TEST_CASE("transfer: rivals are wrong, say the same in all languages, and chance
       CHECK(rivals.size() >= 1);
       for (const std::string& r : rivals) CHECK_MESSAGE(!lang::accepts(e, r), e.prompt, " | ", r);
       if (task == Task::arithmetic) {
-        CHECK(rivals.size() == 9);
+        CHECK(rivals.size() >= 5);
+        CHECK(other_answers(e, 3, i, 3).size() == 3);
         // The same solution with another last result.
         for (const std::string& r : rivals) CHECK(r.substr(0, e.completion.rfind("= ")) == e.completion.substr(0, e.completion.rfind("= ")));
       }

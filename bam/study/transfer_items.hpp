@@ -4,8 +4,8 @@
 //   rank   share of items whose right answer is likelier, per token, than all its rivals. Chance: mean of 1 / answers that compete.
 //          Rivals are wrong for the item and of its template: the answers to other items; of an arithmetic story, its worked solution with
 //          another last result.
-//   likelihood  geometric mean of the probabilities of the right answer's tokens, mean over items. Chance: that of the rivals, so a cell is told from
-//          chance where the paired difference is surely above 0. It measures models that are too small to write a whole answer right.
+//   likelihood  geometric mean of the probabilities of the right answer's tokens, mean over items. Chance: that of answers to other items of the template,
+//          so a cell is told from chance where the paired difference is surely above 0. It measures models that are too small to write a whole answer right.
 //   nll    nats per token of the right answer; no chance.
 #pragma once
 #include <set>
@@ -20,25 +20,32 @@ namespace bam::study::transfer {
 
 namespace lang = text::languages;
 
-// Up to `count` wrong answers to test item `index`, the same meanings in all languages.
-inline std::vector<std::string> rivals_of(const lang::Example& e, std::uint64_t seed, std::uint64_t index, std::int64_t count) {
+// Up to `count` wrong answers to test item `index` that are right for other items of its template; the same meanings in all languages.
+inline std::vector<std::string> other_answers(const lang::Example& e, std::uint64_t seed, std::uint64_t index, std::int64_t count) {
   std::vector<std::string> list;
   const auto forms = static_cast<std::uint64_t>(lang::form_count(e.task));
-  auto add = [&](std::string answer) {
-    if (static_cast<std::int64_t>(list.size()) < count && answer != e.completion && !lang::accepts(e, answer) && std::find(list.begin(), list.end(), answer) == list.end()) list.push_back(std::move(answer));
-  };
-  // An arithmetic solution ends "... = RESULT things. answer: RESULT."
-  const std::string result = "= " + e.answer;
-  const std::size_t last = e.task == lang::Task::arithmetic ? e.completion.rfind(result) : e.completion.npos;
   for (std::uint64_t turn = 1; turn < 64 && static_cast<std::int64_t>(list.size()) < count; ++turn) {
-    const lang::Example other = lang::task_example(e.task, e.lang, lang::Split::test, seed, index + turn * forms);
-    if (e.task != lang::Task::arithmetic) add(other.completion);
-    else if (last != e.completion.npos) {
-      const std::size_t end = last + result.size(), answer = e.completion.rfind(e.answer);
-      add(str(e.completion.substr(0, last), "= ", other.answer, e.completion.substr(end, answer - end), other.answer, e.completion.substr(answer + e.answer.size())));
-    }
+    std::string answer = lang::task_example(e.task, e.lang, lang::Split::test, seed, index + turn * forms).completion;
+    if (!lang::accepts(e, answer) && std::find(list.begin(), list.end(), answer) == list.end()) list.push_back(std::move(answer));
   }
   return list;
+}
+// Of an arithmetic story: its worked solution, "... = RESULT things. answer: RESULT.", with the results of other items.
+inline std::vector<std::string> other_results(const lang::Example& e, std::uint64_t seed, std::uint64_t index, std::int64_t count) {
+  std::vector<std::string> list;
+  const auto forms = static_cast<std::uint64_t>(lang::form_count(e.task));
+  const std::string result = "= " + e.answer;
+  const std::size_t last = e.completion.rfind(result), end = last + result.size(), answer = e.completion.rfind(e.answer);
+  check(last != e.completion.npos && answer >= end, "study.solution", e.id, ": wanted a solution that ends in its result, got ", printable(e.completion, 400));
+  for (std::uint64_t turn = 1; turn < 64 && static_cast<std::int64_t>(list.size()) < count; ++turn) {
+    const std::string other = lang::task_example(e.task, e.lang, lang::Split::test, seed, index + turn * forms).answer;
+    std::string solution = str(e.completion.substr(0, last), "= ", other, e.completion.substr(end, answer - end), other, e.completion.substr(answer + e.answer.size()));
+    if (other != e.answer && std::find(list.begin(), list.end(), solution) == list.end()) list.push_back(std::move(solution));
+  }
+  return list;
+}
+inline std::vector<std::string> rivals_of(const lang::Example& e, std::uint64_t seed, std::uint64_t index, std::int64_t count) {
+  return e.task == lang::Task::arithmetic ? other_results(e, seed, index, count) : other_answers(e, seed, index, count);
 }
 
 // Of a task: what the best constant answer to each template gets; items of all languages are right alike.
@@ -66,13 +73,14 @@ struct TestSet {
   int language;
   std::vector<lang::Example> examples;
   std::vector<std::vector<std::int32_t>> prompts;  // BOS, prompt
-  std::vector<ChoiceQuestion> questions;           // the right answer first
+  std::vector<ChoiceQuestion> questions;           // the right answer first, then its rivals; of arithmetic, then solutions of other items
+  std::vector<std::size_t> rivals;                 // of each
   std::int64_t longest = 0;                        // tokens of a right answer
 };
 
 // Error(input): an answer does not fit the context.
 inline TestSet test_set(lang::Task task, int language, const text::Tokenizer& tokenizer, std::int64_t items, std::int64_t rivals, std::int64_t context, std::uint64_t seed) {
-  TestSet set{task, language, {}, {}, {}, 0};
+  TestSet set{task, language, {}, {}, {}, {}, 0};
   for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(items); ++i) {
     lang::Example e = lang::task_example(task, language, lang::Split::test, seed, i);
     ChoiceQuestion q;
@@ -80,6 +88,9 @@ inline TestSet test_set(lang::Task task, int language, const text::Tokenizer& to
     auto add = [&](const std::string& answer) { q.answers.push_back({tokenizer.encode(answer), static_cast<std::int64_t>(answer.size())}); };
     add(e.completion);
     for (const std::string& rival : rivals_of(e, seed, i, rivals)) add(rival);
+    set.rivals.push_back(q.answers.size() - 1);
+    if (task == lang::Task::arithmetic)
+      for (const std::string& other : other_answers(e, seed, i, std::min<std::int64_t>(rivals, 3))) add(other);
     set.longest = std::max(set.longest, static_cast<std::int64_t>(q.answers[0].ids.size()));
     for (auto& a : q.answers)
       if (!answer_fits(a, context)) fail(ErrorKind::input, "study.context", e.id, ": an answer of ", a.ids.size(), " tokens in a context of ", context, "; raise study.context or study.vocab_size");
@@ -98,7 +109,7 @@ inline TestSet test_set(lang::Task task, int language, const text::Tokenizer& to
 struct CellScores {
   std::int64_t items = 0, exact = 0, rank = 0, tokens = 0;  // exact, rank: items that are right
   double rank_chance = 0, nll = 0, nll_stderr = 0;
-  double likelihood = 0, likelihood_stderr = 0, rivals = 0, above_stderr = 0;  // rivals: mean likelihood of theirs; above_stderr: of the paired difference
+  double likelihood = 0, likelihood_stderr = 0, rivals = 0, above_stderr = 0;  // rivals: mean likelihood of answers to other items; above_stderr: of the paired difference
   std::vector<std::string> written;
   std::vector<std::uint8_t> right;  // of each item, exact
 };
@@ -120,16 +131,15 @@ inline CellScores score(const Decoder& model, const TestSet& set, const text::To
   }
   const std::vector<AnswerScores> answers = score_answers(model, set.questions, bos, eos, context, 32);
   std::vector<double> sums, sizes, right, above;
-  for (const AnswerScores& a : answers) {
+  for (std::size_t item = 0; item < answers.size(); ++item) {
+    const AnswerScores& a = answers[item];
     std::vector<double> per_token;
     for (std::size_t i = 0; i < a.log_likelihood.size(); ++i) per_token.push_back(a.log_likelihood[i] / static_cast<double>(a.token_nll[i].size()));
-    double best = -1e300, rivals = 0;
-    for (std::size_t i = 1; i < per_token.size(); ++i) {
-      best = std::max(best, per_token[i]);
-      rivals += math::exp(per_token[i]) / static_cast<double>(per_token.size() - 1);
-    }
-    s.rank += per_token[0] > best;
-    s.rank_chance += 1 / static_cast<double>(per_token.size()) / static_cast<double>(answers.size());
+    const std::size_t ranked = 1 + set.rivals[item], first = ranked < per_token.size() ? ranked : 1;  // of answers to other items
+    double rivals = 0;
+    for (std::size_t i = first; i < per_token.size(); ++i) rivals += math::exp(per_token[i]) / static_cast<double>(per_token.size() - first);
+    s.rank += std::all_of(per_token.begin() + 1, per_token.begin() + static_cast<std::ptrdiff_t>(ranked), [&](double x) { return per_token[0] > x; });
+    s.rank_chance += 1 / static_cast<double>(ranked) / static_cast<double>(answers.size());
     right.push_back(math::exp(per_token[0]));
     above.push_back(right.back() - rivals);
     sums.push_back(-a.log_likelihood[0]);

@@ -111,7 +111,7 @@ inline std::vector<Estimate> estimates(const TransferConfig& c, bool measure = t
         for (Task task : t.tasks)
           for (int l : c.languages()) {
             const Lengths& at = lengths[{task, l}];
-            read += static_cast<double>(c.items) * ((at.prompt + at.answer) * static_cast<double>(c.rivals + 1) + at.prompt);
+            read += static_cast<double>(c.items) * ((at.prompt + at.answer) * static_cast<double>(1 + c.rivals + (task == Task::arithmetic ? std::min<std::int64_t>(c.rivals, 3) : 0)) + at.prompt);
             written += static_cast<double>(c.items) * (at.answer + at.longest) / 2;
           }
         Estimate e{t.run, tokens, tokens * train_per_token, tokens / tuned_speeds.train, read + written, (read + written) * train_per_token / 3, read / tuned_speeds.score + written / tuned_speeds.write};
