@@ -227,7 +227,7 @@ struct Place {
 
 inline std::string joined_codes(const std::vector<int>& languages) {
   std::string s;
-  for (int l : languages) s += (s.empty() ? "" : "+") + code_of(l);
+  for (int l : languages) s += str(s.empty() ? "" : "+", code_of(l));
   return s;
 }
 

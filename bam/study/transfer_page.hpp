@@ -26,7 +26,7 @@ side. <b>Not shown</b>: it lies on the other. <b>Undecided</b>: it has both. <b>
 )";
 inline constexpr const char* curves_text =
     R"(<p>The primary score over k, the number of examples in each seen language. Solid: seen languages; dashed: unseen; dotted: the pivot. The band is the 95% interval over all items, languages
-and replicates of a point; a hollow point cannot be told from chance, the horizontal dashed line. The first k is 0: the pivot's examples alone.</p>
+and replicates of a point; a hollow point cannot be told from chance; where that is one number (exact, rank) it is the horizontal dashed line. The first k is 0: the pivot's examples alone.</p>
 )";
 inline constexpr const char* measures_text =
     R"(<p>One value a replicate, their mean and 95% t-interval. Gain: (y(k) &minus; y(0)) / y(0), mean over languages. Gap: seen less unseen. Tracking: Pearson's r over k of the seen and unseen means.
@@ -106,7 +106,7 @@ inline constexpr const char* transfer_script = R"(
   function curve(panel) {
     const sets = panel.series.map(s => ({ label: s.label, data: s.points.map(p => p && p.y), borderColor: color('c' + s.color), borderDash: s.dash, borderWidth: 2, spanGaps: true,
       pointRadius: 4, pointBackgroundColor: s.points.map(p => p && p.told ? color('c' + s.color) : color('page')), pointBorderColor: color('c' + s.color), tension: 0, hidden: s.hidden }));
-    charts.push(new Chart(document.getElementById(panel.id), { type: 'line', plugins: [band(panel.series), level(panel.chance)], data: { labels: panel.k, datasets: sets },
+    charts.push(new Chart(document.getElementById(panel.id), { type: 'line', plugins: panel.chance === null ? [band(panel.series)] : [band(panel.series), level(panel.chance)], data: { labels: panel.k, datasets: sets },
       options: { animation: false, maintainAspectRatio: false, interaction: { mode: 'nearest', intersect: false },
         scales: { x: { grid: { color: color('line') }, title: { display: true, text: 'k, examples in each seen language' } },
           y: { min: 0, max: panel.top, grid: { color: color('line') }, title: { display: true, text: panel.score } } },

@@ -154,7 +154,7 @@ class Page {
         if (series.empty()) continue;
         const std::string id = str("curve", panels.size());
         charts += figure(str(esc(task), ", ", esc(setting)), id, "flat");
-        panels.push_back(Json::object({{"id", id}, {"score", str(primary(task), primary(task) == "rank" ? ": the right answer is first" : primary(task) == "exact" ? ": share of right answers" : " of the right answer")}, {"k", Json::array_of(ks_)}, {"chance", finite(chance)},
+        panels.push_back(Json::object({{"id", id}, {"score", str(primary(task), primary(task) == "rank" ? ": the right answer is first" : primary(task) == "exact" ? ": share of right answers" : " of the right answer")}, {"k", Json::array_of(ks_)}, {"chance", finite(primary(task) == "likelihood" ? nan : chance)},
                                        {"top", std::min(1.0, std::ceil(top[task] * 10 + 0.2) / 10)}, {"series", std::move(series)}}));
       }
       if (!charts.empty()) s += str("<h3>", esc(task), "</h3>\n<div class=grid>", charts, "</div>\n");
@@ -185,17 +185,21 @@ class Page {
       }
       for (const std::string& measure : order) {
         std::string cells;
+        bool known = false;
         for (const std::string& size : sizes_)
           for (std::size_t i = 0; i < settings_.size(); ++i) {
             auto at = found[measure].find(str(task, "\n", settings_[i], "\n", size));
             const double mean = at == found[measure].end() ? nan : number(*at->second, "mean");
             const bool whole = measure.starts_with("data");
+            known = known || std::isfinite(mean);
             cells += std::isfinite(mean) ? td(str(fixed(mean, whole ? 0 : 3, !whole), "<small>", number(*at->second, "n") > 1 ? bounds(*at->second, whole ? 0 : 2) : "", " n ", si(number(*at->second, "n")), "</small>"), i ? "" : "class=edge")
                                          : td("\xe2\x80\x93", i ? "class=empty" : "class='empty edge'");
           }
-        rows += row(esc(measure), cells);
+        if (known) rows += row(esc(measure), cells);
       }
-      s += str("<h3>", esc(task), ", ", esc(primary(task)), "</h3>\n", table("Measures of " + task, str("<thead><tr>", groups, "</tr><tr>", header, "</tr></thead><tbody>", rows, "</tbody>"), "matrix"));
+      s += str("<h3>", esc(task), ", ", esc(primary(task)), "</h3>\n");
+      if (rows.empty()) s += missing("no cells of this task can be told from chance.");
+      else s += str(table("Measures of " + task, str("<thead><tr>", groups, "</tr><tr>", header, "</tr></thead><tbody>", rows, "</tbody>"), "matrix"));
     }
     return section("measures", "3. Gain, gap, tracking, plateau, oscillation", s);
   }

@@ -104,7 +104,7 @@ class Results {
     const ModelConfig dense = s.dense(c_.vocab_size, c_.context);
     return count_parameters(s.bam ? upcycled_config(dense, 4, UpcycleOptions{}) : dense).total;
   }
-  std::string main_group() const { return "all " + joined_codes(c_.seen); }
+  std::string main_group() const { return str("all ", joined_codes(c_.seen)); }
   io::Json read(const std::string& run, const char* file) const { return io::parse_json(io::read_file(runs_ + run + "/" + file), run + "/" + file); }
 
   // Fills rows_, scores_ and what else comes of the runs.
@@ -340,7 +340,7 @@ class Results {
         std::map<std::pair<int, int>, std::vector<double>> shares, gained;
         for (std::int64_t r = 1; r <= c_.replicates; ++r) {
           std::vector<std::vector<clt::Cell>> y;
-          for (int a : c_.seen) y.push_back(values(task, "single", size, c_.k.back(), "only " + code_of(a), r, targets));
+          for (int a : c_.seen) y.push_back(values(task, "single", size, c_.k.back(), str("only ", code_of(a)), r, targets));
           const std::vector<clt::Cell> english = values(task, "single", size, 0, main_group(), r, targets);
           std::vector<std::vector<clt::Cell>> square;
           for (const auto& row : y) square.emplace_back(row.begin(), row.begin() + static_cast<std::ptrdiff_t>(c_.seen.size()));
