@@ -307,6 +307,19 @@ wrong 3 'text.jsonl:1: wanted the key "prompt"' eval --model small --choice c=te
 printf '{"prompt": "the cat", "choices": [" sat", ""], "answer_index": 0}\n' >items.jsonl
 wrong 3 'none of 1 items' eval --model small --choice c=items.jsonl
 
+# The study of transfer.
+printf '[study]\nseen = ["gl1"]\nunseen = ["gl2"]\ntasks = ["instructions"]\nsettings = ["single"]\nk = [0, 2]\nenglish = 4\npretrain_tokens = 600\nvocab_size = 280\ncontext = 384\nbatch = 1\nitems = 2\nrivals = 1\nvalidation = 0\ncontrols = false\n[[size]]\nname = "d8"\nhidden = 8\nffn = 8\nlayers = 1\nheads = 1\n' >clt.toml
+right '"runs": \[\{"run": "d8/r1/base", "tokens": [0-9.]+, "flops": ' study clt clt.toml --plan --json
+right 'likelihood +[0-9.]+' study clt clt.toml --out clt --quiet
+for file in results.json ledger.json report.html tables/runs.csv tables/directions.csv; do [ -s clt/$file ] || { echo "FAILED: study clt writes no $file"; failed=$((failed + 1)); }; done
+right '"study": "clt", .*"not testable here"' study clt clt.toml --out clt --report --json
+wrong 2 'FILE.toml or --preset demo' study clt --out c
+wrong 2 'wanted --out DIR, or --plan' study clt clt.toml
+wrong 3 'absent.toml' study clt absent.toml --out c
+wrong 3 'did you mean gl1' study clt clt.toml --out c --set 'study.seen=["gl"]'
+wrong 3 'clt/study.json: the study in this folder has other settings' study clt clt.toml --out clt --seed 2
+wrong 3 'there is no runs/ in it' study clt clt.toml --out c --report
+
 # Reports: of runs beside the run, of studies where --out says.
 right '"written": \["tiny/report.html"\]' report tiny --json
 [ -s tiny/report.html ] || { echo 'FAILED: bam report wrote no page'; failed=$((failed + 1)); }

@@ -37,7 +37,7 @@ floor text 'core io train'
 floor upcycle 'core kernels tensor ops nn optim io'
 floor eval 'core kernels tensor ops nn optim io text train'
 floor clt 'core kernels tensor ops nn optim io text eval'
-floor study 'core kernels tensor ops nn optim io text eval train upcycle'
+floor study 'core kernels tensor ops nn optim io text eval train upcycle clt'
 floor train 'core kernels tensor ops nn optim io text eval'
 [ ! -e "$work/failed" ] || exit 1
 echo "$(find bam -name '*.hpp' | wc -l) headers compile alone with $compiler"

@@ -109,6 +109,7 @@ void add_study(CLI::App& app, Common& common) {
   b->add_flag("--plan", f->plan, "Print runs, FLOPs and hours; start nothing");
   b->add_flag("--report", f->report, "Write tables and report of what is finished; start nothing")->excludes("--plan");
   b->callback([&common, f] { common.run = [&common, f] { run(common, *f); }; });
+  add_study_clt(*verb, common);
 }
 
 }  // namespace bam::app

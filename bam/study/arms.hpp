@@ -73,6 +73,20 @@ struct Size {
   }
 };
 
+// The keys of a [[size]] that say its shape.
+inline void read_size(io::TomlReader& s, const std::string& where, Size& size) {
+  s.read("name", size.name);
+  s.read("hidden", size.hidden, 1, 1 << 20);
+  s.read("ffn", size.ffn, 1, 1 << 20);
+  s.read("layers", size.layers, 1, 1 << 16);
+  s.read("heads", size.heads, 1, 1 << 16);
+  size.kv_heads = size.heads;
+  s.read("kv_heads", size.kv_heads, 1, 1 << 16);
+  if (size.name.empty()) s.missing("name", "a word for its runs and tables");
+  if (size.hidden % size.heads || (size.hidden / size.heads) % 2 || size.heads % size.kv_heads)
+    fail(ErrorKind::input, "study.size", where, ": size ", printable(size.name, 60), ": wanted heads that divide hidden into even widths, and kv_heads that divide heads");
+}
+
 struct StudyConfig {
   std::vector<Size> sizes;
   std::vector<const Arm*> arms, once;  // once: of the first replicate alone
@@ -189,17 +203,8 @@ inline StudyConfig parse_study(const std::string& text, const std::string& file,
     if (!node.is_table()) top.wrong("size", node, "tables: [[size]]");
     io::TomlReader s(*node.as_table(), where, "size.");
     Size size;
-    s.read("name", size.name);
-    s.read("hidden", size.hidden, 1, 1 << 20);
-    s.read("ffn", size.ffn, 1, 1 << 20);
-    s.read("layers", size.layers, 1, 1 << 16);
-    s.read("heads", size.heads, 1, 1 << 16);
-    size.kv_heads = size.heads;
-    s.read("kv_heads", size.kv_heads, 1, 1 << 16);
+    read_size(s, where, size);
     s.finish();
-    if (size.name.empty()) s.missing("name", "a word for its runs and tables");
-    if (size.hidden % size.heads || (size.hidden / size.heads) % 2 || size.heads % size.kv_heads)
-      fail(ErrorKind::input, "study.size", where, ": size ", printable(size.name, 60), ": wanted heads that divide hidden into even widths, and kv_heads that divide heads");
     c.sizes.push_back(size);
   }
   top.finish();

@@ -2,7 +2,6 @@
 // that resumes where it stopped; started again on the same folder the study continues, and ends with the same results.
 #pragma once
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -10,30 +9,14 @@
 #include "../eval/choice.hpp"
 #include "../eval/documents.hpp"
 #include "../text/bpe_train.hpp"
-#include "../train/run.hpp"
 #include "../upcycle/folders.hpp"
 #include "baselines.hpp"
 #include "completions.hpp"
 #include "plan.hpp"
 #include "results.hpp"
+#include "trainings.hpp"
 
 namespace bam::study {
-
-// Thrown when a signal stopped the study, with everything saved.
-struct Stopped {
-  int signal;
-};
-
-struct StudyHooks {
-  std::string flags;  // of the build, for the manifests
-  std::function<void(const std::string&)> note;
-  std::string corpus;  // names the generator's output: another version of it is another corpus
-  std::function<void(const std::string& folder)> generate;  // writes the generated corpus there, whole or not at all
-  // Called at the start of each run: its name, how many are done, its model and steps; returns what the run calls after each step.
-  std::function<std::function<void(std::int64_t, std::int64_t, const StepResult&, double, double)>(const std::string&, std::int64_t, const ModelConfig&, std::int64_t)> begin;
-  double peak_flops = 0;  // FLOP/s of the machine, for the ledger
-  std::function<int()> stop_signal;
-};
 
 class BamStudy {
  public:
@@ -206,34 +189,13 @@ class BamStudy {
     toml += str("[train]\ncontext = ", c_.context, "\nbatch = ", c_.batch, "\nmicro_batch = ", std::min(c_.micro_batch, c_.batch), "\nsteps = ", steps, "\nlr = ", lr,
                 "\nschedule = \"wsd\"\nwarmup = ", std::min<std::int64_t>(warmup, 100), "\nseed = ", static_cast<std::int64_t>(seed), "\ncheckpoint_every = ",
                 std::max<std::int64_t>(50, steps / 4), "\nkeep_checkpoints = 1\n");
-    train::RunEvents events;
-    events.note = [&](const std::string& text) {
-      if (text.starts_with("warning")) note(text);  // the rest is told by begin
-    };
-    if (hooks_.begin) events.step = hooks_.begin(name, finished_, model, steps);
-    events.stop_signal = hooks_.stop_signal;
-    train::RunOptions options;
-    options.out = folder;
-    options.resume = true;
-    options.version = version_;
-    options.flags = hooks_.flags;
-    options.sources = &sources_;
-    if (stop_at) options.stop_at = stop_at;
-    train::RunResult result = train::Run(train::parse_run_config(toml, folder + "/run.toml"), options, events).execute();
-    if (result.stopped_by) throw Stopped{result.stopped_by};
+    const train::RunResult result = run_training(toml, folder, hooks_, hooks_.begin ? hooks_.begin(name, finished_, model, steps) : nullptr, version_, &sources_,
+                                                 stop_at ? std::optional(stop_at) : std::nullopt);
     if (stop_at) return;
     ++finished_;
     io::Json done = io::Json::object({{"hash", result.hash}, {"steps", result.steps}, {"tokens", result.steps * c_.batch * c_.context}, {"lr", lr}, {"final_nll", result.final_nll},
-                                      {"seconds", seconds(folder)}, {"peak_flops", hooks_.peak_flops}});
+                                      {"seconds", training_seconds(folder)}, {"peak_flops", hooks_.peak_flops}});
     io::write_file_atomic(folder + "/done.json", io::dump(done) + "\n");
-  }
-
-  // Of all steps; the trunk's are copied with it.
-  static double seconds(const std::string& folder) {
-    double sum = 0;
-    for (const io::Json& line : io::parse_json_lines(io::read_file(folder + "/metrics.jsonl"), folder))
-      if (const io::Json* s = line.find("seconds")) sum += s->as_double(folder);
-    return sum;
   }
 
   static io::Json figures(const NllResult& r) {

@@ -29,10 +29,11 @@ inline std::string fixed(double x, int decimals) {
 }
 }  // namespace detail
 
-// runs.csv, differences.csv, verdicts.csv, identity.csv, sweep.csv, choice.csv and ledger.csv, the columns named like the keys.
-inline void write_tables(const std::string& folder, const io::Json& results, const io::Json& ledger) {
+// NAME.csv of each list of the results, and ledger.csv; the columns are named like the keys.
+inline void write_tables(const std::string& folder, const io::Json& results, const io::Json& ledger,
+                         std::initializer_list<const char*> names = {"runs", "differences", "verdicts", "identity", "sweep", "choice", "ledger"}) {
   io::make_folder(folder);
-  for (const char* name : {"runs", "differences", "verdicts", "identity", "sweep", "choice", "ledger"}) {
+  for (const char* name : names) {
     std::string text;
     for (const io::Json& row : (std::string_view(name) == "ledger" ? ledger : results.at(name)).items(name)) {
       if (text.empty()) {

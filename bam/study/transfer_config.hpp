@@ -1,0 +1,303 @@
+// The study of cross-lingual transfer (METHOD 2): its configuration and every training that it needs.
+#pragma once
+#include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "../text/generated/tasks.hpp"
+#include "arms.hpp"
+
+namespace bam::study::transfer {
+
+namespace lang = text::languages;
+using lang::Task;
+
+inline const char* name_of(Task t) { return lang::task_names[static_cast<int>(t)]; }
+inline std::string code_of(int language) { return lang::language(language).code; }
+
+// A model from which all of one size and replicate are fine-tuned.
+struct BaseSize : Size {
+  bool bam = false;  // a mixture: the dense model, branched over the pivot's and the other languages' text, upcycled and trained on
+};
+
+// The settings: one task a model; all of them, with as much of each; all of them, with as much in all as one task alone has.
+inline constexpr const char* settings[] = {"single", "multi", "multi-equal-total"};
+
+struct TransferConfig {
+  std::vector<BaseSize> sizes;
+  std::vector<Task> tasks{std::begin(lang::tasks), std::end(lang::tasks)};
+  std::vector<std::string> settings{"single", "multi"};
+  std::vector<std::int64_t> k{0, 30, 300};  // examples in each seen language, ascending from 0
+  std::vector<int> seen{std::begin(lang::seen_languages), std::end(lang::seen_languages)}, unseen{std::begin(lang::unseen_languages), std::end(lang::unseen_languages)};
+  bool groups = false;    // at the largest k: Latin, other and mixed seen languages, equally many examples each
+  bool matrix = false;    // at the largest k, single-task: the pivot and one seen language at a time
+  bool controls = true;
+  std::int64_t replicates = 1;  // each redraws initialisation, data order and training examples
+  std::int64_t english = 400;   // examples of each task in the pivot, the same in all runs of a replicate
+  std::int64_t vocab_size = 1024, context = 256, batch = 16, micro_batch = 8;
+  std::int64_t pretrain_tokens = 0;
+  double pivot_share = 0.4;  // of the tokens of pre-training; the other languages share the rest evenly
+  std::int64_t branch_tokens = 0, mix_tokens = 0;  // of a BAM base: of each branch, and of the mixture
+  std::int64_t tune_batch = 16, epochs = 2;        // of fine-tuning, in examples
+  std::int64_t validation = 8;                     // examples of each task and language trained on, for the choice of the checkpoint; 0: the last one
+  std::int64_t items = 40, rivals = 9;             // test items of each task and language; answers that compete with the right one
+  std::int64_t samples = 2;                        // written answers of each task and language that are kept to be read
+  std::vector<std::string> primary;                // "exact", "rank" or "likelihood", of each task: the score that measures and directions go by
+  std::uint64_t seed = 1;
+  double pretrain_lr = 3e-3, tune_lr = 1e-3;
+
+  std::vector<int> languages() const {
+    std::vector<int> all{lang::pivot};
+    all.insert(all.end(), seen.begin(), seen.end());
+    all.insert(all.end(), unseen.begin(), unseen.end());
+    return all;
+  }
+  const char* split_of(int language) const { return language == lang::pivot ? "english" : std::find(seen.begin(), seen.end(), language) != seen.end() ? "seen" : "unseen"; }
+  const std::string& primary_of(Task t) const { return primary[static_cast<std::size_t>(std::find(tasks.begin(), tasks.end(), t) - tasks.begin())]; }
+  std::int64_t steps(std::int64_t tokens) const { return std::max<std::int64_t>(2, tokens / (batch * context)); }
+  double share_of(int language) const { return language == lang::pivot ? pivot_share : (1 - pivot_share) / static_cast<double>(seen.size() + unseen.size()); }
+};
+
+// The demo: at most twelve minutes on two slow cores.
+inline constexpr const char* demo_transfer = R"([study]
+seen = ["gl1", "gl5"]
+unseen = ["gl2", "gl6"]
+replicates = 2
+pretrain_tokens = 2_000_000
+items = 32
+rivals = 5
+[[size]]
+name = "d64"
+hidden = 64
+ffn = 176
+layers = 3
+heads = 2
+[[size]]
+name = "d128"
+hidden = 128
+ffn = 352
+layers = 4
+heads = 4
+)";
+
+inline TransferConfig parse_transfer(const std::string& text, const std::string& file, const std::vector<std::string>& set = {}) {
+  TransferConfig c;
+  const std::string where = printable(file, 4096);
+  toml::table root = io::parse_toml(text, file);
+  for (const std::string& s : set) io::apply_set(root, s);
+  io::TomlReader top(root, where, "");
+  const toml::node* study = top.take("study");
+  if (!study || !study->is_table()) top.missing("study", "a table: add [study]");
+  io::TomlReader r(*study->as_table(), where, "study.");
+  const std::int64_t many = std::int64_t{1} << 40;
+  // One of a few words, each once.
+  auto words = [&](const char* key, std::vector<std::string>& value, const std::vector<std::string>& known) {
+    r.read(key, value);
+    for (std::size_t i = 0; i < value.size(); ++i) {
+      if (std::find(known.begin(), known.end(), value[i]) == known.end()) {
+        std::string all, near = nearest(value[i], known);
+        for (const std::string& k : known) all += (all.empty() ? "" : ", ") + k;
+        fail(ErrorKind::input, "study.value", where, ": study.", key, ": wanted of ", all, ", got '", printable(value[i], 60), "'", near.empty() ? "" : "; did you mean " + near + "?");
+      }
+      if (std::find(value.begin(), value.begin() + static_cast<std::ptrdiff_t>(i), value[i]) != value.begin() + static_cast<std::ptrdiff_t>(i))
+        fail(ErrorKind::input, "study.value", where, ": study.", key, ": '", value[i], "' is named twice");
+    }
+    if (value.empty()) r.missing(key, "at least one");
+  };
+  std::vector<std::string> tasks(std::begin(lang::task_names), std::end(lang::task_names)), codes;
+  words("tasks", tasks, std::vector<std::string>(std::begin(lang::task_names), std::end(lang::task_names)));
+  c.tasks.clear();
+  for (Task t : lang::tasks)
+    if (std::find(tasks.begin(), tasks.end(), name_of(t)) != tasks.end()) c.tasks.push_back(t);
+  words("settings", c.settings, std::vector<std::string>(std::begin(settings), std::end(settings)));
+  std::vector<double> ks(c.k.begin(), c.k.end());
+  r.read("k", ks, 0, 1e7);
+  c.k.assign(ks.begin(), ks.end());
+  if (c.k.size() < 2 || c.k[0] != 0 || std::adjacent_find(c.k.begin(), c.k.end(), std::greater_equal<>()) != c.k.end())
+    fail(ErrorKind::input, "study.value", where, ": study.k: wanted 0 and at least one more number of examples, ascending");
+  for (int l = 1; l < lang::language_count; ++l) codes.push_back(code_of(l));
+  for (auto [key, list] : {std::pair{"seen", &c.seen}, {"unseen", &c.unseen}}) {
+    std::vector<std::string> value;
+    for (int l : *list) value.push_back(code_of(l));
+    words(key, value, codes);
+    list->clear();
+    for (const std::string& code : value) list->push_back(lang::find_language(code));
+  }
+  for (int l : c.seen)
+    if (std::find(c.unseen.begin(), c.unseen.end(), l) != c.unseen.end()) fail(ErrorKind::input, "study.value", where, ": study.seen: ", code_of(l), " is in unseen too; it belongs in one of the two");
+  r.read("groups", c.groups);
+  auto latin = [&](int l) { return lang::language(l).script == lang::Script::latin; };
+  if (c.groups && (std::all_of(c.seen.begin(), c.seen.end(), latin) || std::none_of(c.seen.begin(), c.seen.end(), latin)))
+    fail(ErrorKind::input, "study.value", where, ": study.groups: wanted seen languages of the Latin and of other scripts");
+  r.read("matrix", c.matrix);
+  if (c.matrix && std::find(c.settings.begin(), c.settings.end(), "single") == c.settings.end()) fail(ErrorKind::input, "study.value", where, ": study.matrix: wanted \"single\" among study.settings");
+  r.read("controls", c.controls);
+  r.read("replicates", c.replicates, 1, 1000);
+  r.read("english", c.english, 1, 10'000'000);
+  r.read("vocab_size", c.vocab_size, 259, 1 << 24);
+  r.read("context", c.context, 16, 1 << 20);
+  r.read("batch", c.batch, 1, 1 << 20);
+  r.read("micro_batch", c.micro_batch, 1, 1 << 20);
+  r.read("pretrain_tokens", c.pretrain_tokens, 1, many);
+  if (c.pretrain_tokens == 0) r.missing("pretrain_tokens", "tokens on which each base model is trained");
+  r.read("branch_tokens", c.branch_tokens, 1, many);
+  r.read("mix_tokens", c.mix_tokens, 1, many);
+  r.read("pivot_share", c.pivot_share, 0.01, 0.99);
+  r.read("tune_batch", c.tune_batch, 1, 1 << 20);
+  r.read("epochs", c.epochs, 1, 1 << 20);
+  r.read("validation", c.validation, 0, 1'000'000);
+  r.read("items", c.items, 1, 1'000'000);
+  r.read("rivals", c.rivals, 1, 99);
+  r.read("samples", c.samples, 0, 1000);
+  r.read("seed", c.seed, 0, INT64_MAX);
+  r.read("pretrain_lr", c.pretrain_lr, 0, 100);
+  r.read("tune_lr", c.tune_lr, 0, 100);
+  c.primary.assign(1, "likelihood");
+  r.read("primary", c.primary);
+  for (const std::string& p : c.primary)
+    if (p != "exact" && p != "rank" && p != "likelihood") fail(ErrorKind::input, "study.value", where, ": study.primary: wanted \"exact\", \"rank\" or \"likelihood\", got '", printable(p, 60), "'");
+  if (c.primary.size() == 1) c.primary.resize(c.tasks.size(), c.primary[0]);
+  if (c.primary.size() != c.tasks.size()) fail(ErrorKind::input, "study.value", where, ": study.primary: wanted one, or one for each of the ", c.tasks.size(), " tasks, got ", c.primary.size());
+  r.finish();
+  const toml::node* sizes = top.take("size");
+  if (!sizes || !sizes->is_array() || sizes->as_array()->empty()) top.missing("size", "at least one [[size]]");
+  for (const toml::node& node : *sizes->as_array()) {
+    if (!node.is_table()) top.wrong("size", node, "tables: [[size]]");
+    io::TomlReader s(*node.as_table(), where, "size.");
+    BaseSize size;
+    std::string base = "dense";
+    s.read("base", base);
+    if (base != "dense" && base != "bam") s.wrong("base", *node.as_table()->get("base"), "\"dense\" or \"bam\"");
+    size.bam = base == "bam";
+    read_size(s, where, size);
+    s.finish();
+    for (const BaseSize& other : c.sizes)
+      if (other.name == size.name) fail(ErrorKind::input, "study.size", where, ": there are two sizes ", printable(size.name, 60), "; give each a name of its own");
+    if (size.bam && (c.branch_tokens == 0 || c.mix_tokens == 0)) r.missing(c.branch_tokens == 0 ? "branch_tokens" : "mix_tokens", "tokens of that phase of a BAM base");
+    c.sizes.push_back(size);
+  }
+  top.finish();
+  return c;
+}
+
+// --- The plan -------------------------------------------------------------------------------------------------------------
+
+struct Part {
+  Task task;
+  int language;
+  std::int64_t n;
+};
+
+enum class Control { none, shuffled, repeated };  // completions of other prompts; English alone, once more
+
+// A fine-tuning. Several cells of the study may share it.
+struct Tuning {
+  std::string run;  // its folder under runs/
+  const BaseSize* size;
+  std::int64_t replicate;
+  std::vector<Task> tasks;
+  std::vector<Part> parts;
+  Control control = Control::none;
+
+  std::int64_t examples() const {
+    std::int64_t n = 0;
+    for (const Part& p : parts) n += p.n;
+    return n;
+  }
+  std::vector<int> languages() const {
+    std::vector<int> list;
+    for (const Part& p : parts)
+      if (std::find(list.begin(), list.end(), p.language) == list.end()) list.push_back(p.language);
+    return list;
+  }
+};
+
+// What stands at one place of the study: a task, a setting, a size, k, a group of languages, a replicate.
+struct Place {
+  Task task;
+  std::string setting;
+  const BaseSize* size;
+  std::int64_t k;
+  std::string languages;  // "all gl1+gl5", "latin gl1+gl3" ...
+  std::int64_t replicate;
+  std::string run;
+  Control control = Control::none;
+};
+
+inline std::string joined_codes(const std::vector<int>& languages) {
+  std::string s;
+  for (int l : languages) s += str(s.empty() ? "" : "+", code_of(l));
+  return s;
+}
+
+// The folders of a size and replicate.
+inline std::string replicate_folder(const BaseSize& size, std::int64_t replicate) { return str(size.name, "/r", replicate); }
+
+class Plan {
+ public:
+  explicit Plan(const TransferConfig& config) : c_(config) {
+    for (const BaseSize& size : c_.sizes)
+      for (std::int64_t r = 1; r <= c_.replicates; ++r) {
+        for (const std::string& setting : c_.settings)
+          for (std::int64_t k : c_.k) add(size, r, setting, k, k, "all", c_.seen);
+        if (c_.groups) add_groups(size, r);
+        if (c_.matrix)
+          for (int l : c_.seen) add(size, r, "single", c_.k.back(), c_.k.back(), "only", {l});
+      }
+    if (!c_.controls) return;
+    const std::string& setting = std::find(c_.settings.begin(), c_.settings.end(), "multi") != c_.settings.end() ? *std::find(c_.settings.begin(), c_.settings.end(), "multi") : c_.settings[0];
+    add(c_.sizes[0], 1, setting, c_.k.back(), c_.k.back(), "all", c_.seen, Control::shuffled);
+    add(c_.sizes[0], 1, setting, c_.k.back(), c_.k.back(), "none", {}, Control::repeated);
+  }
+
+  const std::vector<Tuning>& tunings() const { return tunings_; }
+  const std::vector<Place>& places() const { return places_; }
+
+ private:
+  // Latin, other, and as many of both as the smaller of them has; each group has the same number of examples.
+  void add_groups(const BaseSize& size, std::int64_t r) {
+    std::vector<int> latin, other, mixed;
+    for (int l : c_.seen) (lang::language(l).script == lang::Script::latin ? latin : other).push_back(l);
+    const std::size_t n = std::min(latin.size(), other.size()), half = (n + 1) / 2;
+    latin.resize(n);
+    other.resize(n);
+    mixed.assign(latin.begin(), latin.begin() + static_cast<std::ptrdiff_t>(half));
+    mixed.insert(mixed.end(), other.begin(), other.begin() + static_cast<std::ptrdiff_t>(std::max<std::size_t>(1, n - half)));
+    const std::int64_t k = c_.k.back(), total = k * static_cast<std::int64_t>(n);
+    for (const auto& [name, list] : {std::pair<const char*, const std::vector<int>&>{"latin", latin}, {"other", other}, {"mixed", mixed}})
+      add(size, r, "single", k, total / static_cast<std::int64_t>(list.size()), name, list);
+  }
+
+  // each: examples of each language, k but for groups.
+  void add(const BaseSize& size, std::int64_t r, const std::string& setting, std::int64_t k, std::int64_t each, const std::string& group, const std::vector<int>& languages, Control control = Control::none) {
+    const bool single = setting == "single";
+    const auto share = static_cast<std::int64_t>(setting == "multi-equal-total" ? c_.tasks.size() : 1);
+    std::vector<std::vector<Task>> models;
+    if (single)
+      for (Task t : c_.tasks) models.push_back({t});
+    else models.push_back(c_.tasks);
+    for (const std::vector<Task>& tasks : models) {
+      Tuning t;
+      t.size = &size;
+      t.replicate = r;
+      t.tasks = tasks;
+      t.control = control;
+      for (Task task : tasks) {
+        t.parts.push_back({task, lang::pivot, std::max<std::int64_t>(1, c_.english / share)});
+        if (each > 0)
+          for (int l : languages) t.parts.push_back({task, l, std::max<std::int64_t>(1, each / share)});
+      }
+      const char* kind = control == Control::shuffled ? "shuffled-" : control == Control::repeated ? "repeated-" : "";
+      t.run = str(replicate_folder(size, r), "/", kind, single ? name_of(tasks[0]) : setting.c_str(), "/", each == 0 || languages.empty() ? "en" : str(joined_codes(languages), "-k", each));
+      for (Task task : tasks) places_.push_back({task, setting, &size, k, group == "none" ? group : str(group, " ", joined_codes(languages)), r, t.run, control});
+      if (std::none_of(tunings_.begin(), tunings_.end(), [&](const Tuning& other) { return other.run == t.run; })) tunings_.push_back(std::move(t));
+    }
+  }
+
+  const TransferConfig& c_;
+  std::vector<Tuning> tunings_;
+  std::vector<Place> places_;
+};
+
+}  // namespace bam::study::transfer

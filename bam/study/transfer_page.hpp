@@ -1,0 +1,157 @@
+// What is constant in the transfer report's page: its words and the script that draws the charts. The style is that of report_page.hpp.
+#pragma once
+
+namespace bam::study::transfer {
+
+inline constexpr const char* lead_text =
+    R"(<p class=lead>Base models that have read text of several languages are fine-tuned on a fixed set of examples in one pivot language, the part of English, plus k
+examples in each of a few <b>seen</b> languages (arXiv:2504.16677). They are tested on these and on <b>unseen</b> languages, of which fine-tuning had none: what arrives
+there was transferred. The languages are generated: one meaning, many lexicons, scripts and word orders, and every answer is checked by a program.</p>
+)";
+inline constexpr const char* nav_text = R"(<nav aria-label=Sections><ol><li><a href='#directions'>Directions</a></li><li><a href='#curves'>Curves over k</a></li>
+<li><a href='#measures'>Gain, gap, plateau</a></li><li><a href='#interference'>Interference</a></li><li><a href='#languages'>Languages</a></li>
+<li><a href='#variance'>What explains it</a></li><li><a href='#controls'>Controls</a></li><li><a href='#groups'>Groups and bases</a></li>
+<li><a href='#samples'>Answers</a></li><li><a href='#ledger'>Ledger</a></li></ol></nav>
+)";
+inline constexpr const char* scores_text = R"(<p><b>exact</b>: the share of greedily written answers that keep all the rules of the item; chance is what the best constant answer to each template
+would get. <b>rank</b>: the share of items whose right answer the model finds likelier, per token, than its rivals, which are wrong answers of the same template (of a
+sum, its worked solution with another last result). <b>likelihood</b>: the geometric mean of the probabilities of the right answer's tokens; chance is that of
+answers to other items of the template, item by item.
+It measures models too small to write a whole answer right. <b>nll</b>, nats per token of the right answer, stands beside them in runs.csv. A cell, one task in one language by one
+model, whose 95% interval reaches down to chance is marked <b>?</b> and enters no measure below.</p>
+)";
+inline constexpr const char* directions_text =
+    R"(<p>The paper's findings as claims about this study's primary scores. <b>Shown</b>: the 95% interval over replicates (Student's t; of variance shares a bootstrap) lies on the claimed
+side. <b>Not shown</b>: it lies on the other. <b>Undecided</b>: it has both. <b>Not testable here</b>: the scores that the claim needs are not there or cannot be told from chance.</p>
+)";
+inline constexpr const char* curves_text =
+    R"(<p>The primary score over k, the number of examples in each seen language. Solid: seen languages; dashed: unseen; dotted: the pivot. The band is the 95% interval over all items, languages
+and replicates of a point; a hollow point cannot be told from chance; where that is one number (exact, rank) it is the horizontal dashed line. The first k is 0: the pivot's examples alone.</p>
+)";
+inline constexpr const char* measures_text =
+    R"(<p>One value a replicate, their mean and 95% t-interval. Gain: (y(k) &minus; y(0)) / y(0), mean over languages. Gap: seen less unseen. Tracking: Pearson's r over k of the seen and unseen means.
+Data to plateau: the least k whose unseen score is within 1% of the best. Oscillation: mean absolute second difference over k. A dash has no cells that can be told from chance.</p>
+)";
+inline constexpr const char* interference_text =
+    R"(<p>Multi-task less single-task score at the same k; left of 0 the other tasks' examples hurt. <b>Equal task data</b>: the multi-task model has seen as many examples of the task, and those
+of the other tasks besides. <b>Equal total data</b>: it has seen as many examples in all. Bars are 95% t-intervals over replicates; a filled point has one that excludes 0.</p>
+)";
+inline constexpr const char* languages_text =
+    R"(<p>The primary score in each language, mean over replicates. More colour is better within a table; <b>?</b> marks what cannot be told from chance in half of them or more.</p>
+)";
+inline constexpr const char* matrix_text =
+    R"(<p>T[a, b]: trained on the pivot and k examples in a (rows), tested on b (columns), the gain over the pivot alone as a share of the gain that b's own examples bring. Below it the gain itself. Unseen
+languages have no own run, so only the gain stands there.</p>
+)";
+inline constexpr const char* variance_text =
+    R"(<p>Shares of the variance of the cell means over the complete part of the grid: main effects, their two-way interactions, and all higher ones; intervals are bootstraps over replicates. No single
+variable explains transfer if the largest main effect stays below one half.</p>
+)";
+inline constexpr const char* controls_text =
+    R"(<p><b>Shuffled completions</b>: the largest k with each prompt's completion exchanged for that of another prompt of its template; whatever a score shows above chance must then be gone.
+<b>English alone, once more</b>: a further run without any seen language must give every score of y(0), to the bit.</p>
+)";
+inline constexpr const char* groups_text =
+    R"(<p>Single-task at the largest k, with equally many examples in all: languages of the Latin script, of other scripts, and of both, tested on the unseen languages of either kind.</p>
+)";
+inline constexpr const char* bases_text =
+    R"(<p>Bases that are BAM mixtures, upcycled from branches over groups of languages, less dense ones of equal active size, over the unseen languages at the largest k.</p>
+)";
+inline constexpr const char* samples_text =
+    R"(<p>What the first replicate's models wrote for a few test items; the text is generated, and so is the check.</p>
+)";
+inline constexpr const char* ledger_text = R"(<p>Every training with its tokens, FLOPs, time and hash. The peak is that of fp32 FMA from registers, measured when the study was started.</p>
+)";
+
+inline constexpr const char* transfer_style = R"(
+.bar { position: relative; height: 14px; min-width: 220px; }
+.bar i { position: absolute; left: 0; top: 2px; bottom: 2px; background: var(--c0); border-radius: 2px; }
+.bar u { position: absolute; top: 6px; height: 2px; background: var(--ink); }
+td.long { white-space: normal; min-width: 260px; max-width: 620px; overflow-wrap: anywhere; }
+.chart.flat { height: 300px; }
+select { font: inherit; color: inherit; background: var(--box); border: 1px solid var(--line); border-radius: 6px; padding: 4px 8px; }
+article[hidden] { display: none; }
+)";
+
+inline constexpr const char* transfer_script = R"(
+(() => {
+  const choose = document.getElementById('choose');
+  if (choose) {
+    const show = () => document.querySelectorAll('article[data-of]').forEach(a => { a.hidden = a.dataset.of !== choose.value; });
+    choose.addEventListener('change', show); show();
+  }
+  if (!window.Chart) return;
+  const data = JSON.parse(document.getElementById('data').textContent);
+  const root = document.documentElement, color = name => getComputedStyle(root).getPropertyValue('--' + name).trim();
+  const signed = (v, n) => (v < 0 ? '\u2212' : '+') + Math.abs(v).toFixed(n);
+  let charts = [];
+
+  const band = sets => ({ id: 'band', beforeDatasetsDraw(c) {
+    const { ctx, scales: { x, y } } = c;
+    sets.forEach((s, i) => {
+      if (!c.isDatasetVisible(i) || !s.band) return;
+      ctx.save(); ctx.globalAlpha = 0.13; ctx.fillStyle = color('c' + s.color); ctx.beginPath();
+      const at = s.points.map((p, k) => p && [x.getPixelForValue(k), p]).filter(Boolean);
+      at.forEach(([px, p], k) => k ? ctx.lineTo(px, y.getPixelForValue(p.high)) : ctx.moveTo(px, y.getPixelForValue(p.high)));
+      at.reverse().forEach(([px, p]) => ctx.lineTo(px, y.getPixelForValue(p.low)));
+      ctx.closePath(); ctx.fill(); ctx.restore();
+    });
+  } });
+  const level = value => ({ id: 'level', beforeDatasetsDraw(c) {
+    const { ctx, chartArea: a, scales: { y } } = c, at = y.getPixelForValue(value);
+    ctx.save(); ctx.strokeStyle = ctx.fillStyle = color('soft'); ctx.setLineDash([3, 4]); ctx.beginPath(); ctx.moveTo(a.left, at); ctx.lineTo(a.right, at); ctx.stroke();
+    ctx.font = '12px system-ui, sans-serif'; ctx.textAlign = 'right'; ctx.textBaseline = 'bottom'; ctx.fillText('chance', a.right - 2, at - 2); ctx.restore();
+  } });
+
+  function curve(panel) {
+    const sets = panel.series.map(s => ({ label: s.label, data: s.points.map(p => p && p.y), borderColor: color('c' + s.color), borderDash: s.dash, borderWidth: 2, spanGaps: true,
+      pointRadius: 4, pointBackgroundColor: s.points.map(p => p && p.told ? color('c' + s.color) : color('page')), pointBorderColor: color('c' + s.color), tension: 0, hidden: s.hidden }));
+    charts.push(new Chart(document.getElementById(panel.id), { type: 'line', plugins: panel.chance === null ? [band(panel.series)] : [band(panel.series), level(panel.chance)], data: { labels: panel.k, datasets: sets },
+      options: { animation: false, maintainAspectRatio: false, interaction: { mode: 'nearest', intersect: false },
+        scales: { x: { grid: { color: color('line') }, title: { display: true, text: 'k, examples in each seen language' } },
+          y: { min: 0, max: panel.top, grid: { color: color('line') }, title: { display: true, text: panel.score } } },
+        plugins: { legend: { position: 'bottom', labels: { boxWidth: 26, boxHeight: 0, padding: 8 } },
+          tooltip: { callbacks: { title: t => 'k = ' + t[0].label, label: t => { const p = panel.series[t.datasetIndex].points[t.dataIndex];
+            return t.dataset.label + ' ' + p.y.toFixed(3) + ' [' + p.low.toFixed(3) + ', ' + p.high.toFixed(3) + '], n = ' + p.n + (p.told ? '' : ', not told from chance'); } } } } } }));
+  }
+
+  const bars = points => ({ id: 'bars', afterDatasetsDraw(c) {
+    const { ctx, chartArea: a, scales: { x, y } } = c, zero = x.getPixelForValue(0), inside = v => Math.min(Math.max(x.getPixelForValue(v), a.left), a.right);
+    ctx.save(); ctx.strokeStyle = color('soft'); ctx.setLineDash([4, 3]); ctx.beginPath(); ctx.moveTo(zero, a.top); ctx.lineTo(zero, a.bottom); ctx.stroke(); ctx.setLineDash([]);
+    ctx.strokeStyle = color('c0'); ctx.lineWidth = 2;
+    points.forEach((p, i) => {
+      const at = y.getPixelForValue(i), has = p.low !== null;
+      if (has) { ctx.beginPath(); ctx.moveTo(inside(p.low), at); ctx.lineTo(inside(p.high), at); ctx.stroke(); }
+      ctx.fillStyle = color(has && (p.low > 0 || p.high < 0) ? 'c0' : 'page');
+      ctx.beginPath(); ctx.arc(inside(p.mean), at, 5, 0, 7); ctx.fill(); ctx.stroke();
+    });
+    ctx.restore();
+  } });
+  function interference(panel) {
+    const canvas = document.getElementById(panel.id), s = panel.scale;
+    canvas.parentNode.style.height = 84 + 22 * panel.points.length + 'px';
+    charts.push(new Chart(canvas, { type: 'scatter', plugins: [bars(panel.points)],
+      data: { datasets: [{ data: panel.points.map((p, i) => ({ x: p.mean, y: i })), pointRadius: 6, pointHoverRadius: 6, pointBackgroundColor: 'transparent', pointBorderColor: 'transparent' }] },
+      options: { animation: false, maintainAspectRatio: false, layout: { padding: { right: 20 } },
+        scales: { x: { min: -s, max: s, grid: { color: color('line') }, ticks: { stepSize: s / 2, maxRotation: 0, callback: v => signed(v, 2) }, title: { display: true, text: 'multi-task less single-task' } },
+          y: { min: -1, max: panel.points.length, reverse: true, grid: { display: false }, ticks: { stepSize: 1, autoSkip: false, callback: v => panel.points[v] ? panel.points[v].label : '' } } },
+        plugins: { legend: { display: false }, tooltip: { callbacks: { label: t => { const p = panel.points[t.dataIndex];
+          return p.label + ' ' + signed(p.mean, 3) + (p.low === null ? '' : ' [' + signed(p.low, 3) + ', ' + signed(p.high, 3) + ']') + ', n = ' + p.n; } } } } } }));
+  }
+
+  function draw() {
+    charts.forEach(c => c.destroy());
+    charts = [];
+    Chart.defaults.color = color('ink'); Chart.defaults.borderColor = color('line'); Chart.defaults.font.family = 'system-ui, sans-serif';
+    (data.curves || []).forEach(curve);
+    (data.interference || []).forEach(interference);
+  }
+  draw();
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
+  const folded = () => document.querySelectorAll('details:not([open])'), shut = () => document.querySelectorAll('details[data-shut]');
+  addEventListener('beforeprint', () => { root.dataset.print = ''; folded().forEach(d => { d.open = true; d.dataset.shut = ''; }); draw(); });
+  addEventListener('afterprint', () => { delete root.dataset.print; shut().forEach(d => { d.open = false; delete d.dataset.shut; }); draw(); });
+})();
+)";
+
+}  // namespace bam::study::transfer

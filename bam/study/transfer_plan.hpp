@@ -1,0 +1,125 @@
+// What a transfer study would take, before any of it runs: tokens from examples as they are drawn and a tokenizer of a few documents, seconds from
+// speeds that are measured on models of its sizes.
+#pragma once
+#include <chrono>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "transfer_study.hpp"
+
+namespace bam::study::transfer {
+
+struct Estimate {
+  std::string run;
+  double tokens = 0, flops = 0, seconds = 0;            // of training
+  double eval_tokens = 0, eval_flops = 0, eval_seconds = 0;  // of scoring and writing the answers
+};
+
+// Tokens a second of one size, each within a second or two.
+struct Speeds {
+  double train = 0, score = 0, write = 0;
+};
+
+inline Speeds measure_speeds(const ModelConfig& config, const TransferConfig& c) {
+  Speeds s;
+  Decoder model(config);
+  model.initialize(1);
+  AdamW optimizer(model.parameters(), {}, [](const std::string&) { return false; });
+  auto ids = [&](std::int64_t n) {
+    Random random(7);
+    std::vector<std::int32_t> out;
+    for (std::int64_t i = 0; i < n; ++i) out.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(config.vocab_size))));
+    return out;
+  };
+  auto seconds_of = [](auto&& f) {
+    const auto start = std::chrono::steady_clock::now();
+    f();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  // Rows of 64 tokens, about an example's.
+  constexpr std::int64_t length = 64;
+  StepRows rows;
+  rows.rows = c.batch * c.context / length;
+  rows.context = length;
+  rows.inputs = rows.targets = ids(rows.rows * length);
+  for (std::int64_t i = 0; i < rows.rows * length; ++i) rows.positions.push_back(static_cast<std::int32_t>(i % length));
+  rows.real.assign(rows.inputs.size(), 1);
+  StepOptions o;
+  o.micro_batch = std::min(rows.rows, c.micro_batch * c.context / length);
+  RouterCounts counts;
+  auto step = [&] { train_step(model, optimizer, rows, o, 0, 1e-4, counts); };
+  step();
+  s.train = static_cast<double>(2 * rows.rows * length) / seconds_of([&] { step(), step(); });
+  std::vector<ChoiceQuestion> questions(16);
+  for (ChoiceQuestion& q : questions) {
+    q.prompt = ids(length / 2);
+    q.answers.assign(8, {ids(length / 4), 1});
+  }
+  s.score = static_cast<double>(16 * 8 * (length / 2 + length / 4 + 1)) / seconds_of([&] { score_answers(model, questions, 1, 2, c.context, 32); });
+  GenerateOptions g;
+  g.max_new_tokens = 12;
+  g.context = c.context;
+  g.batch = 64;
+  s.write = static_cast<double>(64 * 12) / seconds_of([&] { generate(model, std::vector<std::vector<std::int32_t>>(64, ids(length / 2)), g); });
+  return s;
+}
+
+// Of every training, in the order in which they run.
+inline std::vector<Estimate> estimates(const TransferConfig& c, bool measure = true) {
+  const text::Tokenizer tokenizer = text::Tokenizer::parse(train_tokenizer(c, 60), "tokenizer");
+  constexpr std::uint64_t drawn = 24;
+  struct Lengths {
+    double prompt = 0, answer = 0, longest = 0;
+  };
+  std::map<std::pair<Task, int>, Lengths> lengths;
+  for (Task t : c.tasks)
+    for (int l : c.languages()) {
+      Lengths& at = lengths[{t, l}];
+      for (std::uint64_t i = 0; i < drawn; ++i) {
+        const lang::Example e = lang::task_example(t, l, lang::Split::test, c.seed, i);
+        const auto answer = static_cast<double>(tokenizer.encode(e.completion).size());
+        at.prompt += static_cast<double>(tokenizer.encode(e.prompt).size() + 1) / static_cast<double>(drawn);
+        at.answer += (answer + 1) / static_cast<double>(drawn);
+        at.longest = std::max(at.longest, answer + 1);
+      }
+    }
+  const Plan plan(c);
+  std::vector<Estimate> list;
+  for (const BaseSize& size : c.sizes) {
+    const ModelConfig dense = size.dense(c.vocab_size, c.context), tuned = size.bam ? TransferStudy::bam_config(size, c) : dense;
+    const Speeds speeds = measure ? measure_speeds(dense, c) : Speeds{1, 1, 1};
+    const Speeds tuned_speeds = size.bam && measure ? measure_speeds(tuned, c) : speeds;
+    for (std::int64_t r = 1; r <= c.replicates; ++r) {
+      auto add = [&](const std::string& name, double tokens, const ModelConfig& model, const Speeds& s) {
+        list.push_back({replicate_folder(size, r) + "/" + name, tokens, tokens * static_cast<double>(count_flops(model, c.context).train_per_token), tokens / s.train});
+      };
+      auto whole = [&](std::int64_t tokens) { return static_cast<double>(c.steps(tokens) * c.batch * c.context); };
+      add("base", whole(c.pretrain_tokens), dense, speeds);
+      if (size.bam) {
+        for (const char* branch : {"branch-pivot", "branch-seen", "branch-unseen"}) add(branch, whole(c.branch_tokens), dense, speeds);
+        add("mixture", whole(c.mix_tokens), tuned, tuned_speeds);
+      }
+      for (const Tuning& t : plan.tunings()) {
+        if (t.size != &size || t.replicate != r) continue;
+        const auto train_per_token = static_cast<double>(count_flops(tuned, c.context).train_per_token);
+        double tokens = 0, read = 0, written = 0;
+        for (const Part& p : t.parts) {
+          const Lengths& at = lengths[{p.task, p.language}];
+          tokens += static_cast<double>(p.n * c.epochs) * (at.prompt + at.answer) + static_cast<double>(c.validation * c.epochs) / 3 * (at.prompt + at.answer);
+        }
+        for (Task task : t.tasks)
+          for (int l : c.languages()) {
+            const Lengths& at = lengths[{task, l}];
+            read += static_cast<double>(c.items) * ((at.prompt + at.answer) * static_cast<double>(1 + c.rivals + (task == Task::arithmetic ? std::min<std::int64_t>(c.rivals, 3) : 0)) + at.prompt);
+            written += static_cast<double>(c.items) * (at.answer + at.longest) / 2;
+          }
+        Estimate e{t.run, tokens, tokens * train_per_token, tokens / tuned_speeds.train, read + written, (read + written) * train_per_token / 3, read / tuned_speeds.score + written / tuned_speeds.write};
+        list.push_back(e);
+      }
+    }
+  }
+  return list;
+}
+
+}  // namespace bam::study::transfer

@@ -1,0 +1,275 @@
+// A whole study of cross-lingual transfer on the generated languages: text, tokenizer, base models, every fine-tuning, its scores. Each training
+// is a run folder of its own that resumes where it stopped; started again on the same folder the study continues, and ends with the same results.
+#pragma once
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "../clt/mixture.hpp"
+#include "../text/bpe_train.hpp"
+#include "../upcycle/folders.hpp"
+#include "trainings.hpp"
+#include "transfer_config.hpp"
+#include "transfer_items.hpp"
+
+namespace bam::study::transfer {
+
+// Documents of pre-training in a language: one epoch and no more, for they have more tokens than this each.
+inline std::int64_t document_count(const TransferConfig& c, int language) {
+  constexpr double least_tokens = 70;
+  const double tokens = static_cast<double>(std::max(c.pretrain_tokens, c.branch_tokens)) * c.share_of(language);
+  return std::max<std::int64_t>(20, static_cast<std::int64_t>(tokens / least_tokens));
+}
+
+// Of the documents of all languages, at most `each` of one.
+inline io::Json train_tokenizer(const TransferConfig& c, std::int64_t each) {
+  text::BpeTrainer trainer;
+  for (int l : c.languages())
+    for (std::int64_t i = 0; i < std::min(each, document_count(c, l)); ++i) trainer.add(lang::language_document(l, c.seed, static_cast<std::uint64_t>(i)));
+  return trainer.train(c.vocab_size);
+}
+inline constexpr std::int64_t tokenizer_documents = 1500;
+
+// Training examples of a replicate are those of its own seed; test and validation items are the same in all replicates.
+inline std::uint64_t pool_seed(const TransferConfig& c, std::int64_t replicate) { return c.seed + 1000 * static_cast<std::uint64_t>(replicate); }
+
+class TransferStudy {
+ public:
+  TransferStudy(const TransferConfig& config, std::string out, std::string version, StudyHooks hooks)
+      : c_(config), out_(std::move(out)), version_(std::move(version)), hooks_(std::move(hooks)), runs_(std::filesystem::absolute(out_ + "/runs").string() + "/") {}
+
+  // What finished runs in the folder stand on, recorded by the first call; sizes, smaller k, settings, groups, matrix and replicates may be added.
+  // Error(input): the folder holds a study of other settings.
+  void check_settings() const {
+    io::Hasher generator;  // another version of the generator is another corpus
+    for (int l : c_.languages()) {
+      const std::string document = lang::language_document(l, c_.seed, 0);
+      generator.update(document.data(), document.size());
+      for (Task t : c_.tasks) {
+        const std::string line = lang::json_line(lang::task_example(t, l, lang::Split::test, c_.seed, 0));
+        generator.update(line.data(), line.size());
+      }
+    }
+    const std::string file = out_ + "/study.json";
+    const std::string wanted = io::dump(io::Json::object({{"study", "clt"}, {"corpus", "generated " + generator.hex()}, {"seed", static_cast<std::int64_t>(c_.seed)}, {"languages", joined_codes(c_.languages())},
+                                                            {"seen", joined_codes(c_.seen)}, {"english", c_.english}, {"largest_k", c_.k.back()}, {"vocab_size", c_.vocab_size}, {"context", c_.context},
+                                                            {"batch", c_.batch}, {"pretrain_tokens", c_.pretrain_tokens}, {"pivot_share", c_.pivot_share}, {"branch_tokens", c_.branch_tokens},
+                                                            {"mix_tokens", c_.mix_tokens}, {"tune_batch", c_.tune_batch}, {"epochs", c_.epochs}, {"validation", c_.validation}, {"items", c_.items},
+                                                            {"rivals", c_.rivals}, {"samples", c_.samples}, {"pretrain_lr", c_.pretrain_lr}, {"tune_lr", c_.tune_lr}}), 1) + "\n";
+    if (!io::exists(file)) {
+      if (io::is_folder(out_ + "/runs")) fail(ErrorKind::input, "study.changed", out_, ": holds runs of a study that is not recorded; name another folder");
+      io::write_file_atomic(file, wanted);
+    } else if (io::read_file(file) != wanted) {
+      fail(ErrorKind::input, "study.changed", file, ": the study in this folder has other settings or another corpus; name another folder");
+    }
+  }
+
+  // Runs what is not done yet.
+  void execute() {
+    io::make_folder(out_);
+    io::FileLock lock(out_);
+    prepare();
+    for (const BaseSize& size : c_.sizes)
+      for (std::int64_t r = 1; r <= c_.replicates; ++r) {
+        const std::string base = base_model(size, r);
+        pools_.clear();
+        for (const Tuning& t : plan_.tunings())
+          if (t.size == &size && t.replicate == r) tune(t, base);
+      }
+  }
+
+ private:
+  void prepare() {
+    check_settings();
+    const std::string corpus = out_ + "/corpus";
+    if (!io::is_folder(corpus)) {
+      note("generating text");
+      io::StagedDirectory staged(corpus);
+      for (int l : c_.languages()) {
+        std::string lines;
+        for (std::int64_t i = 0; i < document_count(c_, l); ++i) lines += io::dump(io::Json::object({{"text", lang::language_document(l, c_.seed, static_cast<std::uint64_t>(i))}})) + "\n";
+        staged.write(code_of(l) + ".jsonl", lines);
+      }
+      staged.commit();
+    }
+    const std::string file = out_ + "/tokenizer/tokenizer.json";
+    if (!io::exists(file)) {
+      note(str("training a tokenizer of ", c_.vocab_size, " tokens"));
+      io::make_folder(out_ + "/tokenizer");
+      io::write_file_atomic(file, io::dump(train_tokenizer(c_, tokenizer_documents), 2) + "\n");
+    }
+    tokenizer_.emplace(text::Tokenizer::load(file));
+    for (Task t : c_.tasks)
+      for (int l : c_.languages()) tests_.push_back(test_set(t, l, *tokenizer_, c_.items, c_.rivals, c_.context, c_.seed));
+    if (const std::string chance = out_ + "/chance.json"; !io::exists(chance)) {
+      io::Json all = io::Json::object();
+      for (Task t : c_.tasks) all.set(name_of(t), constant_answer_rate(t, c_.seed));
+      io::write_file_atomic(chance, io::dump(all) + "\n");
+    }
+  }
+
+  std::string tokenizer_file() const { return std::filesystem::absolute(out_ + "/tokenizer/tokenizer.json").string(); }
+
+  // Trains, or has trained, the model from which a size and replicate are fine-tuned; its folder.
+  std::string base_model(const BaseSize& size, std::int64_t r) {
+    const std::string at = replicate_folder(size, r);
+    io::make_folder(runs_ + at);
+    const ModelConfig dense = size.dense(c_.vocab_size, c_.context);
+    io::ConfigFile file;
+    file.model = dense;
+    file.bos_token_id = tokenizer_->bos_id();
+    file.eos_token_ids = {tokenizer_->eos_id()};
+    file.pad_token_id = tokenizer_->pad_id();
+    const std::string config = runs_ + at + "/config.json", text = io::dump(io::model_config_json(file), 2) + "\n";
+    if (io::exists(config) && io::read_file(config) != text) fail(ErrorKind::input, "study.changed", config, ": size ", size.name, " had another shape; give the new one another name");
+    io::write_file_atomic(config, text);
+    std::map<int, double> shares;
+    for (int l : c_.languages()) shares[l] = c_.share_of(l);
+    const std::uint64_t seed = pool_seed(c_, r);
+    pretrain(at + "/base", str("config = \"", config, "\""), dense, shares, c_.pretrain_tokens, c_.pretrain_lr, seed);
+    std::string model = io::resolve_model_folder(runs_ + at + "/base");
+    if (!size.bam) return model;
+    // Branches over the pivot's, the seen and the unseen languages' text, each with a tenth of all of it, then a mixture over all of it.
+    std::vector<std::string> parents{model};
+    std::uint64_t n = 0;
+    for (const auto& [name, own] : {std::pair<const char*, std::vector<int>>{"pivot", {lang::pivot}}, {"seen", c_.seen}, {"unseen", c_.unseen}}) {
+      std::map<int, double> branch = shares;
+      for (auto& [l, share] : branch) share *= 0.1;
+      for (int l : own) branch[l] += 0.9 / static_cast<double>(own.size());
+      pretrain(str(at, "/branch-", name), str("init_from = \"", model, "\""), dense, branch, c_.branch_tokens, c_.pretrain_lr / 2, seed + ++n);
+      parents.push_back(io::resolve_model_folder(runs_ + at + "/branch-" + name));
+    }
+    UpcycleOptions o;
+    o.router_seed = seed;
+    const std::string init = runs_ + at + "/mixture-init";
+    if (!io::is_folder(init)) upcycle_folders(parents, "bam", o, init, false, version_);
+    pretrain(at + "/mixture", str("init_from = \"", init, "\""), bam_config(size, c_), shares, c_.mix_tokens, c_.pretrain_lr / 2, seed + ++n);
+    return io::resolve_model_folder(runs_ + at + "/mixture");
+  }
+
+  void pretrain(const std::string& name, const std::string& from, const ModelConfig& model, const std::map<int, double>& shares, std::int64_t tokens, double lr, std::uint64_t seed) {
+    if (done(name)) return;
+    const std::int64_t steps = c_.steps(tokens);
+    std::string toml = str("[model]\n", from, "\ntokenizer = \"", tokenizer_file(), "\"\n");
+    for (const auto& [l, share] : shares) toml += str("[[data]]\npath = \"", std::filesystem::absolute(out_ + "/corpus/" + code_of(l) + ".jsonl").string(), "\"\nweight = ", share, "\n");
+    toml += str("[train]\ncontext = ", c_.context, "\nbatch = ", c_.batch, "\nmicro_batch = ", std::min(c_.micro_batch, c_.batch), "\nsteps = ", steps, "\nlr = ", lr, "\nschedule = \"wsd\"\nwarmup = ",
+                std::min<std::int64_t>(steps / 10, 100), "\nseed = ", static_cast<std::int64_t>(seed), "\ncheckpoint_every = ", std::max<std::int64_t>(100, steps / 4), "\nkeep_checkpoints = 1\n");
+    finish(name, toml, model, steps, lr);
+  }
+
+  void tune(const Tuning& t, const std::string& base) {
+    if (io::exists(runs_ + t.run + "/eval.json")) {
+      ++finished_;
+      return;
+    }
+    const std::string data = std::filesystem::absolute(out_ + "/data/" + t.run).string();
+    if (!io::is_folder(data)) write_examples(t, data);
+    const std::int64_t steps = (t.examples() * c_.epochs + c_.tune_batch - 1) / c_.tune_batch;
+    std::string toml = str("[model]\ninit_from = \"", base, "\"\ntokenizer = \"", tokenizer_file(), "\"\n[[data]]\npath = \"", data, "/train.jsonl\"\nformat = \"chat\"\n");
+    if (c_.validation > 0) toml += str("[[eval]]\nname = \"validation\"\npath = \"", data, "/validation.jsonl\"\nformat = \"chat\"\n");
+    toml += str("[train]\ncontext = ", c_.context, "\nbatch = ", c_.tune_batch, "\nmicro_batch = ", c_.tune_batch, "\nepochs = ", c_.epochs, "\nlr = ", c_.tune_lr, "\nschedule = \"constant\"\nwarmup = ",
+                std::min<std::int64_t>(steps / 10, 20), "\nseed = ", static_cast<std::int64_t>(pool_seed(c_, t.replicate)), "\npacking = false\nkeep_checkpoints = 1\n");
+    if (c_.validation > 0) toml += str("best = true\neval_every = ", std::max<std::int64_t>(1, steps / c_.epochs), "\n");
+    const ModelConfig model = t.size->bam ? bam_config(*t.size, c_) : t.size->dense(c_.vocab_size, c_.context);
+    if (!done(t.run)) finish(t.run, toml, model, steps, c_.tune_lr);
+    evaluate(t);
+    // Hundreds of runs: their weights can be trained again, bit for bit.
+    std::error_code ignored;
+    std::filesystem::remove_all(runs_ + t.run + "/checkpoints", ignored);
+  }
+
+  // train.jsonl and validation.jsonl of a fine-tuning. Sets of one pool are nested, and the pivot's is the same in all runs of a replicate.
+  void write_examples(const Tuning& t, const std::string& folder) {
+    std::vector<clt::Part> parts;
+    std::vector<clt::Pool> pools;
+    std::string validation;
+    for (const Part& p : t.parts) {
+      parts.push_back({name_of(p.task), code_of(p.language), p.n});
+      pools.push_back(pool(p.task, p.language, t.replicate, t.control == Control::shuffled));
+      for (std::int64_t i = 0; i < c_.validation; ++i) validation += lang::json_line(lang::task_example(p.task, p.language, lang::Split::validation, c_.seed, static_cast<std::uint64_t>(i))) + "\n";
+    }
+    const std::string train = folder + ".train";
+    clt::write_mixture(train, clt::mix(pools, parts, pool_seed(c_, t.replicate)), io::Json::object({{"generator", "languages"}}), io::is_folder(train));
+    io::write_file_atomic(train + "/validation.jsonl", validation);
+    std::error_code ec;
+    std::filesystem::rename(train, folder, ec);
+    if (ec) fail(ErrorKind::io, "study.data", folder, ": cannot rename: ", ec.message());
+  }
+
+  // As many examples as the largest set of it needs.
+  const clt::Pool& pool(Task task, int language, std::int64_t replicate, bool shuffled) {
+    auto [at, fresh] = pools_.try_emplace({task, language, shuffled});
+    clt::Pool& pool = at->second;
+    if (!fresh) return pool;
+    pool.task = name_of(task);
+    pool.language = code_of(language);
+    std::int64_t n = language == lang::pivot ? c_.english : c_.k.back();
+    for (const Tuning& t : plan_.tunings())
+      for (const Part& p : t.parts)
+        if (p.task == task && p.language == language) n = std::max(n, p.n);
+    for (std::int64_t i = 0; i < n; ++i)
+      pool.lines.push_back(lang::json_line((shuffled ? lang::shuffled_example : lang::task_example)(task, language, lang::Split::train, pool_seed(c_, replicate), static_cast<std::uint64_t>(i))));
+    return pool;
+  }
+
+  bool done(const std::string& name) {
+    const bool is = io::exists(runs_ + name + "/done.json");
+    finished_ += is;
+    return is;
+  }
+  void finish(const std::string& name, const std::string& toml, const ModelConfig& model, std::int64_t steps, double lr) {
+    const std::string folder = runs_ + name;
+    const train::RunResult result = run_training(toml, folder, hooks_, hooks_.begin ? hooks_.begin(name, finished_, model, steps) : nullptr, version_, nullptr);
+    ++finished_;
+    double tokens = 0;
+    for (const io::Json& line : io::parse_json_lines(io::read_file(folder + "/metrics.jsonl"), folder))
+      if (const io::Json* rate = line.find("tokens_per_s")) tokens += rate->as_double(folder) * line.at("seconds").as_double(folder);
+    io::write_file_atomic(folder + "/done.json", io::dump(io::Json::object({{"hash", result.hash}, {"steps", result.steps}, {"tokens", static_cast<std::int64_t>(tokens + 0.5)}, {"lr", lr}, {"final_nll", result.final_nll},
+                                                                           {"seconds", training_seconds(folder)}, {"peak_flops", hooks_.peak_flops}})) + "\n");
+  }
+
+  void evaluate(const Tuning& t) {
+    const std::string best = runs_ + t.run + "/checkpoints/best";
+    note(str("evaluating ", t.run));
+    const io::ModelFolder model = io::load_model(io::is_folder(best) ? best : runs_ + t.run);
+    io::Json cells = io::Json::array({}), samples = io::Json::array({});
+    for (const TestSet& set : tests_) {
+      if (std::find(t.tasks.begin(), t.tasks.end(), set.task) == t.tasks.end()) continue;
+      if (int signal = hooks_.stop_signal ? hooks_.stop_signal() : 0) throw Stopped{signal};
+      const CellScores s = score(*model.decoder, set, *tokenizer_, c_.context);
+      cells.push_back(io::Json::object({{"task", name_of(set.task)}, {"language", code_of(set.language)}, {"items", s.items}, {"exact", s.exact}, {"rank", s.rank}, {"rank_chance", s.rank_chance}, {"nll", s.nll},
+                                        {"nll_stderr", s.nll_stderr}, {"tokens", s.tokens}, {"likelihood", s.likelihood}, {"likelihood_stderr", s.likelihood_stderr}, {"rivals", s.rivals},
+                                        {"above_stderr", s.above_stderr}}));
+      for (std::size_t i = 0; i < std::min(static_cast<std::size_t>(c_.samples), set.examples.size()); ++i) {
+        const lang::Example& e = set.examples[i];
+        samples.push_back(io::Json::object({{"task", name_of(set.task)}, {"language", code_of(set.language)}, {"item", static_cast<std::int64_t>(i)}, {"prompt", e.prompt}, {"answer", e.completion}, {"text", s.written[i]},
+                                            {"right", s.right[i] != 0}}));
+      }
+    }
+    io::Json out = io::Json::object();
+    out.set("cells", std::move(cells));
+    out.set("samples", std::move(samples));
+    io::write_file_atomic(runs_ + t.run + "/eval.json", io::dump(out) + "\n");
+  }
+
+  void note(const std::string& text) const {
+    if (hooks_.note) hooks_.note(text);
+  }
+
+ public:
+  static ModelConfig bam_config(const BaseSize& size, const TransferConfig& c) { return upcycled_config(size.dense(c.vocab_size, c.context), 4, UpcycleOptions{}); }
+
+ private:
+  const TransferConfig& c_;
+  Plan plan_{c_};
+  std::string out_, version_;
+  StudyHooks hooks_;
+  std::string runs_;
+  std::int64_t finished_ = 0;
+  std::optional<text::Tokenizer> tokenizer_;
+  std::vector<TestSet> tests_;
+  std::map<std::tuple<Task, int, bool>, clt::Pool> pools_;
+};
+
+}  // namespace bam::study::transfer
