@@ -30,17 +30,22 @@ inline std::vector<std::string> other_answers(const lang::Example& e, std::uint6
   }
   return list;
 }
-// Of an arithmetic story: its worked solution, "... = RESULT things. answer: RESULT.", with the results of other items.
+// Of an arithmetic story: its worked solution, "... = RESULT things. answer: RESULT.", with the results of other items, then with the numbers next to its own.
 inline std::vector<std::string> other_results(const lang::Example& e, std::uint64_t seed, std::uint64_t index, std::int64_t count) {
   std::vector<std::string> list;
   const auto forms = static_cast<std::uint64_t>(lang::form_count(e.task));
   const std::string result = "= " + e.answer;
   const std::size_t last = e.completion.rfind(result), end = last + result.size(), answer = e.completion.rfind(e.answer);
   check(last != e.completion.npos && answer >= end, "study.solution", e.id, ": wanted a solution that ends in its result, got ", printable(e.completion, 400));
-  for (std::uint64_t turn = 1; turn < 64 && static_cast<std::int64_t>(list.size()) < count; ++turn) {
-    const std::string other = lang::task_example(e.task, e.lang, lang::Split::test, seed, index + turn * forms).answer;
+  auto add = [&](const std::string& other) {
     std::string solution = str(e.completion.substr(0, last), "= ", other, e.completion.substr(end, answer - end), other, e.completion.substr(answer + e.answer.size()));
-    if (other != e.answer && std::find(list.begin(), list.end(), solution) == list.end()) list.push_back(std::move(solution));
+    if (static_cast<std::int64_t>(list.size()) < count && other != e.answer && std::find(list.begin(), list.end(), solution) == list.end()) list.push_back(std::move(solution));
+  };
+  for (std::uint64_t turn = 1; turn < 64 && static_cast<std::int64_t>(list.size()) < count; ++turn) add(lang::task_example(e.task, e.lang, lang::Split::test, seed, index + turn * forms).answer);
+  const int number = e.checks[0].number;
+  for (int distance = 1; static_cast<std::int64_t>(list.size()) < count; ++distance) {
+    add(lang::spell(lang::language(e.lang), str(number + distance)));
+    if (number > distance) add(lang::spell(lang::language(e.lang), str(number - distance)));
   }
   return list;
 }
