@@ -25,8 +25,8 @@ inline constexpr const char* directions_text =
 side. <b>Not shown</b>: it lies on the other. <b>Undecided</b>: it has both. <b>Not testable here</b>: the scores that the claim needs are not there or cannot be told from chance.</p>
 )";
 inline constexpr const char* curves_text =
-    R"(<p>The primary score over k, the number of examples in each seen language. Solid: seen languages; dashed: unseen; dotted: the pivot. The band is the 95% interval over all items, languages
-and replicates of a point; a hollow point cannot be told from chance; where that is one number (exact, rank) it is the horizontal dashed line. The first k is 0: the pivot's examples alone.</p>
+    R"(<p>The primary score over k, the number of examples in each seen language. Solid: seen languages; dashed: unseen; dotted: the pivot. The band is the 95% interval over the items of
+a point (the same in all its languages, so these count once; n is items times replicates); a hollow point cannot be told from chance; where that is one number (exact, rank) it is the horizontal dashed line. The first k is 0: the pivot's examples alone.</p>
 )";
 inline constexpr const char* measures_text =
     R"(<p>One value a replicate, their mean and 95% t-interval. Gain: (y(k) &minus; y(0)) / y(0), mean over languages. Gap: seen less unseen. Tracking: Pearson's r over k of the seen and unseen means.

@@ -188,31 +188,47 @@ class Results {
     bool told;  // from chance
     double stderr_value, stderr_above;  // of likelihoods: of the value, of its difference to chance
   };
-  // Of several cells together.
+  // Of several cells together. Items say the same in all languages, so languages of one replicate count as one draw of them, which is on the safe side.
   struct Pool {
-    double sum = 0, chance = 0, square = 0, above_square = 0;
-    std::int64_t cells = 0, items = 0, told = 0;
+    struct Replicate {
+      double stderr_value = 0, stderr_above = 0;  // summed over cells
+      std::int64_t items = 0;
+    };
+    double sum = 0, chance = 0;
+    std::int64_t cells = 0, told = 0;
     bool share = true;
+    std::map<std::int64_t, Replicate> replicates;
     void add(const Entry& e) {
       share = e.score != "likelihood";
       sum += e.value;
       chance += e.chance.value_or(0);
-      square += e.stderr_value * e.stderr_value;
-      above_square += e.stderr_above * e.stderr_above;
-      items += e.n;
       told += e.told;
       ++cells;
+      Replicate& r = replicates[e.place.replicate];
+      r.stderr_value += e.stderr_value;
+      r.stderr_above += e.stderr_above;
+      r.items = std::max(r.items, e.n);
     }
     double mean() const { return sum / static_cast<double>(cells); }
     double by_chance() const { return chance / static_cast<double>(cells); }
+    std::int64_t items() const {
+      std::int64_t n = 0;
+      for (const auto& [r, x] : replicates) n += x.items;
+      return n;
+    }
+    double error(double Replicate::*which) const {
+      double square = 0;
+      for (const auto& [r, x] : replicates) square += x.*which * x.*which;
+      return std::sqrt(square) / static_cast<double>(cells);
+    }
     Bounds bounds() const {
-      if (share) return wilson_interval(std::llround(mean() * static_cast<double>(items)), items);  // cells have equally many items
-      const double half = z95 * std::sqrt(square) / static_cast<double>(cells);
+      if (share) return wilson_interval(std::llround(mean() * static_cast<double>(items())), items());
+      const double half = z95 * error(&Replicate::stderr_value);
       return {mean() - half, mean() + half};
     }
     bool above_chance() const {
-      if (share) return clt::told_from_chance(mean(), items, by_chance());
-      return mean() - by_chance() > z95 * std::sqrt(above_square) / static_cast<double>(cells);
+      if (share) return clt::told_from_chance(mean(), items(), by_chance());
+      return mean() - by_chance() > z95 * error(&Replicate::stderr_above);
     }
   };
   // Values of the primary score over the languages of a split, in their order; missing ones are empty.
@@ -261,7 +277,7 @@ class Results {
             io::Json values = io::Json::array({});
             for (const auto& [r, pool] : by_replicate) values.push_back(pool.mean());
             list.push_back(io::Json::object({{"task", name_of(task)}, {"setting", setting}, {"size", size.name}, {"score", score}, {"split", split}, {"k", k}, {"mean", all.mean()}, {"low", b.low}, {"high", b.high},
-                                             {"n", all.items}, {"chance", all.by_chance()}, {"above_chance", all.above_chance()}, {"cells", all.cells}, {"told", all.told}, {"replicates", std::move(values)}}));
+                                             {"n", all.items()}, {"chance", all.by_chance()}, {"above_chance", all.above_chance()}, {"cells", all.cells}, {"told", all.told}, {"replicates", std::move(values)}}));
           }
     });
     return list;
@@ -442,7 +458,7 @@ class Results {
       }
       for (const auto& [score, pool] : shuffled) {
         const Bounds b = pool.bounds();
-        list.push_back(io::Json::object({{"control", "shuffled completions"}, {"task", name_of(task)}, {"score", score}, {"value", pool.mean()}, {"low", b.low}, {"high", b.high}, {"n", pool.items}, {"expected", pool.by_chance()},
+        list.push_back(io::Json::object({{"control", "shuffled completions"}, {"task", name_of(task)}, {"score", score}, {"value", pool.mean()}, {"low", b.low}, {"high", b.high}, {"n", pool.items()}, {"expected", pool.by_chance()},
                                          {"passes", !pool.above_chance()}}));
       }
       if (compared > 0)
