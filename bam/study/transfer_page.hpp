@@ -24,6 +24,10 @@ inline constexpr const char* directions_text =
     R"(<p>The paper's findings as claims about this study's primary scores. <b>Shown</b>: the 95% interval over replicates (Student's t; of variance shares a bootstrap) lies on the claimed
 side. <b>Not shown</b>: it lies on the other. <b>Undecided</b>: it has both. <b>Not testable here</b>: the scores that the claim needs are not there or cannot be told from chance.</p>
 )";
+inline constexpr const char* likelihood_text =
+    R"(<p class=note><b>These are likelihoods.</b> Models of this size may find a right answer likelier, for its words and its form, without being able to give it: see rank and exact in the table of all
+scores below before reading a direction as one about solving tasks.</p>
+)";
 inline constexpr const char* curves_text =
     R"(<p>The primary score over k, the number of examples in each seen language. Solid: seen languages; dashed: unseen; dotted: the pivot. The band is the 95% interval over the items of
 a point (the same in all its languages, so these count once; n is items times replicates); a hollow point cannot be told from chance; where that is one number (exact, rank) it is the horizontal dashed line. The first k is 0: the pivot's examples alone.</p>
@@ -48,7 +52,8 @@ inline constexpr const char* variance_text =
 variable explains transfer if the largest main effect stays below one half.</p>
 )";
 inline constexpr const char* controls_text =
-    R"(<p><b>Shuffled completions</b>: the largest k with each prompt's completion exchanged for that of another prompt of its template; whatever a score shows above chance must then be gone.
+    R"(<p><b>Shuffled completions</b>: the largest k with each prompt's completion exchanged for that of another prompt of its template; whatever a score shows above chance must then be gone. It passes where the score cannot be told from chance, which with few items is a weak test: an excess
+as small as the interval allows may be there, and a cell that is above chance by no more than that should not be trusted.
 <b>English alone, once more</b>: a further run without any seen language must give every score of y(0), to the bit.</p>
 )";
 inline constexpr const char* groups_text =

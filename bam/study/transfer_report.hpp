@@ -110,7 +110,8 @@ class Page {
     for (const Json& d : list(r_, "directions"))
       rows += row(esc(text(d, "claim")), td(finding(text(d, "finding")), "class=words"), td(si(number(d, "n"))), td(fixed(number(d, "mean"), 3, true)), td(bounds(d)), td(esc(text(d, "note")), "class='words long'"));
     return section("directions", "1. What the study finds",
-                   str(directions_text, rows.empty() ? missing("no direction.") : body("Directions", heads({"claim", "verdict", "n", "value", "95% interval", "what the value is"}), rows, "claims"), scores_text));
+                   str(directions_text, rows.empty() ? missing("no direction.") : body("Directions", heads({"claim", "verdict", "n", "value", "95% interval", "what the value is"}), rows, "claims"),
+                       std::any_of(tasks_.begin(), tasks_.end(), [&](const std::string& t) { return primary(t) == "likelihood"; }) ? likelihood_text : "", scores_text));
   }
 
   std::string curves() {

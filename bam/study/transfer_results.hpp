@@ -66,8 +66,8 @@ class Results {
     j.set("variance", variance(main, boot));
     j.set("controls", controls());
     j.set("samples", std::move(samples_));
-    if (c_.replicates < 3) j.set("note", str(c_.replicates, " replicate", c_.replicates == 1 ? "" : "s", ": intervals over replicates are ", c_.replicates == 1 ? "not there" : "wide (Student's t with one degree of freedom)",
-                                             ", so few directions can be decided"));
+    if (c_.replicates == 1) j.set("note", "1 replicate: there are no intervals over replicates, so no direction can be decided");
+    if (c_.replicates == 2) j.set("note", "2 replicates: Student's t has one degree of freedom and a bootstrap has three different sets to draw, so what is shown or not shown is weak evidence");
     j.set("hash", hash_.hex());
     return j;
   }
