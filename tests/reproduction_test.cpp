@@ -71,6 +71,12 @@ TEST_CASE("reproduction: the page has each claim, arms that were not run, and wh
   CHECK(has(page, "| books | https://example.org/books | `abc` | CC0 |"));
   CHECK(has(page, "domains/law/train/a.jsonl"));
   CHECK_FALSE(has(page, "other/b.jsonl"));
+  const io::Json inference = io::parse_json(R"({"config": {"hidden": 64, "isa": "avx2", "read_bytes_per_s": 5e9}, "rows": [{"arm": "btx", "prefill_ms": 2.5, "decode_tokens_per_s": 100.0,
+    "decode_tokens_per_s_batch8": 300.0, "kv_bytes_per_token": 512, "ratio_to_btx": 1.0, "share_of_read_limit": 0.5}]})", "inference");
+  const std::string measured = study::ReproductionPage(studies, none, inference, "").markdown();
+  CHECK(has(measured, ": hidden 64, isa avx2. "));
+  CHECK(has(measured, "| btx | 2.5 | 100.0 | 300.0 | 512 | 1.00 | 50% |"));
+  CHECK_FALSE(has(measured, "Not measured."));
   const std::string root = folder();
   CHECK(has(error_of(ErrorKind::input, [&] { study::read_finished(root); }), "results.json"));
   io::write_file_atomic(root + "/results.json", "{\"study\": \"clt\"}");

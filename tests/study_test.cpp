@@ -113,7 +113,7 @@ TEST_CASE("study: stopped anywhere it continues to the same results, in which ev
   io::Json both = io::parse_json(run(more, root + "/data", root + "/whole", 1 << 30), "results");
   for (const io::Json& d : both.at("differences").items("differences"))
     CHECK(d.at("n").as_int("n") == (d.at("arm").as_string("arm") == "bam" ? 4 : 2));
-  study::write_tables(root + "/tables", results, ledger);
+  study::write_tables(root + "/tables", results, ledger, {"runs", "choice", "ledger"});
   const std::string csv = io::read_file(root + "/tables/runs.csv");
   CHECK(csv.starts_with("arm,size,replicate,match,domain,nll,"));
   CHECK(std::count(csv.begin(), csv.end(), '\n') == static_cast<std::ptrdiff_t>(results.at("runs").size()) + 1);

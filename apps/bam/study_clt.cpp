@@ -1,26 +1,18 @@
-// bam study clt: cross-lingual transfer from one file, resumable, to tables and one report.
+// bam study clt: cross-lingual transfer.
 #include "bam/cpu/peak.hpp"
 #include "bam/study/transfer_plan.hpp"
 #include "bam/study/transfer_report.hpp"
 #include "bam/study/transfer_results.hpp"
 #include "bam/study/transfer_summary.hpp"
 #include "chart_js.hpp"
-#include "flags.hpp"
-#include "output.hpp"
-#include "progress.hpp"
-#include "verbs.hpp"
+#include "study.hpp"
 
 namespace bam::app {
 namespace {
 
 namespace transfer = study::transfer;
 
-struct TransferFlags {
-  std::string file, preset;
-  bool plan = false, report = false;
-};
-
-void print_transfer_plan(const Common& common, const std::vector<transfer::Estimate>& list) {
+void print_plan(const Common& common, const std::vector<transfer::Estimate>& list) {
   transfer::Estimate all;
   for (const transfer::Estimate& e : list) {
     all.tokens += e.tokens;
@@ -51,64 +43,26 @@ void print_transfer_plan(const Common& common, const std::vector<transfer::Estim
                                    all.eval_seconds / 3600));
 }
 
-void run(const Common& common, const TransferFlags& f) {
-  if (common.bf16()) fail(ErrorKind::usage, "dtype.bf16", "--dtype bf16: this build computes in fp32 only; leave the flag out");
-  if (f.file.empty() == f.preset.empty()) fail(ErrorKind::usage, "flag.missing", "bam study clt: wanted FILE.toml or --preset demo, one of the two");
-  std::vector<std::string> set = common.set;
-  if (common.seed) set.push_back(str("study.seed=", *common.seed));
-  const std::string text = f.file.empty() ? transfer::demo_transfer : io::read_file(f.file, std::uint64_t{1} << 24);
-  const transfer::TransferConfig config = transfer::parse_transfer(text, f.file.empty() ? "preset demo" : f.file, set);
-  if (common.out.empty() && !f.plan) fail(ErrorKind::usage, "flag.missing", "bam study clt: wanted --out DIR, or --plan");
-  if (f.plan) return print_transfer_plan(common, transfer::estimates(config));
+void run(const Common& common, const StudyFlags& f) {
+  const auto [text, set] = read_study(common, f, transfer::demo_transfer);
+  const transfer::TransferConfig config = transfer::parse_transfer(text, f.where(), set);
+  if (f.plan) return print_plan(common, transfer::estimates(config));
 
-  study::StudyHooks hooks;
-  hooks.flags = BAM_BUILD_FLAGS;
-  const double limit = f.report ? 0 : cpu::peak_flops(cpu::isa(), 100);
-  hooks.peak_flops = limit;
-  hooks.note = [&](const std::string& t) { note(common, t); };
-  hooks.stop_signal = [] { return static_cast<int>(stop_signal); };
-  std::size_t all = config.sizes.size() * static_cast<std::size_t>(config.replicates) + transfer::Plan(config).tunings().size();
-  for (const transfer::BaseSize& s : config.sizes) all += s.bam ? 4 * static_cast<std::size_t>(config.replicates) : 0;
-  hooks.begin = [&](const std::string& name, std::int64_t finished, const ModelConfig& model, std::int64_t steps) {
-    note(common, str("run ", finished + 1, " of ", all, ": ", name, ", ", grouped(count_parameters(model).total), " parameters, ", steps, " steps"));
-    auto progress = std::make_shared<Progress>(common, static_cast<double>(count_flops(model, config.context).train_per_token), limit);
-    return [progress](std::int64_t step, std::int64_t of, const StepResult& r, double lr, double rate) { (*progress)(step, of, r, lr, rate); };
-  };
-  transfer::TransferStudy study(config, common.out, version, hooks);
-  if (!f.report) {
-    catch_signals();
-    try {
-      study.execute();
-    } catch (const study::Stopped& stopped) {
-      say(str("stopped by signal ", stopped.signal, " with everything saved; the same command continues\n"));
-      throw ExitCode{128 + stopped.signal};
-    }
-  } else if (!io::is_folder(common.out + "/runs")) {
-    fail(ErrorKind::input, "study.none", common.out, ": wanted the folder of a study, there is no runs/ in it");
-  } else {
-    study.check_settings();
-  }
-  transfer::Results found(config, common.out);
-  io::Json results = found.json(), ledger = found.ledger();
-  results.set("preset", f.preset);
-  results.set("command", str("bam study clt ", f.preset.empty() ? f.file : "--preset " + f.preset));
-  io::write_file_atomic(common.out + "/results.json", io::dump(results, 1) + "\n");
-  io::write_file_atomic(common.out + "/ledger.json", io::dump(ledger, 1) + "\n");
-  study::write_tables(common.out + "/tables", results, ledger, {"runs", "directions", "curves", "measures", "interference", "matrix", "groups", "bases", "variance", "controls", "ledger"});
-  io::write_file_atomic(common.out + "/report.html", transfer::transfer_report(results, ledger, chart_js()));
-  if (common.json) return print_json(results);
-  print(transfer::summary(results) + str("hash ", results.at("hash").as_string("hash"), "\n", common.out, "/report.html has the whole of it\n"));
+  std::size_t runs = config.sizes.size() * static_cast<std::size_t>(config.replicates) + transfer::Plan(config).tunings().size();
+  for (const transfer::BaseSize& s : config.sizes) runs += s.bam ? 4 * static_cast<std::size_t>(config.replicates) : 0;
+  const study::StudyHooks hooks = study_hooks(common, f.report ? 0 : cpu::peak_flops(cpu::isa(), 100), config.context, runs);
+  run_study(transfer::TransferStudy(config, common.out, version, hooks), common, f);
+  write_study(common, f, transfer::Results(config, common.out),
+              {"runs", "directions", "curves", "measures", "interference", "matrix", "groups", "bases", "variance", "controls", "ledger"},
+              [](const io::Json& results, const io::Json& ledger) { return transfer::transfer_report(results, ledger, chart_js()); }, transfer::summary);
 }
 
 }  // namespace
 
 void add_study_clt(CLI::App& studies, Common& common) {
-  auto f = std::make_shared<TransferFlags>();
+  auto f = std::make_shared<StudyFlags>();
   CLI::App* c = studies.add_subcommand("clt", "Cross-lingual transfer on generated languages: sizes, tasks, settings, amounts of data, with directions");
-  c->add_option("FILE.toml", f->file, "The study: tasks, settings, k, languages, sizes, replicates");
-  choice_flag(*c, "--preset", f->preset, {"demo"}, "A built-in study instead");
-  c->add_flag("--plan", f->plan, "Print runs, FLOPs and hours; start nothing");
-  c->add_flag("--report", f->report, "Write tables and report of what is finished; start nothing")->excludes("--plan");
+  add_study_flags(*c, *f, "The study: tasks, settings, k, languages, sizes, replicates");
   c->callback([&common, f] { common.run = [&common, f] { run(common, *f); }; });
 }
 

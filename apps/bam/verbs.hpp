@@ -42,7 +42,6 @@ void add_generate(CLI::App& app, Common& common);
 void add_inspect(CLI::App& app, Common& common);
 void add_report(CLI::App& app, Common& common);
 void add_study(CLI::App& app, Common& common);
-void add_study_clt(CLI::App& studies, Common& common);
 void add_tokenizer(CLI::App& app, Common& common);
 void add_train(CLI::App& app, Common& common);
 void add_upcycle(CLI::App& app, Common& common);

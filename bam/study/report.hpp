@@ -28,7 +28,7 @@ class Page {
 
   std::string html(std::string_view chart_js) {
     std::string main = head() + runs_.matrix() + runs_.arms() + differences() + verdicts() + loads() + curves() + identity() + completions() + choice() + runs_.trainings(ledger_) + runs_.ledger();
-    return page("Study " + name(), main, charts_, chart_js);
+    return page("Study " + name(), main, charts_, study_charts, chart_js);
   }
 
  private:

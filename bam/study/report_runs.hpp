@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "report_html.hpp"
+#include "report_frame.hpp"
 #include "report_page.hpp"
 
 namespace bam::study::report {

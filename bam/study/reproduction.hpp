@@ -1,9 +1,12 @@
 // The page of a reproduction, in Markdown, from the results of finished studies: each claim with its verdict, the gain over BTX beside
 // that of the paper (BAM, arXiv 2408.08274, tables 1, 2 and 8), inference, and where the text came from.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "../eval/interval.hpp"
@@ -209,11 +212,10 @@ class ReproductionPage {
   std::string inference() const {
     std::string s = "## Inference\n\n";
     if (inference_.is_null()) return s + "Not measured.\n\n";
-    const io::Json& c = inference_.at("config");
-    s += "`inference_bench";
-    for (auto [key, value] : c.members("config"))
-      if (value.is_integer() && key != "read_limit") s += str(" --", [&] { std::string k(key); for (char& x : k) x = x == '_' ? '-' : x; return k; }(), " ", value.as_int("config"));
-    s += "`, random weights, fp32, CPU. The paper's latency of a request is 1 : 1.28 : 1.24 for BTX, KV-experts, KV-sharing.\n\n" +
+    std::string shape;
+    for (auto [key, value] : inference_.at("config").members("config"))
+      if (value.is_string() || (value.is_integer() && key != "read_bytes_per_s")) shape += str(shape.empty() ? "" : ", ", key, " ", detail::of(inference_.at("config"), key));
+    s += str("`inference_bench --json`, random weights, fp32, CPU: ", shape, ". The paper's latency of a request is 1 : 1.28 : 1.24 for BTX, KV-experts, KV-sharing.\n\n") +
          detail::md_head({"arm", "prefill, ms", "decode, tokens/s", "at batch 8", "K/V bytes per token", "request, BTX = 1", "share of the read limit"});
     for (const io::Json& r : inference_.at("rows").items("rows"))
       s += detail::md_row({detail::of(r, "arm"), detail::figure(report::number(r, "prefill_ms"), 1), detail::figure(report::number(r, "decode_tokens_per_s"), 1),

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "../io/file.hpp"
+#include "report_frame.hpp"
 #include "report_page.hpp"
 
 namespace bam::study {
@@ -131,7 +132,7 @@ inline std::string run_report(const std::vector<std::string>& folders, std::stri
                                                    sets.empty() ? missing("no validation set; add [[eval]] and eval_every to the run file.")
                                                                 : body("Validation", heads({"run", "set", "last nats per token", "best", "at tokens"}), sets))),
                   section("settings", "3. Settings", details)),
-              charts, chart_js);
+              charts, study_charts, chart_js);
 }
 
 }  // namespace bam::study

@@ -1,4 +1,4 @@
-// What is constant in the transfer report's page: its words and the script that draws the charts. The style is that of report_page.hpp.
+// What is constant in the transfer report's page: its words, its style beyond that of report_frame.hpp, and its charts.
 #pragma once
 
 namespace bam::study::transfer {
@@ -78,19 +78,17 @@ select { font: inherit; color: inherit; background: var(--box); border: 1px soli
 article[hidden] { display: none; }
 )";
 
-inline constexpr const char* transfer_script = R"(
+// Shows the answers of the model that is chosen.
+inline constexpr const char* choose_script = R"(<script>
 (() => {
   const choose = document.getElementById('choose');
-  if (choose) {
-    const show = () => document.querySelectorAll('article[data-of]').forEach(a => { a.hidden = a.dataset.of !== choose.value; });
-    choose.addEventListener('change', show); show();
-  }
-  if (!window.Chart) return;
-  const data = JSON.parse(document.getElementById('data').textContent);
-  const root = document.documentElement, color = name => getComputedStyle(root).getPropertyValue('--' + name).trim();
-  const signed = (v, n) => (v < 0 ? '\u2212' : '+') + Math.abs(v).toFixed(n);
-  let charts = [];
+  const show = () => document.querySelectorAll('article[data-of]').forEach(a => { a.hidden = a.dataset.of !== choose.value; });
+  choose.addEventListener('change', show); show();
+})();
+</script>
+)";
 
+inline constexpr const char* transfer_charts = R"(
   const band = sets => ({ id: 'band', beforeDatasetsDraw(c) {
     const { ctx, scales: { x, y } } = c;
     sets.forEach((s, i) => {
@@ -144,19 +142,10 @@ inline constexpr const char* transfer_script = R"(
           return p.label + ' ' + signed(p.mean, 3) + (p.low === null ? '' : ' [' + signed(p.low, 3) + ', ' + signed(p.high, 3) + ']') + ', n = ' + p.n; } } } } } }));
   }
 
-  function draw() {
-    charts.forEach(c => c.destroy());
-    charts = [];
-    Chart.defaults.color = color('ink'); Chart.defaults.borderColor = color('line'); Chart.defaults.font.family = 'system-ui, sans-serif';
+  function drawAll() {
     (data.curves || []).forEach(curve);
     (data.interference || []).forEach(interference);
   }
-  draw();
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
-  const folded = () => document.querySelectorAll('details:not([open])'), shut = () => document.querySelectorAll('details[data-shut]');
-  addEventListener('beforeprint', () => { root.dataset.print = ''; folded().forEach(d => { d.open = true; d.dataset.shut = ''; }); draw(); });
-  addEventListener('afterprint', () => { delete root.dataset.print; shut().forEach(d => { d.open = false; delete d.dataset.shut; }); draw(); });
-})();
 )";
 
 }  // namespace bam::study::transfer

@@ -10,8 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "report_html.hpp"
-#include "report_page.hpp"
+#include "report_frame.hpp"
 #include "transfer_page.hpp"
 
 namespace bam::study::transfer {
@@ -34,10 +33,7 @@ class Page {
 
   std::string html(std::string_view chart_js) {
     const std::string main = head() + directions() + curves() + measures() + interference() + languages() + variance() + controls() + groups() + samples() + ledger();
-    std::string json;
-    for (char c : io::dump(charts_)) c == '<' ? json += "\\u003c" : json += c;
-    return str(page_start, "<title>Study ", esc(name()), "</title>\n<style>", page_style, transfer_style, "</style></head><body><main>\n", main, "</main>\n<script type='application/json' id=data>", json, "</script>\n<script>",
-               chart_js, "</script>\n<script>", transfer_script, "</script>\n</body></html>\n");
+    return page("Study " + name(), main, charts_, transfer_charts, chart_js, transfer_style);
   }
 
  private:
@@ -53,11 +49,6 @@ class Page {
   std::string primary(const std::string& task) const {
     const Json* p = r_.find("primary");
     return p ? text(*p, task) : "";
-  }
-  std::string figure(std::string_view title, std::string_view id, std::string_view kind) const {
-    return str("<figure><figcaption>", title, "</figcaption>",
-               draws_ ? str("<div class='chart ", kind, "'><canvas id=", id, " role=img aria-label=\"", title, "; the numbers are in the table\"></canvas></div>") : missing("the chart, because Chart.js was not found; the numbers are in the table."),
-               "</figure>\n");
   }
   static std::string bounds(const Json& j, int digits = 3) {
     const double low = number(j, "low"), high = number(j, "high");
@@ -154,7 +145,7 @@ class Page {
           }
         if (series.empty()) continue;
         const std::string id = str("curve", panels.size());
-        charts += figure(str(esc(task), ", ", esc(setting)), id, "flat");
+        charts += figure(str(task, ", ", setting), id, str(task, ", ", setting), "flat", draws_);
         panels.push_back(Json::object({{"id", id}, {"score", str(primary(task), primary(task) == "rank" ? ": the right answer is first" : primary(task) == "exact" ? ": share of right answers" : " of the right answer")}, {"k", Json::array_of(ks_)}, {"chance", finite(primary(task) == "likelihood" ? nan : chance)},
                                        {"top", std::min(1.0, std::ceil(top[task] * 10 + 0.2) / 10)}, {"series", std::move(series)}}));
       }
@@ -225,7 +216,7 @@ class Page {
                                      {"high", has ? finite(number(*p, "high")) : Json()}, {"n", finite(number(*p, "n"))}}));
       }
       const std::string id = str("interference", panels.size());
-      charts += figure(str(esc(key.first), ", ", esc(key.second)), id, "");
+      charts += figure(str(key.first, ", ", key.second), id, str(key.first, ", ", key.second), "", draws_);
       panels.push_back(Json::object({{"id", id}, {"scale", std::ceil(scale * 12) / 10}, {"points", std::move(json)}}));
     }
     charts_.set("interference", std::move(panels));
@@ -380,7 +371,7 @@ class Page {
       s += str("<option>", esc(of), "</option>");
       articles += str("<article data-of=\"", esc(of), "\"><h3>", esc(of), "</h3>", inner, "</article>\n");
     }
-    return section("samples", "9. What the models wrote", s + "</select></label></p>\n" + articles);
+    return section("samples", "9. What the models wrote", s + "</select></label></p>\n" + articles + choose_script);
   }
 
   std::string ledger() const {
@@ -404,10 +395,8 @@ class Page {
 
 }  // namespace detail
 
-// One page. ledger: Results::ledger. chart_js is the text of Chart.js 3.9.1; without it the tables stand alone.
+// One page. ledger: Results::ledger; chart_js as report::page() takes it.
 inline std::string transfer_report(const io::Json& results, const io::Json& ledger, std::string_view chart_js) {
-  if (chart_js.find("</script") != chart_js.npos)
-    fail(ErrorKind::usage, "report.chart", "report: the text of Chart.js has </script in it, so it cannot stand inside a page; take chart.min.js of 3.9.1");
   return detail::Page(results, ledger, !chart_js.empty()).html(chart_js);
 }
 
