@@ -197,6 +197,7 @@ TEST_CASE("study: bad files are refused by name") {
   CHECK(message("arms = [\"bam\"]\nonce = [\"bam\"]\n").find("twice") != std::string::npos);
   CHECK(message("sweep = [0]\n").find("study.sweep") != std::string::npos);
   CHECK(message("replicates = 0\n").find("study.replicates") != std::string::npos);
+  CHECK(message("sweep = [0.5]\n[[size]]\nname = \"d16\"\n").find("two sizes d16") != std::string::npos);
   CHECK_THROWS_AS(study::parse_study("[study]\nseed_tokens = 1\n", "s.toml"), Error);
   CHECK(study::parse_study(study::demo_study, "demo").arms.size() == 5);
 }

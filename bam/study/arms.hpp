@@ -144,15 +144,22 @@ eval_documents = 60
 name = "d128"
 )";
 
+// A size's name is that of its runs.
+template <class S>
+void check_named_once(const std::vector<S>& sizes, const S& size, const std::string& where) {
+  for (const S& other : sizes)
+    if (other.name == size.name) fail(ErrorKind::input, "study.size", where, ": there are two sizes ", printable(size.name, 60), "; give each a name of its own");
+}
+
 inline StudyConfig parse_study(const std::string& text, const std::string& file, const std::vector<std::string>& set = {}) {
   StudyConfig c;
   std::string where = printable(file, 4096);
   toml::table root = io::parse_toml(text, file);
   for (const std::string& s : set) io::apply_set(root, s);
   io::TomlReader top(root, where, "");
-  const toml::node* study = top.take("study");
-  if (!study || !study->is_table()) top.missing("study", "a table: add [study]");
-  io::TomlReader r(*study->as_table(), where, "study.");
+  const toml::table* study = top.table("study");
+  if (!study) top.missing("study", "a table: add [study]");
+  io::TomlReader r(*study, where, "study.");
   const std::int64_t many = std::int64_t{1} << 40;
   std::vector<std::string> known, names, once;
   for (const Arm& a : arms) known.push_back(a.name);
@@ -197,16 +204,15 @@ inline StudyConfig parse_study(const std::string& text, const std::string& file,
   r.read("sweep_tokens", c.sweep_tokens, 0, many);
   if (!c.sweep.empty() && c.sweep_tokens == 0) r.missing("sweep_tokens", "tokens of each trial of the sweep");
   r.finish();
-  const toml::node* sizes = top.take("size");
-  if (!sizes || !sizes->is_array() || sizes->as_array()->empty()) top.missing("size", "at least one [[size]]");
-  for (const toml::node& node : *sizes->as_array()) {
-    if (!node.is_table()) top.wrong("size", node, "tables: [[size]]");
-    io::TomlReader s(*node.as_table(), where, "size.");
+  for (const toml::table* t : top.tables("size")) {
+    io::TomlReader s(*t, where, "size.");
     Size size;
     read_size(s, where, size);
     s.finish();
+    check_named_once(c.sizes, size, where);
     c.sizes.push_back(size);
   }
+  if (c.sizes.empty()) top.missing("size", "at least one [[size]]");
   top.finish();
   return c;
 }

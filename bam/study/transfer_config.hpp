@@ -87,9 +87,9 @@ inline TransferConfig parse_transfer(const std::string& text, const std::string&
   toml::table root = io::parse_toml(text, file);
   for (const std::string& s : set) io::apply_set(root, s);
   io::TomlReader top(root, where, "");
-  const toml::node* study = top.take("study");
-  if (!study || !study->is_table()) top.missing("study", "a table: add [study]");
-  io::TomlReader r(*study->as_table(), where, "study.");
+  const toml::table* study = top.table("study");
+  if (!study) top.missing("study", "a table: add [study]");
+  io::TomlReader r(*study, where, "study.");
   const std::int64_t many = std::int64_t{1} << 40;
   // One of a few words, each once.
   auto words = [&](const char* key, std::vector<std::string>& value, const std::vector<std::string>& known) {
@@ -160,23 +160,20 @@ inline TransferConfig parse_transfer(const std::string& text, const std::string&
   if (c.primary.size() == 1) c.primary.resize(c.tasks.size(), c.primary[0]);
   if (c.primary.size() != c.tasks.size()) fail(ErrorKind::input, "study.value", where, ": study.primary: wanted one, or one for each of the ", c.tasks.size(), " tasks, got ", c.primary.size());
   r.finish();
-  const toml::node* sizes = top.take("size");
-  if (!sizes || !sizes->is_array() || sizes->as_array()->empty()) top.missing("size", "at least one [[size]]");
-  for (const toml::node& node : *sizes->as_array()) {
-    if (!node.is_table()) top.wrong("size", node, "tables: [[size]]");
-    io::TomlReader s(*node.as_table(), where, "size.");
+  for (const toml::table* t : top.tables("size")) {
+    io::TomlReader s(*t, where, "size.");
     BaseSize size;
     std::string base = "dense";
     s.read("base", base);
-    if (base != "dense" && base != "bam") s.wrong("base", *node.as_table()->get("base"), "\"dense\" or \"bam\"");
+    if (base != "dense" && base != "bam") s.wrong("base", *t->get("base"), "\"dense\" or \"bam\"");
     size.bam = base == "bam";
     read_size(s, where, size);
     s.finish();
-    for (const BaseSize& other : c.sizes)
-      if (other.name == size.name) fail(ErrorKind::input, "study.size", where, ": there are two sizes ", printable(size.name, 60), "; give each a name of its own");
+    check_named_once(c.sizes, size, where);
     if (size.bam && (c.branch_tokens == 0 || c.mix_tokens == 0)) r.missing(c.branch_tokens == 0 ? "branch_tokens" : "mix_tokens", "tokens of that phase of a BAM base");
     c.sizes.push_back(size);
   }
+  if (c.sizes.empty()) top.missing("size", "at least one [[size]]");
   top.finish();
   return c;
 }
