@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <set>
 
 #include "bam/study/tables.hpp"
@@ -123,24 +124,165 @@ TEST_CASE("transfer: a BAM base is branched, upcycled and compared with the dens
 }
 
 TEST_CASE("transfer: rivals are wrong, say the same in all languages, and chance is what reads no prompt") {
-  for (Task task : lang::tasks)
+  for (lang::Task task : lang::tasks)
     for (std::uint64_t i = 0; i < 45; ++i) {
       const lang::Example e = lang::task_example(task, 0, lang::Split::test, 3, i), other = lang::task_example(task, 5, lang::Split::test, 3, i);
       const auto rivals = rivals_of(e, 3, i, 9), further = rivals_of(other, 3, i, 9);
       CHECK(rivals.size() == further.size());
       CHECK(rivals.size() >= 1);
       for (const std::string& r : rivals) CHECK_MESSAGE(!lang::accepts(e, r), e.prompt, " | ", r);
-      if (task == Task::arithmetic) {
+      if (task == lang::Task::arithmetic) {
         CHECK(rivals.size() == 9);
         CHECK(other_answers(e, 3, i, 3).size() == 3);
         // The same solution with another last result.
         for (const std::string& r : rivals) CHECK(r.substr(0, e.completion.rfind("= ")) == e.completion.substr(0, e.completion.rfind("= ")));
       }
     }
-  const double summary = constant_answer_rate(Task::summary, 3), instructions = constant_answer_rate(Task::instructions, 3);
+  const double summary = constant_answer_rate(lang::Task::summary, 3), instructions = constant_answer_rate(lang::Task::instructions, 3);
   CHECK(summary < 0.05);
   CHECK(instructions > 0.02);  // yes or no, how many
   CHECK(instructions < 0.2);
+}
+
+namespace {
+
+// Text and tasks of four languages: sums in all but ru, translation in all but the pivot, a choice test, parallel sentences.
+void write_files(const std::string& root) {
+  auto write = [&](const std::string& name, const std::string& text) {
+    fs::create_directories(fs::path(root + "/" + name).parent_path());
+    io::write_file_atomic(root + "/" + name, text);
+  };
+  const std::vector<std::pair<std::string, std::string>> words{{"en", "the sum of the two is"}, {"de", "die Summe der beiden ist"}, {"fr", "la somme des deux est"}, {"ru", "\u0441\u0443\u043c\u043c\u0430"}};
+  std::string text, sums[3], translations[3], choices, parallel;
+  for (const auto& [code, sentence] : words) {
+    for (int i = 0; i < 40; ++i) text += io::dump(io::Json::object({{"text", str(sentence, " ", i, ", ", sentence, " ", i + 1, ".")}, {"lang", code}})) + "\n";
+    for (int i = 0; i < 30; ++i) {
+      const int split = i < 18 ? 0 : i < 22 ? 1 : 2;
+      auto line = [&](const std::string& task, const std::string& prompt, const std::string& completion) {
+        return io::dump(io::Json::object({{"id", str(task, "/", code, "/", i)}, {"task", "any"}, {"lang", code}, {"prompt", prompt}, {"completion", completion}, {"parallel_id", str(task, "/", i)}})) + "\n";
+      };
+      if (code != "ru") sums[split] += line("sum", str(i, " + ", i + 1, ": ", sentence), str(2 * i + 1));
+      if (code != "en") translations[split] += line("translation", str(sentence, " ", i), str("the sum is ", i));
+      if (split == 2) choices += io::dump(io::Json::object({{"prompt", str(sentence, " ", i)}, {"choices", io::Json::array({str(i), str(i + 7)})}, {"answer_index", 0}, {"completion", str(i)}, {"task", "c"}, {"lang", code}})) + "\n";
+      if (split == 2) parallel += io::dump(io::Json::object({{"text", str(sentence, " ", i)}, {"lang", code}, {"parallel_id", str(i)}})) + "\n";
+    }
+  }
+  // A training item that is a test item of another file too, under another id.
+  sums[0] += "{\"id\": \"leak\", \"task\": \"any\", \"lang\": \"de\", \"prompt\": \"7 + 8?\", \"completion\": \"15\"}\n";
+  write("further.jsonl", "{\"id\": \"other\", \"task\": \"x\", \"lang\": \"de\", \"prompt\": \"7 + 8?\", \"completion\": \"15\"}\n{\"id\": \"more\", \"task\": \"x\", \"lang\": \"de\", \"prompt\": \"7 + 9?\", \"completion\": \"16\"}\n");
+  write("text/all.jsonl", text);
+  const char* splits[] = {"train", "validation", "test"};
+  for (int s = 0; s < 3; ++s) {
+    write(str("sums/", splits[s], ".jsonl"), sums[s]);
+    write(str("translation/", splits[s], ".jsonl"), translations[s]);
+  }
+  write("choices.jsonl", choices);
+  write("parallel.jsonl", parallel);
+}
+
+std::string files_toml(const std::string& more = "") {
+  return "[study]\ntext = [\"text\"]\nseen = [\"de\"]\nunseen = [\"fr\", \"ru\"]\nk = [0, 4, 18, 19]\nenglish = 10\nitems = 6\nrivals = 3\nvalidation = 2\nsamples = 1\nvocab_size = 300\ncontext = 96\nbatch = 2\ntune_batch = 4\n"
+         "pretrain_tokens = 2000\nprimary = [\"rank\", \"chrf\"]\n"
+         "[[task]]\nname = \"math\"\nscore = \"number\"\ntrain = [\"sums/train.jsonl\"]\nvalidation = [\"sums/validation.jsonl\"]\ntest = [\"sums/test.jsonl\"]\n"
+         "[[task]]\nname = \"translation\"\nscore = \"chrf\"\ntrain = [\"translation/train.jsonl\"]\nvalidation = [\"translation/validation.jsonl\"]\ntest = [\"translation/test.jsonl\"]\n"
+         "[[test]]\nname = \"further\"\ntask = \"math\"\nfiles = [\"further.jsonl\"]\n[[test]]\nname = \"choices\"\nfiles = [\"choices.jsonl\"]\n[[test]]\nname = \"parallel\"\nscore = \"text\"\nfiles = [\"parallel.jsonl\"]\n" +
+         more + "[[size]]\nname = \"d8\"\nhidden = 8\nffn = 8\nlayers = 1\nheads = 1\n";
+}
+
+}  // namespace
+
+TEST_CASE("transfer: files of real languages, with tasks that not all of them have, and further tests") {
+  const std::string root = fresh("bam_transfer_files"), data = root + "/data";
+  write_files(data);
+  const TransferConfig config = parse_transfer(files_toml(), "study.toml", {}, data);
+  CHECK(config.corpus->language("de").latin);
+  CHECK(config.corpus->language("ru").script == "Cyrillic");
+  CHECK(config.corpus->available("math", "de") == 18);  // without the one that a test has
+  CHECK(config.corpus->available("math", "ru") == 0);
+  CHECK(config.corpus->available("translation", "en") == 0);
+  const Plan plan(config);
+  CHECK(plan.largest_k("math") == 18);
+  for (const Place& p : plan.places())
+    if (p.control == Control::none) CHECK(p.k <= 18);
+  // Items of one meaning have the same rivals in all languages; a rival is another number.
+  const auto de = config.corpus->items("math", "de", 6, 3, 1), fr = config.corpus->items("math", "fr", 6, 3, 1);
+  REQUIRE(de.size() == 6);
+  for (std::size_t i = 0; i < de.size(); ++i) {
+    CHECK(de[i].answer == fr[i].answer);
+    CHECK(de[i].rivals == fr[i].rivals);
+    CHECK(de[i].rivals.size() == 3);
+    CHECK(de[i].accepts("= " + de[i].answer));
+    for (const std::string& r : de[i].rivals) CHECK_FALSE(de[i].accepts(r));
+  }
+  CHECK(config.corpus->constant_answer_rate("math", "de", 1) == doctest::Approx(1.0 / 8));
+  CHECK(config.corpus->items("math", "ru", 6, 3, 1).empty());
+  CHECK(config.corpus->items("choices", "ru", 6, 3, 1).size() == 6);
+  CHECK(config.corpus->items("parallel", "ru", 6, 3, 1)[0].rivals.empty());
+  // Shuffled completions are other ones.
+  const clt::Pool straight = config.corpus->pool("math", "de", 4, 1, false), shuffled = config.corpus->pool("math", "de", 4, 1, true);
+  for (std::size_t i = 0; i < straight.lines.size(); ++i) {
+    const io::Json a = io::parse_json(straight.lines[i], "a"), b = io::parse_json(shuffled.lines[i], "b");
+    CHECK(a.at("prompt").as_string("a") == b.at("prompt").as_string("b"));
+    CHECK(a.at("completion").as_string("a") != b.at("completion").as_string("b"));
+  }
+
+  const std::string whole = run(config, root + "/whole", 1 << 30);
+  std::string continued;
+  for (int at = 3; continued.empty(); at += 17) {
+    try {
+      continued = run(config, root + "/parts", at);
+    } catch (const study::Stopped&) {
+    }
+  }
+  CHECK(continued == whole);
+  const io::Json results = io::parse_json(whole, "results");
+  std::set<std::string> cells, tests;
+  for (const io::Json& r : results.at("runs").items("runs")) cells.insert(str(r.at("task").as_string("task"), " ", r.at("language").as_string("language"), " ", r.at("score").as_string("score")));
+  CHECK(cells.size() == 3 * 4 + 3 * 5);  // math in en, de, fr: exact, rank, likelihood, nll; translation in de, fr, ru: chrf too
+  CHECK(cells.contains("translation ru chrf"));
+  for (const io::Json& r : results.at("tests").items("tests")) {
+    tests.insert(str(r.at("test").as_string("test"), " ", r.at("task").as_string("task"), " ", r.at("score").as_string("score")));
+    if (r.at("score").as_string("score") == "rank" && r.at("test").as_string("test") == "choices") CHECK(r.at("chance").as_double("chance") == doctest::Approx(0.5));
+  }
+  for (const char* t : {"further math exact", "further math rank", "choices all rank", "choices translation rank", "parallel math nll per byte"}) CHECK_MESSAGE(tests.contains(t), t);
+  CHECK_FALSE(tests.contains("further translation rank"));
+  CHECK_FALSE(tests.contains("choices all exact"));
+  CHECK(results.at("data").size() == 3 + 3);
+  // Translation has nothing in the pivot: at k = 0 the base model itself.
+  CHECK(io::parse_json(io::read_file(root + "/whole/runs/d8/r1/translation/en/done.json"), "done").at("tokens").as_int("tokens") == 0);
+  const io::Json ledger = Results(config, root + "/whole").ledger();
+  study::write_tables(root + "/tables", results, ledger, {"runs", "tests", "data", "ledger"});
+  const std::string page = transfer_report(results, ledger, "");
+  for (const char* words : {"those of real languages", "Further tests", "parallel, nll per byte", "Examples by task and language"}) CHECK_MESSAGE(page.find(words) != page.npos, words);
+  const auto list = estimates(config, false);
+  CHECK(list.size() == plan.tunings().size() + 1);
+  // Another file is another study.
+  std::ofstream(data + "/choices.jsonl", std::ios::app) << io::read_file(data + "/choices.jsonl").substr(0, io::read_file(data + "/choices.jsonl").find('\n') + 1);
+  CHECK_THROWS_WITH_AS(run(parse_transfer(files_toml(), "study.toml", {}, data), root + "/whole", 1 << 30), doctest::Contains("another corpus"), Error);
+
+  auto message = [&](const std::string& text, const std::string& folder) {
+    try {
+      parse_transfer(text, "study.toml", {}, folder);
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+    return std::string("no error");
+  };
+  auto with = [](const std::string& from, const std::string& to) {
+    std::string text = files_toml();
+    return text.replace(text.find(from), from.size(), to);
+  };
+  CHECK(message(files_toml(), "").find("wanted --data DIR") != std::string::npos);
+  CHECK(message(demo_transfer, data).find("leave --data out") != std::string::npos);
+  CHECK(message(with("\"fr\", \"ru\"", "\"fr\", \"xx\""), data).find("'xx'") != std::string::npos);
+  CHECK(message(with("score = \"number\"", "score = \"bleu\""), data).find("number, match, chrf, rouge") != std::string::npos);
+  CHECK(message(with("primary = [\"rank\", \"chrf\"]", "primary = [\"rank\", \"rouge\"]"), data).find("study.primary of translation") != std::string::npos);
+  CHECK(message(with("task = \"math\"", "task = \"sums\""), data).find("no [[task]] sums") != std::string::npos);
+  CHECK(message(with("sums/test.jsonl", "sums/none.jsonl"), data).find("sums/none.jsonl") != std::string::npos);
+  CHECK(message(files_toml("[[test]]\nname = \"math\"\nfiles = [\"choices.jsonl\"]\n"), data).find("two tasks or tests") != std::string::npos);
+  CHECK(message(with("sums/test.jsonl", "translation/train.jsonl"), data).find("no error") != std::string::npos);  // they end in numbers
+  CHECK(message(files_toml("[[test]]\nname = \"more\"\nscore = \"number\"\nfiles = [\"choices.jsonl\"]\n"), data) == "no error");
+  fs::remove_all(root);
 }
 
 TEST_CASE("transfer: the plan has every training once, and runs that are the same are shared") {

@@ -45,7 +45,7 @@ void print_plan(const Common& common, const std::vector<transfer::Estimate>& lis
 
 void run(const Common& common, const StudyFlags& f) {
   const auto [text, set] = read_study(common, f, transfer::demo_transfer);
-  const transfer::TransferConfig config = transfer::parse_transfer(text, f.where(), set);
+  const transfer::TransferConfig config = transfer::parse_transfer(text, f.where(), set, f.data);
   if (f.plan) return print_plan(common, transfer::estimates(config));
 
   std::size_t runs = config.sizes.size() * static_cast<std::size_t>(config.replicates) + transfer::Plan(config).tunings().size();
@@ -53,7 +53,7 @@ void run(const Common& common, const StudyFlags& f) {
   const study::StudyHooks hooks = study_hooks(common, f.report ? 0 : cpu::peak_flops(cpu::isa(), 100), config.context, runs);
   run_study(transfer::TransferStudy(config, common.out, version, hooks), common, f);
   write_study(common, f, transfer::Results(config, common.out),
-              {"runs", "directions", "curves", "measures", "interference", "matrix", "groups", "bases", "variance", "controls", "ledger"},
+              {"runs", "directions", "curves", "measures", "interference", "matrix", "groups", "bases", "variance", "controls", "tests", "data", "ledger"},
               [](const io::Json& results, const io::Json& ledger) { return transfer::transfer_report(results, ledger, chart_js()); }, transfer::summary);
 }
 
@@ -61,8 +61,9 @@ void run(const Common& common, const StudyFlags& f) {
 
 void add_study_clt(CLI::App& studies, Common& common) {
   auto f = std::make_shared<StudyFlags>();
-  CLI::App* c = studies.add_subcommand("clt", "Cross-lingual transfer on generated languages: sizes, tasks, settings, amounts of data, with directions");
+  CLI::App* c = studies.add_subcommand("clt", "Cross-lingual transfer, on generated languages or files: sizes, tasks, settings, amounts of data, with directions");
   add_study_flags(*c, *f, "The study: tasks, settings, k, languages, sizes, replicates");
+  c->add_option("--data", f->data, "Folder of the files that [[task]] and [[test]] name (default: generated languages)")->type_name("DIR");
   c->callback([&common, f] { common.run = [&common, f] { run(common, *f); }; });
 }
 

@@ -352,17 +352,20 @@ class Table {
           group = name;
         }
     }
+    std::map<std::int64_t, std::set<std::string>> with;  // tasks, by k
     for (auto& s : scores) {
       if (s.languages != group) continue;
       tasks.insert(s.task);
       sizes.insert(s.size);
-      ks.insert(s.k);
+      with[s.k].insert(s.task);
       replicates.insert(s.replicate);
       values_[{s.task, s.setting, s.size, s.replicate, s.split}][s.language][s.k] = cell_of(s);
     }
+    for (auto& [k, some] : with)
+      if (some == tasks) ks.insert(k);
   }
   std::set<std::string> tasks;
-  std::set<std::int64_t> sizes, ks, replicates;
+  std::set<std::int64_t> sizes, ks, replicates;  // ks: those at which all tasks are
 
   // The mean over languages at each of `at`; only languages that have a cell at each of them enter, so that all points mean the same languages.
   std::vector<Cell> curve(const std::string& task, const std::string& setting, std::int64_t size, std::int64_t replicate, Split split, const std::vector<std::int64_t>& at) const {

@@ -2,19 +2,15 @@
 #pragma once
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
-#include "../text/generated/tasks.hpp"
 #include "arms.hpp"
+#include "transfer_files.hpp"
+#include "transfer_generated.hpp"
 
 namespace bam::study::transfer {
-
-namespace lang = text::languages;
-using lang::Task;
-
-inline const char* name_of(Task t) { return lang::task_names[static_cast<int>(t)]; }
-inline std::string code_of(int language) { return lang::language(language).code; }
 
 // A model from which all of one size and replicate are fine-tuned.
 struct BaseSize : Size {
@@ -25,11 +21,13 @@ struct BaseSize : Size {
 inline constexpr const char* settings[] = {"single", "multi", "multi-equal-total"};
 
 struct TransferConfig {
+  std::shared_ptr<const TransferCorpus> corpus;
   std::vector<BaseSize> sizes;
-  std::vector<Task> tasks{std::begin(lang::tasks), std::end(lang::tasks)};
+  std::vector<std::string> tasks;
   std::vector<std::string> settings{"single", "multi"};
   std::vector<std::int64_t> k{0, 30, 300};  // examples in each seen language, ascending from 0
-  std::vector<int> seen{std::begin(lang::seen_languages), std::end(lang::seen_languages)}, unseen{std::begin(lang::unseen_languages), std::end(lang::unseen_languages)};
+  std::string pivot;
+  std::vector<std::string> seen, unseen;
   bool groups = false;    // at the largest k: Latin, other and mixed seen languages, equally many examples each
   bool matrix = false;    // at the largest k, single-task: the pivot and one seen language at a time
   bool controls = true;
@@ -43,20 +41,20 @@ struct TransferConfig {
   std::int64_t validation = 8;                     // examples of each task and language trained on, for the choice of the checkpoint; 0: the last one
   std::int64_t items = 40, rivals = 9;             // test items of each task and language; answers that compete with the right one
   std::int64_t samples = 2;                        // written answers of each task and language that are kept to be read
-  std::vector<std::string> primary;                // "exact", "rank" or "likelihood", of each task: the score that measures and directions go by
+  std::vector<std::string> primary;                // "exact", "rank", "likelihood", or a task's own score of what is written: the score that measures and directions go by
   std::uint64_t seed = 1;
   double pretrain_lr = 3e-3, tune_lr = 1e-3;
 
-  std::vector<int> languages() const {
-    std::vector<int> all{lang::pivot};
+  std::vector<std::string> languages() const {
+    std::vector<std::string> all{pivot};
     all.insert(all.end(), seen.begin(), seen.end());
     all.insert(all.end(), unseen.begin(), unseen.end());
     return all;
   }
-  const char* split_of(int language) const { return language == lang::pivot ? "english" : std::find(seen.begin(), seen.end(), language) != seen.end() ? "seen" : "unseen"; }
-  const std::string& primary_of(Task t) const { return primary[static_cast<std::size_t>(std::find(tasks.begin(), tasks.end(), t) - tasks.begin())]; }
+  const char* split_of(const std::string& language) const { return language == pivot ? "english" : std::find(seen.begin(), seen.end(), language) != seen.end() ? "seen" : "unseen"; }
+  const std::string& primary_of(const std::string& t) const { return primary[static_cast<std::size_t>(std::find(tasks.begin(), tasks.end(), t) - tasks.begin())]; }
   std::int64_t steps(std::int64_t tokens) const { return std::max<std::int64_t>(2, tokens / (batch * context)); }
-  double share_of(int language) const { return language == lang::pivot ? pivot_share : (1 - pivot_share) / static_cast<double>(seen.size() + unseen.size()); }
+  double share_of(const std::string& language) const { return language == pivot ? pivot_share : (1 - pivot_share) / static_cast<double>(seen.size() + unseen.size()); }
 };
 
 // The demo: at most twelve minutes on two slow cores.
@@ -81,7 +79,8 @@ layers = 4
 heads = 4
 )";
 
-inline TransferConfig parse_transfer(const std::string& text, const std::string& file, const std::vector<std::string>& set = {}) {
+// data: the folder of the files that [[task]] names; a study without [[task]] is about the generated languages, and has none.
+inline TransferConfig parse_transfer(const std::string& text, const std::string& file, const std::vector<std::string>& set = {}, const std::string& data = "") {
   TransferConfig c;
   const std::string where = printable(file, 4096);
   toml::table root = io::parse_toml(text, file);
@@ -91,6 +90,16 @@ inline TransferConfig parse_transfer(const std::string& text, const std::string&
   if (!study) top.missing("study", "a table: add [study]");
   io::TomlReader r(*study, where, "study.");
   const std::int64_t many = std::int64_t{1} << 40;
+  if (top.has("task") || top.has("test")) {
+    c.corpus = read_language_files(r, top, where, data);
+    c.seen.clear();
+  } else {
+    if (!data.empty()) fail(ErrorKind::usage, "flag.excludes", where, ": has no [[task]], so it is about the generated languages; leave --data out, or name the files' tasks");
+    c.corpus = std::make_shared<GeneratedLanguages>();
+    for (int l : lang::seen_languages) c.seen.emplace_back(lang::language(l).code);
+    for (int l : lang::unseen_languages) c.unseen.emplace_back(lang::language(l).code);
+  }
+  c.pivot = c.corpus->pivot();
   // One of a few words, each once.
   auto words = [&](const char* key, std::vector<std::string>& value, const std::vector<std::string>& known) {
     r.read(key, value);
@@ -105,29 +114,24 @@ inline TransferConfig parse_transfer(const std::string& text, const std::string&
     }
     if (value.empty()) r.missing(key, "at least one");
   };
-  std::vector<std::string> tasks(std::begin(lang::task_names), std::end(lang::task_names)), codes;
-  words("tasks", tasks, std::vector<std::string>(std::begin(lang::task_names), std::end(lang::task_names)));
-  c.tasks.clear();
-  for (Task t : lang::tasks)
-    if (std::find(tasks.begin(), tasks.end(), name_of(t)) != tasks.end()) c.tasks.push_back(t);
+  std::vector<std::string> tasks = c.corpus->tasks(), codes;
+  words("tasks", tasks, c.corpus->tasks());
+  for (const std::string& t : c.corpus->tasks())
+    if (std::find(tasks.begin(), tasks.end(), t) != tasks.end()) c.tasks.push_back(t);
   words("settings", c.settings, std::vector<std::string>(std::begin(settings), std::end(settings)));
   std::vector<double> ks(c.k.begin(), c.k.end());
   r.read("k", ks, 0, 1e7);
   c.k.assign(ks.begin(), ks.end());
   if (c.k.size() < 2 || c.k[0] != 0 || std::adjacent_find(c.k.begin(), c.k.end(), std::greater_equal<>()) != c.k.end())
     fail(ErrorKind::input, "study.value", where, ": study.k: wanted 0 and at least one more number of examples, ascending");
-  for (int l = 1; l < lang::language_count; ++l) codes.push_back(code_of(l));
-  for (auto [key, list] : {std::pair{"seen", &c.seen}, {"unseen", &c.unseen}}) {
-    std::vector<std::string> value;
-    for (int l : *list) value.push_back(code_of(l));
-    words(key, value, codes);
-    list->clear();
-    for (const std::string& code : value) list->push_back(lang::find_language(code));
-  }
-  for (int l : c.seen)
-    if (std::find(c.unseen.begin(), c.unseen.end(), l) != c.unseen.end()) fail(ErrorKind::input, "study.value", where, ": study.seen: ", code_of(l), " is in unseen too; it belongs in one of the two");
+  for (const LanguageInfo& l : c.corpus->languages())
+    if (l.code != c.pivot) codes.push_back(l.code);
+  words("seen", c.seen, codes);
+  words("unseen", c.unseen, codes);
+  for (const std::string& l : c.seen)
+    if (std::find(c.unseen.begin(), c.unseen.end(), l) != c.unseen.end()) fail(ErrorKind::input, "study.value", where, ": study.seen: ", l, " is in unseen too; it belongs in one of the two");
   r.read("groups", c.groups);
-  auto latin = [&](int l) { return lang::language(l).script == lang::Script::latin; };
+  auto latin = [&](const std::string& l) { return c.corpus->language(l).latin; };
   if (c.groups && (std::all_of(c.seen.begin(), c.seen.end(), latin) || std::none_of(c.seen.begin(), c.seen.end(), latin)))
     fail(ErrorKind::input, "study.value", where, ": study.groups: wanted seen languages of the Latin and of other scripts");
   r.read("matrix", c.matrix);
@@ -155,10 +159,12 @@ inline TransferConfig parse_transfer(const std::string& text, const std::string&
   r.read("tune_lr", c.tune_lr, 0, 100);
   c.primary.assign(1, "likelihood");
   r.read("primary", c.primary);
-  for (const std::string& p : c.primary)
-    if (p != "exact" && p != "rank" && p != "likelihood") fail(ErrorKind::input, "study.value", where, ": study.primary: wanted \"exact\", \"rank\" or \"likelihood\", got '", printable(p, 60), "'");
   if (c.primary.size() == 1) c.primary.resize(c.tasks.size(), c.primary[0]);
   if (c.primary.size() != c.tasks.size()) fail(ErrorKind::input, "study.value", where, ": study.primary: wanted one, or one for each of the ", c.tasks.size(), " tasks, got ", c.primary.size());
+  const std::vector<TestInfo> tests = c.corpus->tests(c.tasks);
+  for (std::size_t t = 0; t < c.tasks.size(); ++t)
+    if (const std::string& p = c.primary[t], &own = tests[t].text_score; p != "exact" && p != "rank" && p != "likelihood" && (p.empty() || p != own))
+      fail(ErrorKind::input, "study.value", where, ": study.primary of ", c.tasks[t], ": wanted \"exact\", \"rank\" or \"likelihood\"", own.empty() ? "" : " or \"" + own + "\"", ", got '", printable(p, 60), "'");
   r.finish();
   for (const toml::table* t : top.tables("size")) {
     io::TomlReader s(*t, where, "size.");
@@ -181,8 +187,7 @@ inline TransferConfig parse_transfer(const std::string& text, const std::string&
 // --- The plan -------------------------------------------------------------------------------------------------------------
 
 struct Part {
-  Task task;
-  int language;
+  std::string task, language;
   std::int64_t n;
 };
 
@@ -193,7 +198,7 @@ struct Tuning {
   std::string run;  // its folder under runs/
   const BaseSize* size;
   std::int64_t replicate;
-  std::vector<Task> tasks;
+  std::vector<std::string> tasks;
   std::vector<Part> parts;
   Control control = Control::none;
 
@@ -202,8 +207,8 @@ struct Tuning {
     for (const Part& p : parts) n += p.n;
     return n;
   }
-  std::vector<int> languages() const {
-    std::vector<int> list;
+  std::vector<std::string> languages() const {
+    std::vector<std::string> list;
     for (const Part& p : parts)
       if (std::find(list.begin(), list.end(), p.language) == list.end()) list.push_back(p.language);
     return list;
@@ -212,8 +217,7 @@ struct Tuning {
 
 // What stands at one place of the study: a task, a setting, a size, k, a group of languages, a replicate.
 struct Place {
-  Task task;
-  std::string setting;
+  std::string task, setting;
   const BaseSize* size;
   std::int64_t k;
   std::string languages;  // "all gl1+gl5", "latin gl1+gl3" ...
@@ -222,9 +226,9 @@ struct Place {
   Control control = Control::none;
 };
 
-inline std::string joined_codes(const std::vector<int>& languages) {
+inline std::string joined_codes(const std::vector<std::string>& languages) {
   std::string s;
-  for (int l : languages) s += str(s.empty() ? "" : "+", code_of(l));
+  for (const std::string& l : languages) s += (s.empty() ? "" : "+") + l;
   return s;
 }
 
@@ -237,59 +241,94 @@ class Plan {
     for (const BaseSize& size : c_.sizes)
       for (std::int64_t r = 1; r <= c_.replicates; ++r) {
         for (const std::string& setting : c_.settings)
-          for (std::int64_t k : c_.k) add(size, r, setting, k, k, "all", c_.seen);
+          for (std::int64_t k : c_.k) {
+            if (setting == "single")
+              for (const std::string& task : c_.tasks) add(size, r, {task}, setting, k, k, "all", c_.seen);
+            else add(size, r, c_.tasks, setting, k, k, "all", c_.seen);
+          }
         if (c_.groups) add_groups(size, r);
         if (c_.matrix)
-          for (int l : c_.seen) add(size, r, "single", c_.k.back(), c_.k.back(), "only", {l});
+          for (const std::string& l : c_.seen)
+            for (const std::string& task : c_.tasks) add(size, r, {task}, "single", largest_k(task), largest_k(task), "only", {l});
       }
     if (!c_.controls) return;
-    const std::string& setting = std::find(c_.settings.begin(), c_.settings.end(), "multi") != c_.settings.end() ? *std::find(c_.settings.begin(), c_.settings.end(), "multi") : c_.settings[0];
-    add(c_.sizes[0], 1, setting, c_.k.back(), c_.k.back(), "all", c_.seen, Control::shuffled);
-    add(c_.sizes[0], 1, setting, c_.k.back(), c_.k.back(), "none", {}, Control::repeated);
+    const auto multi = std::find(c_.settings.begin(), c_.settings.end(), "multi");
+    const std::string& setting = multi != c_.settings.end() ? *multi : c_.settings[0];
+    for (const auto& [group, languages, control] : {std::tuple<const char*, std::vector<std::string>, Control>{"all", c_.seen, Control::shuffled}, {"none", {}, Control::repeated}}) {
+      if (setting == "single")
+        for (const std::string& task : c_.tasks) add(c_.sizes[0], 1, {task}, setting, c_.k.back(), c_.k.back(), group, languages, control);
+      else add(c_.sizes[0], 1, c_.tasks, setting, c_.k.back(), c_.k.back(), group, languages, control);
+    }
   }
 
   const std::vector<Tuning>& tunings() const { return tunings_; }
   const std::vector<Place>& places() const { return places_; }
+  // The largest k for which there are examples of the task in all seen languages that have any.
+  std::int64_t largest_k(const std::string& task) const {
+    std::int64_t largest = 0;
+    for (std::int64_t k : c_.k)
+      if (reaches(task, c_.seen, k)) largest = k;
+    return largest;
+  }
 
  private:
+  bool reaches(const std::string& task, const std::vector<std::string>& languages, std::int64_t n) const {
+    if (n == 0) return true;
+    bool any = false;
+    for (const std::string& l : languages)
+      if (const std::int64_t there = c_.corpus->available(task, l); there > 0) {
+        any = true;
+        if (there < n) return false;
+      }
+    return any;
+  }
+
   // Latin, other, and as many of both as the smaller of them has; each group has the same number of examples.
   void add_groups(const BaseSize& size, std::int64_t r) {
-    std::vector<int> latin, other, mixed;
-    for (int l : c_.seen) (lang::language(l).script == lang::Script::latin ? latin : other).push_back(l);
+    std::vector<std::string> latin, other, mixed;
+    for (const std::string& l : c_.seen) (c_.corpus->language(l).latin ? latin : other).push_back(l);
     const std::size_t n = std::min(latin.size(), other.size()), half = (n + 1) / 2;
     latin.resize(n);
     other.resize(n);
     mixed.assign(latin.begin(), latin.begin() + static_cast<std::ptrdiff_t>(half));
     mixed.insert(mixed.end(), other.begin(), other.begin() + static_cast<std::ptrdiff_t>(std::max<std::size_t>(1, n - half)));
-    const std::int64_t k = c_.k.back(), total = k * static_cast<std::int64_t>(n);
-    for (const auto& [name, list] : {std::pair<const char*, const std::vector<int>&>{"latin", latin}, {"other", other}, {"mixed", mixed}})
-      add(size, r, "single", k, total / static_cast<std::int64_t>(list.size()), name, list);
+    for (const auto& [name, list] : {std::pair<const char*, const std::vector<std::string>&>{"latin", latin}, {"other", other}, {"mixed", mixed}})
+      for (const std::string& task : c_.tasks) add(size, r, {task}, "single", largest_k(task), largest_k(task) * static_cast<std::int64_t>(n) / static_cast<std::int64_t>(list.size()), name, list);
   }
 
-  // each: examples of each language, k but for groups.
-  void add(const BaseSize& size, std::int64_t r, const std::string& setting, std::int64_t k, std::int64_t each, const std::string& group, const std::vector<int>& languages, Control control = Control::none) {
-    const bool single = setting == "single";
+  // Fine-tuning on some tasks. each: examples of each language, k but for groups. A language without examples of a task adds none; a task of which some
+  // language has too few is not measured here, and where it is the only one nothing is trained.
+  void add(const BaseSize& size, std::int64_t r, const std::vector<std::string>& tasks, const std::string& setting, std::int64_t k, std::int64_t each, const std::string& group, const std::vector<std::string>& languages,
+           Control control = Control::none) {
+    if (each == 0 && group != "all" && control == Control::none) return;
     const auto share = static_cast<std::int64_t>(setting == "multi-equal-total" ? c_.tasks.size() : 1);
-    std::vector<std::vector<Task>> models;
-    if (single)
-      for (Task t : c_.tasks) models.push_back({t});
-    else models.push_back(c_.tasks);
-    for (const std::vector<Task>& tasks : models) {
-      Tuning t;
-      t.size = &size;
-      t.replicate = r;
-      t.tasks = tasks;
-      t.control = control;
-      for (Task task : tasks) {
-        t.parts.push_back({task, lang::pivot, std::max<std::int64_t>(1, c_.english / share)});
-        if (each > 0)
-          for (int l : languages) t.parts.push_back({task, l, std::max<std::int64_t>(1, each / share)});
-      }
-      const char* kind = control == Control::shuffled ? "shuffled-" : control == Control::repeated ? "repeated-" : "";
-      t.run = str(replicate_folder(size, r), "/", kind, single ? name_of(tasks[0]) : setting.c_str(), "/", each == 0 || languages.empty() ? "en" : str(joined_codes(languages), "-k", each));
-      for (Task task : tasks) places_.push_back({task, setting, &size, k, group == "none" ? group : str(group, " ", joined_codes(languages)), r, t.run, control});
-      if (std::none_of(tunings_.begin(), tunings_.end(), [&](const Tuning& other) { return other.run == t.run; })) tunings_.push_back(std::move(t));
+    const bool single = setting == "single";
+    const std::int64_t own = std::max<std::int64_t>(1, each / share), pivot = std::max<std::int64_t>(1, c_.english / share);
+    Tuning t;
+    t.size = &size;
+    t.replicate = r;
+    t.tasks = tasks;
+    t.control = control;
+    std::vector<std::string> with, measured;
+    for (const std::string& task : tasks) {
+      if (control != Control::none || each == 0 || reaches(task, languages, own)) measured.push_back(task);
+      auto part = [&](const std::string& l, std::int64_t n) {
+        if (n = std::min(n, c_.corpus->available(task, l)); n > 0) t.parts.push_back({task, l, n});
+        return n > 0;
+      };
+      part(c_.pivot, pivot);
+      if (each > 0)
+        for (const std::string& l : languages)
+          if (part(l, own) && std::find(with.begin(), with.end(), l) == with.end()) with.push_back(l);
     }
+    if (measured.empty()) return;
+    std::vector<std::string> named;  // in the order of the languages, whichever task has them
+    for (const std::string& l : languages)
+      if (std::find(with.begin(), with.end(), l) != with.end()) named.push_back(l);
+    const char* kind = control == Control::shuffled ? "shuffled-" : control == Control::repeated ? "repeated-" : "";
+    t.run = str(replicate_folder(size, r), "/", kind, single ? tasks[0] : setting, "/", named.empty() ? "en" : str(joined_codes(named), "-k", each));
+    for (const std::string& task : measured) places_.push_back({task, setting, &size, k, group == "none" ? group : str(group, " ", joined_codes(languages)), r, t.run, control});
+    if (std::none_of(tunings_.begin(), tunings_.end(), [&](const Tuning& other) { return other.run == t.run; })) tunings_.push_back(std::move(t));
   }
 
   const TransferConfig& c_;

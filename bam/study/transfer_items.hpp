@@ -1,109 +1,63 @@
-// The test items of the transfer study and how a model does on them. Four scores a cell (a task in a language):
-//   exact  share of greedily written answers that keep the task's rules (text::languages::accepts). Its chance is what the best constant answer
-//          to each template gets, so that a model which knows the templates but reads no prompt is at chance.
+// The test items of the transfer study and how a model does on them. Four scores a cell (a test in a language):
+//   exact  share of greedily written answers that are right (TestItem::accepts). Its chance is what the best constant answer gets: of the generated
+//          tasks to each template, so that a model which knows the templates but reads no prompt is at chance.
 //   rank   share of items whose right answer is likelier, per token, than all its rivals. Chance: mean of 1 / answers that compete.
-//          Rivals are wrong for the item and of its template: the answers to other items; of an arithmetic story, its worked solution with
-//          another last result.
-//   likelihood  geometric mean of the probabilities of the right answer's tokens, mean over items. Chance: that of answers to other items of the template,
+//          Rivals are wrong for the item; of the generated tasks they are of its template: the answers to other items; of an arithmetic story, its worked
+//          solution with another last result. Of files they are the answers to other items, or the item's own choices.
+//   likelihood  geometric mean of the probabilities of the right answer's tokens, mean over items. Chance: that of answers to other items,
 //          so a cell is told from chance where the paired difference is surely above 0. It measures models that are too small to write a whole answer right.
 //   nll    nats per token of the right answer; no chance.
+// and of a translation or summary from files what is written is also held against the answer, as chrf or rouge, each a mean over items from 0 to 1. Chance: the same
+// text against the answer to another item.
 #pragma once
-#include <set>
 #include <string>
 #include <vector>
 
 #include "../eval/choice.hpp"
+#include "../eval/chrf.hpp"
 #include "../eval/generate.hpp"
-#include "../text/generated/tasks.hpp"
+#include "../eval/rouge.hpp"
+#include "transfer_corpus.hpp"
 
 namespace bam::study::transfer {
 
-namespace lang = text::languages;
-
-// Up to `count` wrong answers to test item `index` that are right for other items of its template; the same meanings in all languages.
-inline std::vector<std::string> other_answers(const lang::Example& e, std::uint64_t seed, std::uint64_t index, std::int64_t count) {
-  std::vector<std::string> list;
-  const auto forms = static_cast<std::uint64_t>(lang::form_count(e.task));
-  for (std::uint64_t turn = 1; turn < 64 && static_cast<std::int64_t>(list.size()) < count; ++turn) {
-    std::string answer = lang::task_example(e.task, e.lang, lang::Split::test, seed, index + turn * forms).completion;
-    if (!lang::accepts(e, answer) && std::find(list.begin(), list.end(), answer) == list.end()) list.push_back(std::move(answer));
-  }
-  return list;
-}
-// Of an arithmetic story: its worked solution, "... = RESULT things. answer: RESULT.", with the results of other items, then with the numbers next to its own.
-inline std::vector<std::string> other_results(const lang::Example& e, std::uint64_t seed, std::uint64_t index, std::int64_t count) {
-  std::vector<std::string> list;
-  const auto forms = static_cast<std::uint64_t>(lang::form_count(e.task));
-  const std::string result = "= " + e.answer;
-  const std::size_t last = e.completion.rfind(result), end = last + result.size(), answer = e.completion.rfind(e.answer);
-  check(last != e.completion.npos && answer >= end, "study.solution", e.id, ": wanted a solution that ends in its result, got ", printable(e.completion, 400));
-  auto add = [&](const std::string& other) {
-    std::string solution = str(e.completion.substr(0, last), "= ", other, e.completion.substr(end, answer - end), other, e.completion.substr(answer + e.answer.size()));
-    if (static_cast<std::int64_t>(list.size()) < count && other != e.answer && std::find(list.begin(), list.end(), solution) == list.end()) list.push_back(std::move(solution));
-  };
-  for (std::uint64_t turn = 1; turn < 64 && static_cast<std::int64_t>(list.size()) < count; ++turn) add(lang::task_example(e.task, e.lang, lang::Split::test, seed, index + turn * forms).answer);
-  const int number = e.checks[0].number;
-  for (int distance = 1; static_cast<std::int64_t>(list.size()) < count; ++distance) {
-    add(lang::spell(lang::language(e.lang), str(number + distance)));
-    if (number > distance) add(lang::spell(lang::language(e.lang), str(number - distance)));
-  }
-  return list;
-}
-inline std::vector<std::string> rivals_of(const lang::Example& e, std::uint64_t seed, std::uint64_t index, std::int64_t count) {
-  return e.task == lang::Task::arithmetic ? other_results(e, seed, index, count) : other_answers(e, seed, index, count);
-}
-
-// Of a task: what the best constant answer to each template gets; items of all languages are right alike.
-inline double constant_answer_rate(lang::Task task, std::uint64_t seed) {
-  constexpr std::uint64_t candidates = 12, items = 48;
-  const auto forms = static_cast<std::uint64_t>(lang::form_count(task));
-  double sum = 0;
-  for (std::uint64_t form = 0; form < forms; ++form) {
-    std::vector<lang::Example> list;
-    for (std::uint64_t turn = 0; turn < candidates + items; ++turn) list.push_back(lang::task_example(task, lang::pivot, lang::Split::test, seed, form + turn * forms));
-    double best = 0;
-    for (std::uint64_t c = 0; c < candidates; ++c) {
-      double right = 0;
-      for (std::uint64_t i = 0; i < items; ++i) right += lang::accepts(list[candidates + i], list[c].completion);
-      best = std::max(best, right / static_cast<double>(items));
-    }
-    sum += best;
-  }
-  return sum / static_cast<double>(forms);
-}
-
-// Of one task in one language.
+// A test in one language.
 struct TestSet {
-  lang::Task task;
-  int language;
-  std::vector<lang::Example> examples;
+  TestInfo info;
+  std::string language;
+  std::vector<TestItem> items;
   std::vector<std::vector<std::int32_t>> prompts;  // BOS, prompt
-  std::vector<ChoiceQuestion> questions;           // the right answer first, then its rivals; of arithmetic, then solutions of other items
+  std::vector<ChoiceQuestion> questions;           // the right answer first, then its rivals, then answers to other items where those are none
   std::vector<std::size_t> rivals;                 // of each
   std::int64_t longest = 0;                        // tokens of a right answer
+  std::int64_t dropped = 0;                        // items whose answers do not fit the context, or that have no rival
 };
 
-// Error(input): an answer does not fit the context.
-inline TestSet test_set(lang::Task task, int language, const text::Tokenizer& tokenizer, std::int64_t items, std::int64_t rivals, std::int64_t context, std::uint64_t seed) {
-  TestSet set{task, language, {}, {}, {}, {}, 0};
-  for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(items); ++i) {
-    lang::Example e = lang::task_example(task, language, lang::Split::test, seed, i);
+// Empty where the corpus has no such items. Error(input): there are some, but none fits the context.
+inline TestSet test_set(const TransferCorpus& corpus, const TestInfo& info, const std::string& language, const text::Tokenizer& tokenizer, std::int64_t items, std::int64_t rivals, std::int64_t context, std::uint64_t seed) {
+  TestSet set{info, language, {}, {}, {}, {}};
+  std::size_t longest = 0;
+  for (TestItem& item : corpus.items(info.name, language, items, rivals, seed)) {
     ChoiceQuestion q;
-    q.prompt = tokenizer.encode(e.prompt);
+    q.prompt = tokenizer.encode(item.prompt);
     auto add = [&](const std::string& answer) { q.answers.push_back({tokenizer.encode(answer), static_cast<std::int64_t>(answer.size())}); };
-    add(e.completion);
-    for (const std::string& rival : rivals_of(e, seed, i, rivals)) add(rival);
-    set.rivals.push_back(q.answers.size() - 1);
-    if (task == lang::Task::arithmetic)
-      for (const std::string& other : other_answers(e, seed, i, std::min<std::int64_t>(rivals, 3))) add(other);
+    add(item.answer);
+    for (const std::string& rival : item.rivals) add(rival);
+    for (const std::string& other : item.others) add(other);
+    for (const ChoiceQuestion::Answer& a : q.answers) longest = std::max(longest, a.ids.size());
+    if ((info.competes && item.rivals.empty()) || !std::all_of(q.answers.begin(), q.answers.end(), [&](const ChoiceQuestion::Answer& a) { return answer_fits(a, context); })) {
+      ++set.dropped;
+      continue;
+    }
+    set.rivals.push_back(item.rivals.size());
     set.longest = std::max(set.longest, static_cast<std::int64_t>(q.answers[0].ids.size()));
-    for (auto& a : q.answers)
-      if (!answer_fits(a, context)) fail(ErrorKind::input, "study.context", e.id, ": an answer of ", a.ids.size(), " tokens in a context of ", context, "; raise study.context or study.vocab_size");
     set.prompts.push_back(q.prompt);
     set.prompts.back().insert(set.prompts.back().begin(), static_cast<std::int32_t>(tokenizer.bos_id()));
     set.questions.push_back(std::move(q));
-    set.examples.push_back(std::move(e));
+    set.items.push_back(std::move(item));
   }
+  if (set.items.empty() && set.dropped > 0)
+    fail(ErrorKind::input, "study.context", info.name, " in ", language, ": no item fits, with answers of up to ", longest, " tokens in a context of ", context, "; raise study.context or study.vocab_size");
   // Room for the longest answer; a longer prompt loses its start, as in training.
   const std::int64_t room = context - set.longest - 1;
   for (auto& p : set.prompts)
@@ -115,6 +69,8 @@ struct CellScores {
   std::int64_t items = 0, exact = 0, rank = 0, tokens = 0;  // exact, rank: items that are right
   double rank_chance = 0, nll = 0, nll_stderr = 0;
   double likelihood = 0, likelihood_stderr = 0, rivals = 0, above_stderr = 0;  // rivals: mean likelihood of answers to other items; above_stderr: of the paired difference
+  double text = 0, text_stderr = 0, text_others = 0, text_above_stderr = 0;    // of TestInfo::text_score, as of the likelihood
+  std::int64_t bytes = 0;  // of the right answers
   std::vector<std::string> written;
   std::vector<std::uint8_t> right;  // of each item, exact
 };
@@ -122,17 +78,36 @@ struct CellScores {
 inline CellScores score(const Decoder& model, const TestSet& set, const text::Tokenizer& tokenizer, std::int64_t context, std::int64_t batch = 64) {
   CellScores s;
   const auto bos = static_cast<std::int32_t>(tokenizer.bos_id()), eos = static_cast<std::int32_t>(tokenizer.eos_id());
-  s.items = static_cast<std::int64_t>(set.examples.size());
+  s.items = static_cast<std::int64_t>(set.items.size());
+  const std::vector<double> ones(set.items.size(), 1);
+  auto mean = [&](const std::vector<double>& v) {
+    double sum = 0;
+    for (double x : v) sum += x / static_cast<double>(v.size());
+    return sum;
+  };
   GenerateOptions o;
   o.max_new_tokens = set.longest + 1;
   o.context = context;
   o.stop = {eos};
   o.batch = batch;
-  const std::vector<Completion> completions = generate(model, set.prompts, o);
+  const std::vector<Completion> completions = set.info.written ? generate(model, set.prompts, o) : std::vector<Completion>();
   for (std::size_t i = 0; i < completions.size(); ++i) {
     s.written.push_back(tokenizer.decode(completions[i].ids));
-    s.right.push_back(completions[i].stopped_by == StoppedBy::eos && lang::accepts(set.examples[i], s.written.back()));
+    s.right.push_back(completions[i].stopped_by == StoppedBy::eos && set.items[i].accepts(s.written.back()));
     s.exact += s.right.back();
+  }
+  if (!set.info.text_score.empty()) {
+    std::vector<double> values, above;
+    auto against = [&](std::size_t i, const std::string& answer) { return set.info.text_score == "chrf" ? sentence_chrf(s.written[i], {answer}) / 100 : rouge_l(s.written[i], answer).f1; };
+    for (std::size_t i = 0; i < set.items.size(); ++i) {
+      values.push_back(against(i, set.items[i].answer));
+      const double other = set.items[i].rivals.empty() ? 0 : against(i, set.items[i].rivals[0]);
+      above.push_back(values.back() - other);
+      s.text_others += other / static_cast<double>(set.items.size());
+    }
+    s.text = mean(values);
+    s.text_stderr = ratio_stderr(values, ones);
+    s.text_above_stderr = ratio_stderr(above, ones);
   }
   const std::vector<AnswerScores> answers = score_answers(model, set.questions, bos, eos, context, 32);
   std::vector<double> sums, sizes, right, above;
@@ -150,11 +125,11 @@ inline CellScores score(const Decoder& model, const TestSet& set, const text::To
     sums.push_back(-a.log_likelihood[0]);
     sizes.push_back(static_cast<double>(a.token_nll[0].size()));
     s.tokens += static_cast<std::int64_t>(a.token_nll[0].size());
+    s.bytes += set.questions[item].answers[0].bytes;
     s.nll -= a.log_likelihood[0];
   }
   s.nll /= static_cast<double>(s.tokens);
   s.nll_stderr = ratio_stderr(sums, sizes);
-  const std::vector<double> ones(right.size(), 1);
   for (std::size_t i = 0; i < right.size(); ++i) {
     s.likelihood += right[i] / static_cast<double>(right.size());
     s.rivals += (right[i] - above[i]) / static_cast<double>(right.size());

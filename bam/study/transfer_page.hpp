@@ -6,7 +6,10 @@ namespace bam::study::transfer {
 inline constexpr const char* lead_text =
     R"(<p class=lead>Base models that have read text of several languages are fine-tuned on a fixed set of examples in one pivot language, the part of English, plus k
 examples in each of a few <b>seen</b> languages (arXiv:2504.16677). They are tested on these and on <b>unseen</b> languages, of which fine-tuning had none: what arrives
-there was transferred. The languages are generated: one meaning, many lexicons, scripts and word orders, and every answer is checked by a program.</p>
+there was transferred. )";
+inline constexpr const char* lead_generated_text = R"(The languages are generated: one meaning, many lexicons, scripts and word orders, and every answer is checked by a program.</p>
+)";
+inline constexpr const char* lead_files_text = R"(Texts, examples and tests are those of real languages, from files.</p>
 )";
 inline constexpr const char* nav_text = R"(<nav aria-label=Sections><ol><li><a href='#directions'>Directions</a></li><li><a href='#curves'>Curves over k</a></li>
 <li><a href='#measures'>Gain, gap, plateau</a></li><li><a href='#interference'>Interference</a></li><li><a href='#languages'>Languages</a></li>
@@ -19,6 +22,15 @@ sum, its worked solution with another last result). <b>likelihood</b>: the geome
 answers to other items of the template, item by item.
 It measures models too small to write a whole answer right. <b>nll</b>, nats per token of the right answer, stands beside them in runs.csv. A cell, one task in one language by one
 model, whose 95% interval reaches down to chance is marked <b>?</b> and enters no measure below.</p>
+)";
+inline constexpr const char* scores_files_text = R"(<p>Of files, rivals are the answers to other items of the test in the same language, or the item's own choices, and the chance of exact is the most frequent answer's share.
+<b>chrf</b> and <b>rouge</b>, from 0 to 1, hold what is written against the right answer; their chance is the same text against the answer to another item.</p>
+)";
+inline constexpr const char* examples_text = R"(<p>Training examples of each task in each language, below them the test items that are used. Examples that validation or test hold too, by id or prompt, are left out.</p>
+)";
+inline constexpr const char* further_tests_text =
+    R"(<p>Taken by the same models; no measure or direction counts them. Below each score stands chance; <b>?</b> marks what cannot be told from it in half of the replicates or more. Nll per byte, of text
+without a prompt, in nats, has no chance. Likelihoods and nats per token are in tests.csv.</p>
 )";
 inline constexpr const char* directions_text =
     R"(<p>The paper's findings as claims about this study's primary scores. <b>Shown</b>: the 95% interval over replicates (Student's t; of variance shares a bootstrap) lies on the claimed
@@ -63,7 +75,7 @@ inline constexpr const char* bases_text =
     R"(<p>Bases that are BAM mixtures, upcycled from branches over groups of languages, less dense ones of equal active size, over the unseen languages at the largest k.</p>
 )";
 inline constexpr const char* samples_text =
-    R"(<p>What the first replicate's models wrote for a few test items; the text is generated, and so is the check.</p>
+    R"(<p>What the first replicate's models wrote for a few test items, with the check of a program.</p>
 )";
 inline constexpr const char* ledger_text = R"(<p>Every training with its tokens, FLOPs, time and hash. The peak is that of fp32 FMA from registers, measured when the study was started.</p>
 )";

@@ -68,20 +68,26 @@ inline Speeds measure_speeds(const ModelConfig& config, const TransferConfig& c)
 // Of every training, in the order in which they run.
 inline std::vector<Estimate> estimates(const TransferConfig& c, bool measure = true) {
   const text::Tokenizer tokenizer = text::Tokenizer::parse(train_tokenizer(c, 60), "tokenizer");
-  constexpr std::uint64_t drawn = 24;
-  struct Lengths {
-    double prompt = 0, answer = 0, longest = 0;
+  constexpr std::int64_t drawn = 24;
+  struct Lengths {  // of a test in a language: tokens, answers that are scored, items
+    double prompt = 0, answer = 0, longest = 0, answers = 0, items = 0;
   };
-  std::map<std::pair<Task, int>, Lengths> lengths;
-  for (Task t : c.tasks)
-    for (int l : c.languages()) {
-      Lengths& at = lengths[{t, l}];
-      for (std::uint64_t i = 0; i < drawn; ++i) {
-        const lang::Example e = lang::task_example(t, l, lang::Split::test, c.seed, i);
-        const auto answer = static_cast<double>(tokenizer.encode(e.completion).size());
-        at.prompt += static_cast<double>(tokenizer.encode(e.prompt).size() + 1) / static_cast<double>(drawn);
-        at.answer += (answer + 1) / static_cast<double>(drawn);
+  std::map<std::pair<std::string, std::string>, Lengths> lengths;
+  const std::vector<TestInfo> tests = c.corpus->tests(c.tasks);
+  for (const TestInfo& test : tests)
+    for (const std::string& l : c.languages()) {
+      const std::vector<TestItem> items = c.corpus->items(test.name, l, std::max<std::int64_t>(drawn, c.items), c.rivals, c.seed);
+      if (items.empty()) continue;
+      Lengths& at = lengths[{test.name, l}];
+      at.items = static_cast<double>(std::min<std::int64_t>(c.items, static_cast<std::int64_t>(items.size())));
+      const std::size_t n = std::min<std::size_t>(drawn, items.size());
+      for (std::size_t i = 0; i < n; ++i) {
+        const TestItem& item = items[i];
+        const auto answer = static_cast<double>(tokenizer.encode(item.answer).size());
+        at.prompt += std::min(static_cast<double>(tokenizer.encode(item.prompt).size() + 1), static_cast<double>(c.context)) / static_cast<double>(n);
+        at.answer += (answer + 1) / static_cast<double>(n);
         at.longest = std::max(at.longest, answer + 1);
+        at.answers += static_cast<double>(1 + item.rivals.size() + item.others.size()) / static_cast<double>(n);
       }
     }
   const Plan plan(c);
@@ -105,15 +111,20 @@ inline std::vector<Estimate> estimates(const TransferConfig& c, bool measure = t
         const auto train_per_token = static_cast<double>(count_flops(tuned, c.context).train_per_token);
         double tokens = 0, read = 0, written = 0;
         for (const Part& p : t.parts) {
-          const Lengths& at = lengths[{p.task, p.language}];
+          const auto own = lengths.find({p.task, p.language});  // a language without test items has examples as those of others
+          const Lengths& at = own != lengths.end() ? own->second : std::find_if(lengths.begin(), lengths.end(), [&](const auto& x) { return x.first.first == p.task; })->second;
           tokens += static_cast<double>(p.n * c.epochs) * (at.prompt + at.answer) + static_cast<double>(c.validation * c.epochs) / 3 * (at.prompt + at.answer);
         }
-        for (Task task : t.tasks)
-          for (int l : c.languages()) {
-            const Lengths& at = lengths[{task, l}];
-            read += static_cast<double>(c.items) * ((at.prompt + at.answer) * static_cast<double>(1 + c.rivals + (task == Task::arithmetic ? std::min<std::int64_t>(c.rivals, 3) : 0)) + at.prompt);
-            written += static_cast<double>(c.items) * (at.answer + at.longest) / 2;
+        for (const TestInfo& test : tests) {
+          if (!test.task.empty() && std::find(t.tasks.begin(), t.tasks.end(), test.task) == t.tasks.end()) continue;
+          for (const std::string& l : c.languages()) {
+            const auto of = lengths.find({test.name, l});
+            if (of == lengths.end()) continue;
+            const Lengths& at = of->second;
+            read += at.items * ((at.prompt + at.answer) * at.answers + at.prompt);
+            if (test.written) written += at.items * (at.answer + at.longest) / 2;
           }
+        }
         Estimate e{t.run, tokens, tokens * train_per_token, tokens / tuned_speeds.train, read + written, (read + written) * train_per_token / 3, read / tuned_speeds.score + written / tuned_speeds.write};
         list.push_back(e);
       }

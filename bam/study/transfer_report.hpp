@@ -45,6 +45,7 @@ class Page {
   std::vector<const Json*> languages_;
   Json charts_ = Json::object();
 
+  bool files() const { return text(r_, "corpus") == "files"; }
   std::string name() const { return str(text(r_, "study"), text(r_, "preset").empty() ? "" : ", preset ", text(r_, "preset")); }
   std::string primary(const std::string& task) const {
     const Json* p = r_.find("primary");
@@ -60,7 +61,7 @@ class Page {
   }
 
   std::string head() const {
-    std::string s = str("<header><h1>Cross-lingual transfer: the study ", esc(name()), "</h1>\n", lead_text);
+    std::string s = str("<header><h1>Cross-lingual transfer: the study ", esc(name()), "</h1>\n", lead_text, files() ? lead_files_text : lead_generated_text);
     if (const std::string note = text(r_, "note"); !note.empty()) s += str("<p class=note><b>Note.</b> ", esc(note), ".</p>\n");
     std::map<std::string, int> count;
     for (const Json& d : list(r_, "directions")) ++count[text(d, "finding")];
@@ -80,15 +81,15 @@ class Page {
     }
     for (const Json* l : languages_) {
       std::string& to = split[text(*l, "split") == "english" ? 0 : text(*l, "split") == "seen" ? 1 : 2];
-      to += str(to.empty() ? "" : ", ", esc(text(*l, "code")), " (", esc(text(*l, "script")), ", family ", esc(text(*l, "family")), ")");
+      to += str(to.empty() ? "" : ", ", esc(text(*l, "code")), " (", esc(text(*l, "script")), text(*l, "family").empty() ? "" : ", family " + esc(text(*l, "family")), ")");
     }
     std::string scores;
     for (const std::string& t : tasks_) scores += str(scores.empty() ? "" : ", ", esc(t), ": ", esc(primary(t)));
     line("Models", models);
-    line("Pivot", str(split[0], "; ", fixed(number(r_, "pivot_share") * 100, 0), "% of the tokens of pre-training, ", esc(text(r_, "english")), " examples of each task"));
+    line("Pivot", str(split[0], "; ", fixed(number(r_, "pivot_share") * 100, 0), "% of the tokens of pre-training, ", esc(text(r_, "english")), files() ? " examples of each task, or all that there are" : " examples of each task"));
     line("Seen", split[1]);
     line("Unseen", split[2]);
-    line("Primary scores", str(scores, "; ", esc(text(r_, "items")), " test items of each task and language"));
+    line("Primary scores", str(scores, "; ", esc(text(r_, "items")), files() ? " test items of each task and language, or all that there are" : " test items of each task and language"));
     line("Replicates", esc(text(r_, "replicates")));
     line("Seed of all randomness", esc(text(r_, "seed")));
     line("Hash of the results", str("<code>", esc(text(r_, "hash")), "</code>"));
@@ -102,7 +103,7 @@ class Page {
       rows += row(esc(text(d, "claim")), td(finding(text(d, "finding")), "class=words"), td(si(number(d, "n"))), td(fixed(number(d, "mean"), 3, true)), td(bounds(d)), td(esc(text(d, "note")), "class='words long'"));
     return section("directions", "1. What the study finds",
                    str(directions_text, rows.empty() ? missing("no direction.") : body("Directions", heads({"claim", "verdict", "n", "value", "95% interval", "what the value is"}), rows, "claims"),
-                       std::any_of(tasks_.begin(), tasks_.end(), [&](const std::string& t) { return primary(t) == "likelihood"; }) ? likelihood_text : "", scores_text));
+                       std::any_of(tasks_.begin(), tasks_.end(), [&](const std::string& t) { return primary(t) == "likelihood"; }) ? likelihood_text : "", scores_text, files() ? scores_files_text : ""));
   }
 
   std::string curves() {
@@ -269,7 +270,7 @@ class Page {
       if (!rows.empty()) s += str("<h3>", esc(task), ", ", esc(primary(task)), "</h3>\n", body("Scores of " + task + " by language", str("<thead><tr>", header, "</tr></thead>"), rows, "load"));
     }
     if (found.empty()) s += missing("no score.");
-    s += "<h3>Source to target</h3>\n" + std::string(matrix_text);
+    s += examples() + further_tests() + "<h3>Source to target</h3>\n" + std::string(matrix_text);
     std::map<std::pair<std::string, std::string>, std::map<std::pair<std::string, std::string>, const Json*>> matrices;
     std::vector<std::string> sources, targets;
     auto once = [](std::vector<std::string>& to, std::string x) {
@@ -296,6 +297,73 @@ class Page {
       s += fold(str(esc(key.first), ", ", esc(key.second)), body("Source to target, " + key.first, str("<thead><tr>", header, "</tr></thead>"), rows, "load"), true);
     }
     return section("languages", "5. Languages", s);
+  }
+
+  // What files hold of each task in each language.
+  std::string examples() const {
+    if (list(r_, "data").size() == 0) return "";
+    std::map<std::pair<std::string, std::string>, const Json*> found;
+    for (const Json& d : list(r_, "data")) found[{text(d, "task"), text(d, "language")}] = &d;
+    std::string header = th("task", "scope=col"), rows;
+    for (const Json* l : languages_) header += th(str(esc(text(*l, "code")), "<br><small>", text(*l, "split") == "english" ? "pivot" : esc(text(*l, "split")), "</small>"), "scope=col");
+    for (const std::string& task : tasks_) {
+      std::string cells;
+      for (const Json* l : languages_) {
+        auto at = found.find({task, text(*l, "code")});
+        cells += at == found.end() ? td("\xe2\x80\x93", "class=empty") : td(str(si(number(*at->second, "train")), "<small>", si(number(*at->second, "test")), "</small>"));
+      }
+      rows += row(esc(task), cells);
+    }
+    return str("<h3>Examples</h3>\n", examples_text, body("Examples by task and language", str("<thead><tr>", header, "</tr></thead>"), rows, "load"));
+  }
+
+  // Tests beside those of the tasks: one table of each score, means over replicates, chance below.
+  std::string further_tests() const {
+    struct Sum {
+      double value = 0, chance = 0, told = 0, n = 0;
+    };
+    std::vector<std::pair<std::string, std::string>> order;
+    std::map<std::pair<std::string, std::string>, std::vector<std::string>> models;  // in their order
+    std::map<std::pair<std::string, std::string>, std::map<std::string, std::map<std::string, Sum>>> found;
+    for (const Json& t : list(r_, "tests")) {
+      const std::string score = text(t, "score");
+      if (score == "nll" || score == "likelihood") continue;  // in tests.csv
+      const std::pair key{text(t, "test"), score};
+      const std::string model = str(text(t, "task"), ", ", text(t, "size"), ", ", text(t, "setting"), ", k ", text(t, "k"));
+      if (!found.contains(key)) order.push_back(key);
+      auto& by_model = found[key];
+      if (!by_model.contains(model)) models[key].push_back(model);
+      Sum& sum = by_model[model][text(t, "language")];
+      sum.value += number(t, "value");
+      sum.chance += number(t, "chance");
+      sum.told += flag(t, "above_chance");
+      ++sum.n;
+    }
+    if (order.empty()) return "";
+    std::string s = str("<h3>Further tests</h3>\n", further_tests_text);
+    for (const auto& key : order) {
+      std::string header = th("fine-tuned on", "scope=col"), rows;
+      std::vector<const Json*> columns;
+      for (const Json* l : languages_)
+        if (std::any_of(models[key].begin(), models[key].end(), [&](const std::string& m) { return found[key][m].contains(text(*l, "code")); })) columns.push_back(l);
+      for (const Json* l : columns) header += th(str(esc(text(*l, "code")), "<br><small>", text(*l, "split") == "english" ? "pivot" : esc(text(*l, "split")), "</small>"), "scope=col");
+      for (const std::string& model : models[key]) {
+        std::string cells;
+        for (const Json* l : columns) {
+          auto sum = found[key][model].find(text(*l, "code"));
+          if (sum == found[key][model].end()) {
+            cells += td("\xe2\x80\x93", "class=empty");
+            continue;
+          }
+          const Sum& x = sum->second;
+          const bool bare = key.second == "nll per byte";  // which has no chance
+          cells += td(bare ? fixed(x.value / x.n, 3) : str(fixed(x.value / x.n, 3), 2 * x.told > x.n ? "" : " ?", "<small>", fixed(x.chance / x.n, 3), "</small>"));
+        }
+        rows += row(esc(model), cells);
+      }
+      s += fold(str(esc(key.first), ", ", esc(key.second)), body(str("Scores of ", key.first, ", ", key.second), str("<thead><tr>", header, "</tr></thead>"), rows, "load"), key.second != "exact");
+    }
+    return s;
   }
 
   std::string variance() const {

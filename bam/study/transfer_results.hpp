@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,10 +23,8 @@ class Results {
   // The content of results.json, the same whenever and however often the study was stopped.
   io::Json json() {
     using io::Json;
-    Json j = Json::object({{"study", "clt"}, {"corpus", "generated"}, {"seed", static_cast<std::int64_t>(c_.seed)}});
-    std::vector<std::string> tasks, codes;
-    for (Task t : c_.tasks) tasks.push_back(name_of(t));
-    j.set("tasks", Json::array_of(tasks));
+    Json j = Json::object({{"study", "clt"}, {"corpus", c_.corpus->kind()}, {"seed", static_cast<std::int64_t>(c_.seed)}});
+    j.set("tasks", Json::array_of(c_.tasks));
     j.set("settings", Json::array_of(c_.settings));
     j.set("k", Json::array_of(c_.k));
     j.set("english", c_.english);
@@ -34,23 +33,28 @@ class Results {
     j.set("pivot_share", c_.pivot_share);
     j.set("main_languages", main_group());
     Json languages = Json::array({}), sizes = Json::array({}), primary = Json::object();
-    for (int l : c_.languages()) languages.push_back(Json::object({{"code", code_of(l)}, {"split", c_.split_of(l)}, {"script", script_of(l)}, {"family", lang::language(l).family}}));
+    for (const std::string& code : c_.languages()) {
+      const LanguageInfo& l = c_.corpus->language(code);
+      languages.push_back(Json::object({{"code", code}, {"split", c_.split_of(code)}, {"script", l.script}, {"family", l.family}}));
+    }
     for (const BaseSize& s : c_.sizes) {
       const std::int64_t total = parameters(s), dense = count_parameters(s.dense(c_.vocab_size, c_.context)).total;
       sizes.push_back(Json::object({{"name", s.name}, {"base", s.bam ? "bam" : "dense"}, {"parameters", total}, {"dense_parameters", dense}, {"non_embedding", dense - c_.vocab_size * s.hidden}}));
     }
-    for (Task t : c_.tasks) primary.set(name_of(t), c_.primary_of(t));
+    for (const std::string& t : c_.tasks) primary.set(t, c_.primary_of(t));
     j.set("languages", std::move(languages));
     j.set("sizes", std::move(sizes));
     j.set("primary", std::move(primary));
     read();
     j.set("runs", std::move(rows_));
+    j.set("tests", std::move(further_));
+    j.set("data", data());
     std::vector<clt::Score> main;
     for (const clt::Score& s : scores_)
       if (s.setting != "multi-equal-total") main.push_back(s);
     Json directions = Json::array({});
     clt::DirectionOptions options;
-    options.math = "arithmetic";
+    options.math = c_.corpus->kind() == "generated" ? "arithmetic" : "math";
     options.languages = main_group();
     BootstrapOptions boot{2000, 1, 0.95};
     if (!main.empty())
@@ -96,10 +100,6 @@ class Results {
 
  private:
   static io::Json cell(const clt::Cell& c) { return c && std::isfinite(*c) ? io::Json(*c) : io::Json(); }
-  static const char* script_of(int l) {
-    static constexpr const char* names[] = {"Latin", "Armenian", "Cyrillic"};
-    return names[static_cast<int>(lang::language(l).script)];
-  }
   std::int64_t parameters(const BaseSize& s) const {
     const ModelConfig dense = s.dense(c_.vocab_size, c_.context);
     return count_parameters(s.bam ? upcycled_config(dense, 4, UpcycleOptions{}) : dense).total;
@@ -120,53 +120,45 @@ class Results {
       const std::string cells = io::dump(evals[t.run].at("cells"));
       hash_.update(cells.data(), cells.size());
     }
+    std::map<std::string, TestInfo> tests;
+    for (const TestInfo& t : c_.corpus->tests(c_.tasks)) tests[t.name] = t;
+    std::set<std::string> general;  // runs whose scores on tests of no task are read
     for (const Place& p : plan_.places()) {
       auto found = evals.find(p.run);
       if (found == evals.end()) continue;
+      const bool main = p.control == Control::none && p.languages == main_group();
+      const bool first = main && general.insert(p.run).second;
       for (const io::Json& e : found->second.at("cells").items(p.run)) {
-        if (e.at("task").as_string("task") != name_of(p.task)) continue;
-        const std::string code(e.at("language").as_string("language"));
-        const int l = lang::find_language(code);
-        const std::int64_t n = e.at("items").as_int("items", 1);
-        for (const char* score : {"exact", "rank", "likelihood", "nll"}) {
-          const std::string name = score;
-          auto figure = [&](const char* key) { return e.at(key).as_double(key); };
-          Entry entry{p, l, name, 0, n, std::nullopt, false, 0, 0};
-          Bounds b;
-          if (name == "exact" || name == "rank") {
-            const std::int64_t hits = e.at(score).as_int(score, 0, n);
-            entry.value = static_cast<double>(hits) / static_cast<double>(n);
-            entry.chance = name == "rank" ? figure("rank_chance") : chance.at(name_of(p.task)).as_double("chance");
-            entry.told = clt::told_from_chance(entry.value, n, entry.chance);
-            b = wilson_interval(hits, n);
-          } else {
-            const bool nll = name == "nll";
-            entry.value = figure(score);
-            entry.stderr_value = figure(nll ? "nll_stderr" : "likelihood_stderr");
-            if (nll) entry.n = e.at("tokens").as_int("tokens", 1);
-            else {
-              entry.chance = figure("rivals");
-              entry.stderr_above = figure("above_stderr");
-              entry.told = entry.value - *entry.chance > z95 * entry.stderr_above;
-            }
-            b = {entry.value - z95 * entry.stderr_value, entry.value + z95 * entry.stderr_value};
+        const std::string name(e.at("task").as_string("task")), code(e.at("language").as_string("language"));
+        const TestInfo& test = tests.at(name);
+        const bool own = name == p.task;
+        if (!own && !(test.task == p.task ? main : test.task.empty() && first)) continue;
+        for (Entry& entry : entries(e, test, p, code, chance)) {
+          const bool nll = entry.score.starts_with("nll"), is_primary = own && c_.primary_of(p.task) == entry.score;
+          io::Json row = io::Json::object({{"task", p.task}, {"setting", p.setting}, {"size", p.size->name}, {"k", p.k}, {"languages", p.languages}, {"language", code}, {"split", c_.split_of(code)},
+                                           {"replicate", p.replicate}, {"score", entry.score}, {"value", entry.value}, {"n", entry.n}, {"chance", cell(entry.chance)}, {"low", entry.bounds.low},
+                                           {"high", entry.bounds.high}, {"above_chance", nll ? io::Json() : io::Json(entry.told)}});
+          if (!own) {
+            if (test.task.empty() && p.setting != "single") row.set("task", "all");
+            row.set("test", name);
+            further_.push_back(std::move(row));
+            continue;
           }
-          const bool is_primary = c_.primary_of(p.task) == name;
-          rows_.push_back(io::Json::object({{"task", name_of(p.task)}, {"setting", p.setting}, {"size", p.size->name}, {"k", p.k}, {"languages", p.languages}, {"language", code}, {"split", c_.split_of(l)},
-                                            {"replicate", p.replicate}, {"score", name}, {"value", entry.value}, {"n", entry.n}, {"chance", cell(entry.chance)}, {"low", b.low}, {"high", b.high},
-                                            {"above_chance", name == "nll" ? io::Json() : io::Json(entry.told)}, {"primary", is_primary},
-                                            {"control", p.control == Control::none ? "" : p.control == Control::shuffled ? "shuffled" : "repeated"}, {"run", p.run}}));
-          if (name == "nll") continue;
+          row.set("primary", is_primary);
+          row.set("control", p.control == Control::none ? "" : p.control == Control::shuffled ? "shuffled" : "repeated");
+          row.set("run", p.run);
+          rows_.push_back(std::move(row));
+          if (nll) continue;
           (p.control == Control::none ? entries_ : control_entries_).push_back(entry);
           if (!is_primary || p.control != Control::none || (p.size->bam && !all_bam())) continue;  // METHOD 2.3 is about dense models
-          const clt::Split split = l == lang::pivot ? clt::Split::english : std::string_view(c_.split_of(l)) == "seen" ? clt::Split::seen : clt::Split::unseen;
+          const clt::Split split = code == c_.pivot ? clt::Split::english : std::string_view(c_.split_of(code)) == "seen" ? clt::Split::seen : clt::Split::unseen;
           // What cannot be told from chance is given a chance that nothing exceeds.
-          scores_.push_back({name_of(p.task), p.setting, parameters(*p.size), p.k, p.languages, code, split, p.replicate, name, entry.value, n, entry.told ? std::nullopt : std::optional(1.0)});
+          scores_.push_back({p.task, p.setting, parameters(*p.size), p.k, p.languages, code, split, p.replicate, entry.score, entry.value, entry.n, entry.told ? std::nullopt : std::optional(1.0)});
         }
       }
       if (p.control == Control::none && p.replicate == 1 && p.languages == main_group())
         for (const io::Json& s : found->second.at("samples").items(p.run)) {
-          if (s.at("task").as_string("task") != name_of(p.task)) continue;
+          if (s.at("task").as_string("task") != p.task) continue;
           io::Json one = io::Json::object({{"size", p.size->name}, {"setting", p.setting}, {"k", p.k}});
           for (auto [key, value] : s.members(p.run)) one.set(key, value);
           samples_.push_back(std::move(one));
@@ -180,14 +172,60 @@ class Results {
   static constexpr double z95 = 1.959963984540054;
   struct Entry {
     Place place;
-    int language;
-    std::string score;
-    double value;
-    std::int64_t n;
-    std::optional<double> chance;
-    bool told;  // from chance
-    double stderr_value, stderr_above;  // of likelihoods: of the value, of its difference to chance
+    std::string language, score;
+    double value = 0;
+    std::int64_t n = 0;
+    std::optional<double> chance = std::nullopt;
+    bool told = false;  // from chance
+    double stderr_value = 0, stderr_above = 0;  // of means: of the value, of its difference to chance
+    Bounds bounds = {};
   };
+  static bool is_share(const std::string& score) { return score == "exact" || score == "rank"; }  // of items; other scores are means over them
+  // The scores of a cell of eval.json.
+  std::vector<Entry> entries(const io::Json& e, const TestInfo& test, const Place& place, const std::string& code, const io::Json& chance) const {
+    std::vector<Entry> list;
+    auto figure = [&](const std::string& key) { return e.at(key).as_double(key); };
+    const std::int64_t n = e.at("items").as_int("items", 1);
+    auto share = [&](const char* score, double by_chance) {
+      const std::int64_t hits = e.at(score).as_int(score, 0, n);
+      const double value = static_cast<double>(hits) / static_cast<double>(n);
+      list.push_back({place, code, score, value, n, by_chance, clt::told_from_chance(value, n, by_chance), 0, 0, wilson_interval(hits, n)});
+    };
+    auto mean = [&](const std::string& score, double value, double error, std::int64_t of) -> Entry& {
+      return list.emplace_back(Entry{place, code, score, value, of, std::nullopt, false, error, 0, {value - z95 * error, value + z95 * error}});
+    };
+    auto against = [&](const std::string& score, double by_chance, double error) {
+      Entry& m = mean(score, figure(score), figure(score + "_stderr"), n);
+      m.chance = by_chance;
+      m.stderr_above = error;
+      m.told = m.value - by_chance > z95 * error;
+    };
+    if (test.written) share("exact", chance.at(test.name).at(code).as_double("chance"));
+    if (test.competes) {
+      share("rank", figure("rank_chance"));
+      against("likelihood", figure("rivals"), figure("above_stderr"));
+    }
+    if (const std::string& t = test.text_score; !t.empty()) against(t, figure(t + "_others"), figure(t + "_above_stderr"));
+    const std::int64_t tokens = e.at("tokens").as_int("tokens", 1);
+    mean("nll", figure("nll"), figure("nll_stderr"), tokens);
+    if (!test.competes) {
+      const std::int64_t bytes = e.at("bytes").as_int("bytes", 1);
+      const double per_byte = static_cast<double>(tokens) / static_cast<double>(bytes);
+      mean("nll per byte", figure("nll") * per_byte, figure("nll_stderr") * per_byte, bytes);
+    }
+    return list;
+  }
+  // What there is of each task in each language; generated ones have no end.
+  io::Json data() const {
+    io::Json list = io::Json::array({});
+    if (c_.corpus->kind() == "generated") return list;
+    for (const std::string& task : c_.tasks)
+      for (const std::string& l : c_.languages()) {
+        const std::int64_t train = c_.corpus->available(task, l), test = static_cast<std::int64_t>(c_.corpus->items(task, l, c_.items, c_.rivals, c_.seed).size());
+        if (train + test > 0) list.push_back(io::Json::object({{"task", task}, {"language", l}, {"train", train}, {"test", test}}));
+      }
+    return list;
+  }
   // Of several cells together. Items say the same in all languages, so languages of one replicate count as one draw of them, which is on the safe side.
   struct Pool {
     struct Replicate {
@@ -199,7 +237,7 @@ class Results {
     bool share = true;
     std::map<std::int64_t, Replicate> replicates;
     void add(const Entry& e) {
-      share = e.score != "likelihood";
+      share = is_share(e.score);
       sum += e.value;
       chance += e.chance.value_or(0);
       told += e.told;
@@ -232,7 +270,7 @@ class Results {
     }
   };
   // Values of the primary score over the languages of a split, in their order; missing ones are empty.
-  std::vector<clt::Cell> values(Task task, const std::string& setting, const BaseSize& size, std::int64_t k, const std::string& group, std::int64_t replicate, const std::vector<int>& languages, bool told = true) const {
+  std::vector<clt::Cell> values(const std::string& task, const std::string& setting, const BaseSize& size, std::int64_t k, const std::string& group, std::int64_t replicate, const std::vector<std::string>& languages, bool told = true) const {
     std::vector<clt::Cell> out(languages.size());
     for (const Entry& e : entries_) {
       const Place& p = e.place;
@@ -245,7 +283,7 @@ class Results {
   // f of every task, setting and size.
   template <class F>
   void each(F f) const {
-    for (Task task : c_.tasks)
+    for (const std::string& task : c_.tasks)
       for (const std::string& setting : c_.settings)
         for (const BaseSize& size : c_.sizes) f(task, setting, size);
   }
@@ -260,9 +298,9 @@ class Results {
   // Of every score, means over languages and replicates with the 95% interval over all their items.
   io::Json curves() const {
     io::Json list = io::Json::array({});
-    each([&](Task task, const std::string& setting, const BaseSize& size) {
-      for (const char* score : {"exact", "rank", "likelihood"})
-        for (const auto& [split, languages] : {std::pair<const char*, std::vector<int>>{"english", {lang::pivot}}, {"seen", c_.seen}, {"unseen", c_.unseen}})
+    each([&](const std::string& task, const std::string& setting, const BaseSize& size) {
+      for (const char* score : {"exact", "rank", "likelihood", "chrf", "rouge"})
+        for (const auto& [split, languages] : {std::pair<const char*, std::vector<std::string>>{"english", {c_.pivot}}, {"seen", c_.seen}, {"unseen", c_.unseen}})
           for (std::int64_t k : c_.k) {
             Pool all;
             std::map<std::int64_t, Pool> by_replicate;
@@ -276,7 +314,7 @@ class Results {
             const Bounds b = all.bounds();
             io::Json values = io::Json::array({});
             for (const auto& [r, pool] : by_replicate) values.push_back(pool.mean());
-            list.push_back(io::Json::object({{"task", name_of(task)}, {"setting", setting}, {"size", size.name}, {"score", score}, {"split", split}, {"k", k}, {"mean", all.mean()}, {"low", b.low}, {"high", b.high},
+            list.push_back(io::Json::object({{"task", task}, {"setting", setting}, {"size", size.name}, {"score", score}, {"split", split}, {"k", k}, {"mean", all.mean()}, {"low", b.low}, {"high", b.high},
                                              {"n", all.items()}, {"chance", all.by_chance()}, {"above_chance", all.above_chance()}, {"cells", all.cells}, {"told", all.told}, {"replicates", std::move(values)}}));
           }
     });
@@ -286,7 +324,7 @@ class Results {
   // One value a replicate, from cells that can be told from chance.
   io::Json measures() const {
     io::Json list = io::Json::array({});
-    each([&](Task task, const std::string& setting, const BaseSize& size) {
+    each([&](const std::string& task, const std::string& setting, const BaseSize& size) {
       std::map<std::string, std::vector<double>> found;
       std::vector<std::string> order;
       auto add = [&](const std::string& name, const clt::Cell& c) {
@@ -295,7 +333,7 @@ class Results {
         if (c && std::isfinite(*c)) at.push_back(*c);
       };
       for (std::int64_t r = 1; r <= c_.replicates; ++r) {
-        auto of = [&](std::int64_t k, const std::vector<int>& languages) { return values(task, setting, size, k, main_group(), r, languages); };
+        auto of = [&](std::int64_t k, const std::vector<std::string>& languages) { return values(task, setting, size, k, main_group(), r, languages); };
         std::vector<clt::Cell> seen, unseen;
         for (std::int64_t k : c_.k) {
           seen.push_back(clt::mean(of(k, c_.seen)));
@@ -313,7 +351,7 @@ class Results {
         add("oscillation, unseen", clt::oscillation(unseen));
       }
       for (const std::string& name : order) {
-        io::Json row = io::Json::object({{"measure", name}, {"task", name_of(task)}, {"setting", setting}, {"size", size.name}});
+        io::Json row = io::Json::object({{"measure", name}, {"task", task}, {"setting", setting}, {"size", size.name}});
         put_interval(row, found[name]);
         list.push_back(std::move(row));
       }
@@ -326,10 +364,10 @@ class Results {
     io::Json list = io::Json::array({});
     for (const char* setting : {"multi", "multi-equal-total"}) {
       if (std::find(c_.settings.begin(), c_.settings.end(), setting) == c_.settings.end() || std::find(c_.settings.begin(), c_.settings.end(), "single") == c_.settings.end()) continue;
-      for (Task task : c_.tasks)
+      for (const std::string& task : c_.tasks)
         for (const BaseSize& size : c_.sizes)
           for (std::int64_t k : c_.k)
-            for (const auto& [split, languages] : {std::pair<const char*, std::vector<int>>{"english", {lang::pivot}}, {"seen", c_.seen}, {"unseen", c_.unseen}}) {
+            for (const auto& [split, languages] : {std::pair<const char*, std::vector<std::string>>{"english", {c_.pivot}}, {"seen", c_.seen}, {"unseen", c_.unseen}}) {
               std::vector<double> found;
               for (std::int64_t r = 1; r <= c_.replicates; ++r) {
                 const auto multi = values(task, setting, size, k, main_group(), r, languages), single = values(task, "single", size, k, main_group(), r, languages);
@@ -337,7 +375,7 @@ class Results {
                 for (std::size_t i = 0; i < languages.size(); ++i) lost.push_back(clt::interference(multi[i], single[i]));
                 if (clt::Cell m = clt::mean(lost)) found.push_back(*m);
               }
-              io::Json row = io::Json::object({{"task", name_of(task)}, {"size", size.name}, {"k", k}, {"split", split}, {"at", std::string_view(setting) == "multi" ? "equal task data" : "equal total data"}});
+              io::Json row = io::Json::object({{"task", task}, {"size", size.name}, {"k", k}, {"split", split}, {"at", std::string_view(setting) == "multi" ? "equal task data" : "equal total data"}});
               put_interval(row, found);
               list.push_back(std::move(row));
             }
@@ -349,14 +387,14 @@ class Results {
   io::Json matrix() const {
     io::Json list = io::Json::array({});
     if (!c_.matrix) return list;
-    std::vector<int> targets = c_.seen;
+    std::vector<std::string> targets = c_.seen;
     targets.insert(targets.end(), c_.unseen.begin(), c_.unseen.end());
-    for (Task task : c_.tasks)
+    for (const std::string& task : c_.tasks)
       for (const BaseSize& size : c_.sizes) {
-        std::map<std::pair<int, int>, std::vector<double>> shares, gained;
+        std::map<std::pair<std::string, std::string>, std::vector<double>> shares, gained;
         for (std::int64_t r = 1; r <= c_.replicates; ++r) {
           std::vector<std::vector<clt::Cell>> y;
-          for (int a : c_.seen) y.push_back(values(task, "single", size, c_.k.back(), str("only ", code_of(a)), r, targets));
+          for (const std::string& a : c_.seen) y.push_back(values(task, "single", size, plan_.largest_k(task), str("only ", a), r, targets));
           const std::vector<clt::Cell> english = values(task, "single", size, 0, main_group(), r, targets);
           std::vector<std::vector<clt::Cell>> square;
           for (const auto& row : y) square.emplace_back(row.begin(), row.begin() + static_cast<std::ptrdiff_t>(c_.seen.size()));
@@ -368,10 +406,10 @@ class Results {
               if (clt::Cell g = clt::difference(y[a][b], english[b])) gained[{c_.seen[a], targets[b]}].push_back(*g);
             }
         }
-        for (int a : c_.seen)
-          for (int b : targets) {
+        for (const std::string& a : c_.seen)
+          for (const std::string& b : targets) {
             auto mean = [](const std::vector<double>& v) { return v.empty() ? io::Json() : io::Json(t_interval(v).mean); };
-            list.push_back(io::Json::object({{"task", name_of(task)}, {"size", size.name}, {"source", code_of(a)}, {"target", code_of(b)}, {"transfer", mean(shares[{a, b}])}, {"gained", mean(gained[{a, b}])},
+            list.push_back(io::Json::object({{"task", task}, {"size", size.name}, {"source", a}, {"target", b}, {"transfer", mean(shares[{a, b}])}, {"gained", mean(gained[{a, b}])},
                                              {"n", static_cast<std::int64_t>(gained[{a, b}].size())}}));
           }
       }
@@ -386,17 +424,17 @@ class Results {
     for (const Place& p : plan_.places())
       for (const char* kind : {"latin ", "other ", "mixed "})
         if (p.languages.starts_with(kind) && std::find(names.begin(), names.end(), p.languages) == names.end()) names.push_back(p.languages);
-    for (Task task : c_.tasks)
+    for (const std::string& task : c_.tasks)
       for (const BaseSize& size : c_.sizes)
         for (const std::string& name : names)
           for (bool latin : {true, false}) {
-            std::vector<int> targets;
-            for (int l : c_.unseen)
-              if ((lang::language(l).script == lang::Script::latin) == latin) targets.push_back(l);
+            std::vector<std::string> targets;
+            for (const std::string& l : c_.unseen)
+              if (c_.corpus->language(l).latin == latin) targets.push_back(l);
             std::vector<double> found;
             for (std::int64_t r = 1; r <= c_.replicates; ++r)
-              if (clt::Cell m = clt::mean(values(task, "single", size, c_.k.back(), name, r, targets))) found.push_back(*m);
-            io::Json row = io::Json::object({{"task", name_of(task)}, {"size", size.name}, {"trained_on", name}, {"tested_on", latin ? "unseen, Latin script" : "unseen, other scripts"}});
+              if (clt::Cell m = clt::mean(values(task, "single", size, plan_.largest_k(task), name, r, targets))) found.push_back(*m);
+            io::Json row = io::Json::object({{"task", task}, {"size", size.name}, {"trained_on", name}, {"tested_on", latin ? "unseen, Latin script" : "unseen, other scripts"}});
             put_interval(row, found);
             list.push_back(std::move(row));
           }
@@ -409,17 +447,17 @@ class Results {
     for (const BaseSize& bam : c_.sizes)
       for (const BaseSize& dense : c_.sizes) {
         if (!bam.bam || dense.bam || bam.hidden != dense.hidden || bam.layers != dense.layers || bam.ffn != dense.ffn) continue;
-        for (Task task : c_.tasks)
+        for (const std::string& task : c_.tasks)
           for (const std::string& setting : c_.settings)
             for (const char* what : {"score", "gain"}) {
               std::vector<double> found;
               for (std::int64_t r = 1; r <= c_.replicates; ++r) {
                 auto of = [&](const BaseSize& size, std::int64_t k) { return values(task, setting, size, k, main_group(), r, c_.unseen); };
-                const std::int64_t k = c_.k.back();
+                const std::int64_t k = plan_.largest_k(task);
                 const bool gain = std::string_view(what) == "gain";
                 if (clt::Cell d = gain ? clt::difference(clt::mean_gain(of(bam, 0), of(bam, k)), clt::mean_gain(of(dense, 0), of(dense, k))) : clt::difference(clt::mean(of(bam, k)), clt::mean(of(dense, k)))) found.push_back(*d);
               }
-              io::Json row = io::Json::object({{"bam", bam.name}, {"dense", dense.name}, {"task", name_of(task)}, {"setting", setting}, {"what", what}});
+              io::Json row = io::Json::object({{"bam", bam.name}, {"dense", dense.name}, {"task", task}, {"setting", setting}, {"what", what}});
               put_interval(row, found);
               list.push_back(std::move(row));
             }
@@ -443,7 +481,7 @@ class Results {
   // Shuffled completions must leave every task at chance; English alone, trained once more, must give the bits of y(0).
   io::Json controls() const {
     io::Json list = io::Json::array({});
-    for (Task task : c_.tasks) {
+    for (const std::string& task : c_.tasks) {
       std::map<std::string, Pool> shuffled;
       std::int64_t same = 0, compared = 0;
       for (const Entry& e : control_entries_) {
@@ -458,11 +496,11 @@ class Results {
       }
       for (const auto& [score, pool] : shuffled) {
         const Bounds b = pool.bounds();
-        list.push_back(io::Json::object({{"control", "shuffled completions"}, {"task", name_of(task)}, {"score", score}, {"value", pool.mean()}, {"low", b.low}, {"high", b.high}, {"n", pool.items()}, {"expected", pool.by_chance()},
+        list.push_back(io::Json::object({{"control", "shuffled completions"}, {"task", task}, {"score", score}, {"value", pool.mean()}, {"low", b.low}, {"high", b.high}, {"n", pool.items()}, {"expected", pool.by_chance()},
                                          {"passes", !pool.above_chance()}}));
       }
       if (compared > 0)
-        list.push_back(io::Json::object({{"control", "English alone, once more"}, {"task", name_of(task)}, {"score", c_.primary_of(task)}, {"value", static_cast<double>(same) / static_cast<double>(compared)}, {"low", nullptr}, {"high", nullptr}, {"n", compared},
+        list.push_back(io::Json::object({{"control", "English alone, once more"}, {"task", task}, {"score", c_.primary_of(task)}, {"value", static_cast<double>(same) / static_cast<double>(compared)}, {"low", nullptr}, {"high", nullptr}, {"n", compared},
                                          {"expected", 1.0}, {"passes", same == compared}}));
     }
     return list;
@@ -471,7 +509,7 @@ class Results {
   const TransferConfig& c_;
   Plan plan_{c_};
   std::string out_, runs_;
-  io::Json rows_ = io::Json::array({}), samples_ = io::Json::array({});
+  io::Json rows_ = io::Json::array({}), further_ = io::Json::array({}), samples_ = io::Json::array({});
   std::vector<clt::Score> scores_;
   std::vector<Entry> entries_, control_entries_;
   io::Hasher hash_;

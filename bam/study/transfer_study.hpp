@@ -1,4 +1,4 @@
-// A whole study of cross-lingual transfer on the generated languages: text, tokenizer, base models, every fine-tuning, its scores. Each training
+// A whole study of cross-lingual transfer: text, tokenizer, base models, every fine-tuning, its scores. Each training
 // is a run folder of its own that resumes where it stopped; started again on the same folder the study continues, and ends with the same results.
 #pragma once
 #include <filesystem>
@@ -15,8 +15,8 @@
 
 namespace bam::study::transfer {
 
-// Documents of pre-training in a language: one epoch and no more, for they have more tokens than this each.
-inline std::int64_t document_count(const TransferConfig& c, int language) {
+// Documents of pre-training in a language, of as many as there are: one epoch and no more where there are enough, for they have more tokens than this each.
+inline std::int64_t document_count(const TransferConfig& c, const std::string& language) {
   constexpr double least_tokens = 70;
   const double tokens = static_cast<double>(std::max(c.pretrain_tokens, c.branch_tokens)) * c.share_of(language);
   return std::max<std::int64_t>(20, static_cast<std::int64_t>(tokens / least_tokens));
@@ -25,8 +25,7 @@ inline std::int64_t document_count(const TransferConfig& c, int language) {
 // Of the documents of all languages, at most `each` of one.
 inline io::Json train_tokenizer(const TransferConfig& c, std::int64_t each) {
   text::BpeTrainer trainer;
-  for (int l : c.languages())
-    for (std::int64_t i = 0; i < std::min(each, document_count(c, l)); ++i) trainer.add(lang::language_document(l, c.seed, static_cast<std::uint64_t>(i)));
+  for (const std::string& l : c.languages()) c.corpus->each_document(l, c.seed, std::min(each, document_count(c, l)), [&](const std::string& document) { trainer.add(document); });
   return trainer.train(c.vocab_size);
 }
 inline constexpr std::int64_t tokenizer_documents = 1500;
@@ -42,17 +41,8 @@ class TransferStudy {
   // What finished runs in the folder stand on, recorded by the first call; sizes, smaller k, settings, groups, matrix and replicates may be added.
   // Error(input): the folder holds a study of other settings.
   void check_settings() const {
-    io::Hasher generator;  // another version of the generator is another corpus
-    for (int l : c_.languages()) {
-      const std::string document = lang::language_document(l, c_.seed, 0);
-      generator.update(document.data(), document.size());
-      for (Task t : c_.tasks) {
-        const std::string line = lang::json_line(lang::task_example(t, l, lang::Split::test, c_.seed, 0));
-        generator.update(line.data(), line.size());
-      }
-    }
     const std::string file = out_ + "/study.json";
-    const std::string wanted = io::dump(io::Json::object({{"study", "clt"}, {"corpus", "generated " + generator.hex()}, {"seed", static_cast<std::int64_t>(c_.seed)}, {"languages", joined_codes(c_.languages())},
+    const std::string wanted = io::dump(io::Json::object({{"study", "clt"}, {"corpus", c_.corpus->fingerprint(c_.languages(), c_.tasks, c_.seed)}, {"seed", static_cast<std::int64_t>(c_.seed)}, {"languages", joined_codes(c_.languages())},
                                                             {"seen", joined_codes(c_.seen)}, {"english", c_.english}, {"largest_k", c_.k.back()}, {"vocab_size", c_.vocab_size}, {"context", c_.context},
                                                             {"batch", c_.batch}, {"pretrain_tokens", c_.pretrain_tokens}, {"pivot_share", c_.pivot_share}, {"branch_tokens", c_.branch_tokens},
                                                             {"mix_tokens", c_.mix_tokens}, {"tune_batch", c_.tune_batch}, {"epochs", c_.epochs}, {"validation", c_.validation}, {"items", c_.items},
@@ -84,12 +74,12 @@ class TransferStudy {
     check_settings();
     const std::string corpus = out_ + "/corpus";
     if (!io::is_folder(corpus)) {
-      note("generating text");
+      note("writing text");
       io::StagedDirectory staged(corpus);
-      for (int l : c_.languages()) {
+      for (const std::string& l : c_.languages()) {
         std::string lines;
-        for (std::int64_t i = 0; i < document_count(c_, l); ++i) lines += io::dump(io::Json::object({{"text", lang::language_document(l, c_.seed, static_cast<std::uint64_t>(i))}})) + "\n";
-        staged.write(code_of(l) + ".jsonl", lines);
+        c_.corpus->each_document(l, c_.seed, document_count(c_, l), [&](const std::string& document) { lines += io::dump(io::Json::object({{"text", document}})) + "\n"; });
+        staged.write(l + ".jsonl", lines);
       }
       staged.commit();
     }
@@ -100,11 +90,22 @@ class TransferStudy {
       io::write_file_atomic(file, io::dump(train_tokenizer(c_, tokenizer_documents), 2) + "\n");
     }
     tokenizer_.emplace(text::Tokenizer::load(file));
-    for (Task t : c_.tasks)
-      for (int l : c_.languages()) tests_.push_back(test_set(t, l, *tokenizer_, c_.items, c_.rivals, c_.context, c_.seed));
+    std::int64_t dropped = 0;
+    for (const TestInfo& info : c_.corpus->tests(c_.tasks))
+      for (const std::string& l : c_.languages())
+        if (TestSet set = test_set(*c_.corpus, info, l, *tokenizer_, c_.items, c_.rivals, c_.context, c_.seed); !set.items.empty()) {
+          dropped += set.dropped;
+          tests_.push_back(std::move(set));
+        }
+    if (dropped > 0) note(str("left out ", dropped, " test items whose answers do not fit the context or have no rival"));
     if (const std::string chance = out_ + "/chance.json"; !io::exists(chance)) {
       io::Json all = io::Json::object();
-      for (Task t : c_.tasks) all.set(name_of(t), constant_answer_rate(t, c_.seed));
+      for (const TestSet& set : tests_) {
+        if (!all.contains(set.info.name)) all.set(set.info.name, io::Json::object());
+        io::Json of = all.at(set.info.name);
+        of.set(set.language, c_.corpus->constant_answer_rate(set.info.name, set.language, c_.seed));
+        all.set(set.info.name, std::move(of));
+      }
       io::write_file_atomic(chance, io::dump(all) + "\n");
     }
   }
@@ -124,8 +125,8 @@ class TransferStudy {
     const std::string config = runs_ + at + "/config.json", text = io::dump(io::model_config_json(file), 2) + "\n";
     if (io::exists(config) && io::read_file(config) != text) fail(ErrorKind::input, "study.changed", config, ": size ", size.name, " had another shape; give the new one another name");
     io::write_file_atomic(config, text);
-    std::map<int, double> shares;
-    for (int l : c_.languages()) shares[l] = c_.share_of(l);
+    std::map<std::string, double> shares;
+    for (const std::string& l : c_.languages()) shares[l] = c_.share_of(l);
     const std::uint64_t seed = pool_seed(c_, r);
     pretrain(at + "/base", str("config = \"", config, "\""), dense, shares, c_.pretrain_tokens, c_.pretrain_lr, seed);
     std::string model = io::resolve_model_folder(runs_ + at + "/base");
@@ -133,10 +134,10 @@ class TransferStudy {
     // Branches over the pivot's, the seen and the unseen languages' text, each with a tenth of all of it, then a mixture over all of it.
     std::vector<std::string> parents{model};
     std::uint64_t n = 0;
-    for (const auto& [name, own] : {std::pair<const char*, std::vector<int>>{"pivot", {lang::pivot}}, {"seen", c_.seen}, {"unseen", c_.unseen}}) {
-      std::map<int, double> branch = shares;
+    for (const auto& [name, own] : {std::pair<const char*, std::vector<std::string>>{"pivot", {c_.pivot}}, {"seen", c_.seen}, {"unseen", c_.unseen}}) {
+      std::map<std::string, double> branch = shares;
       for (auto& [l, share] : branch) share *= 0.1;
-      for (int l : own) branch[l] += 0.9 / static_cast<double>(own.size());
+      for (const std::string& l : own) branch[l] += 0.9 / static_cast<double>(own.size());
       pretrain(str(at, "/branch-", name), str("init_from = \"", model, "\""), dense, branch, c_.branch_tokens, c_.pretrain_lr / 2, seed + ++n);
       parents.push_back(io::resolve_model_folder(runs_ + at + "/branch-" + name));
     }
@@ -148,11 +149,11 @@ class TransferStudy {
     return io::resolve_model_folder(runs_ + at + "/mixture");
   }
 
-  void pretrain(const std::string& name, const std::string& from, const ModelConfig& model, const std::map<int, double>& shares, std::int64_t tokens, double lr, std::uint64_t seed) {
+  void pretrain(const std::string& name, const std::string& from, const ModelConfig& model, const std::map<std::string, double>& shares, std::int64_t tokens, double lr, std::uint64_t seed) {
     if (done(name)) return;
     const std::int64_t steps = c_.steps(tokens);
     std::string toml = str("[model]\n", from, "\ntokenizer = \"", tokenizer_file(), "\"\n");
-    for (const auto& [l, share] : shares) toml += str("[[data]]\npath = \"", std::filesystem::absolute(out_ + "/corpus/" + code_of(l) + ".jsonl").string(), "\"\nweight = ", share, "\n");
+    for (const auto& [l, share] : shares) toml += str("[[data]]\npath = \"", std::filesystem::absolute(out_ + "/corpus/" + l + ".jsonl").string(), "\"\nweight = ", share, "\n");
     toml += str("[train]\ncontext = ", c_.context, "\nbatch = ", c_.batch, "\nmicro_batch = ", std::min(c_.micro_batch, c_.batch), "\nsteps = ", steps, "\nlr = ", lr, "\nschedule = \"wsd\"\nwarmup = ",
                 std::min<std::int64_t>(steps / 10, 100), "\nseed = ", static_cast<std::int64_t>(seed), "\ncheckpoint_every = ", std::max<std::int64_t>(100, steps / 4), "\nkeep_checkpoints = 1\n");
     finish(name, toml, model, steps, lr);
@@ -163,6 +164,7 @@ class TransferStudy {
       ++finished_;
       return;
     }
+    if (t.parts.empty()) return evaluate_base(t, base);
     const std::string data = std::filesystem::absolute(out_ + "/data/" + t.run).string();
     if (!io::is_folder(data)) write_examples(t, data);
     const std::int64_t steps = (t.examples() * c_.epochs + c_.tune_batch - 1) / c_.tune_batch;
@@ -173,10 +175,22 @@ class TransferStudy {
     if (c_.validation > 0) toml += str("best = true\neval_every = ", std::max<std::int64_t>(1, steps / c_.epochs), "\n");
     const ModelConfig model = t.size->bam ? bam_config(*t.size, c_) : t.size->dense(c_.vocab_size, c_.context);
     if (!done(t.run)) finish(t.run, toml, model, steps, c_.tune_lr);
-    evaluate(t);
+    const std::string best = runs_ + t.run + "/checkpoints/best";
+    evaluate(t, io::is_folder(best) ? best : runs_ + t.run);
     // Hundreds of runs: their weights can be trained again, bit for bit.
     std::error_code ignored;
     std::filesystem::remove_all(runs_ + t.run + "/checkpoints", ignored);
+  }
+
+  // A task without examples in the pivot: at k = 0 there is nothing to train on, and the base stands for itself.
+  void evaluate_base(const Tuning& t, const std::string& base) {
+    io::make_folder(runs_ + t.run);
+    const std::string from = runs_ + replicate_folder(*t.size, t.replicate) + (t.size->bam ? "/mixture" : "/base") + "/done.json";
+    io::Json done = io::parse_json(io::read_file(from), from);
+    for (const char* key : {"steps", "tokens", "seconds"}) done.set(key, 0);
+    io::write_file_atomic(runs_ + t.run + "/done.json", io::dump(done) + "\n");
+    evaluate(t, base);
+    ++finished_;
   }
 
   // train.jsonl and validation.jsonl of a fine-tuning. Sets of one pool are nested, and the pivot's is the same in all runs of a replicate.
@@ -185,12 +199,12 @@ class TransferStudy {
     std::vector<clt::Pool> pools;
     std::string validation;
     for (const Part& p : t.parts) {
-      parts.push_back({name_of(p.task), code_of(p.language), p.n});
+      parts.push_back({p.task, p.language, p.n});
       pools.push_back(pool(p.task, p.language, t.replicate, t.control == Control::shuffled));
-      for (std::int64_t i = 0; i < c_.validation; ++i) validation += lang::json_line(lang::task_example(p.task, p.language, lang::Split::validation, c_.seed, static_cast<std::uint64_t>(i))) + "\n";
+      for (const std::string& line : c_.corpus->validation(p.task, p.language, c_.validation, c_.seed)) validation += line + "\n";
     }
     const std::string train = folder + ".train";
-    clt::write_mixture(train, clt::mix(pools, parts, pool_seed(c_, t.replicate)), io::Json::object({{"generator", "languages"}}), io::is_folder(train));
+    clt::write_mixture(train, clt::mix(pools, parts, pool_seed(c_, t.replicate)), c_.corpus->manifest(), io::is_folder(train));
     io::write_file_atomic(train + "/validation.jsonl", validation);
     std::error_code ec;
     std::filesystem::rename(train, folder, ec);
@@ -198,19 +212,14 @@ class TransferStudy {
   }
 
   // As many examples as the largest set of it needs.
-  const clt::Pool& pool(Task task, int language, std::int64_t replicate, bool shuffled) {
+  const clt::Pool& pool(const std::string& task, const std::string& language, std::int64_t replicate, bool shuffled) {
     auto [at, fresh] = pools_.try_emplace({task, language, shuffled});
-    clt::Pool& pool = at->second;
-    if (!fresh) return pool;
-    pool.task = name_of(task);
-    pool.language = code_of(language);
-    std::int64_t n = language == lang::pivot ? c_.english : c_.k.back();
+    if (!fresh) return at->second;
+    std::int64_t n = language == c_.pivot ? c_.english : c_.k.back();
     for (const Tuning& t : plan_.tunings())
       for (const Part& p : t.parts)
         if (p.task == task && p.language == language) n = std::max(n, p.n);
-    for (std::int64_t i = 0; i < n; ++i)
-      pool.lines.push_back(lang::json_line((shuffled ? lang::shuffled_example : lang::task_example)(task, language, lang::Split::train, pool_seed(c_, replicate), static_cast<std::uint64_t>(i))));
-    return pool;
+    return at->second = c_.corpus->pool(task, language, n, pool_seed(c_, replicate), shuffled);
   }
 
   bool done(const std::string& name) {
@@ -229,23 +238,28 @@ class TransferStudy {
                                                                            {"seconds", training_seconds(folder)}, {"peak_flops", hooks_.peak_flops}})) + "\n");
   }
 
-  void evaluate(const Tuning& t) {
-    const std::string best = runs_ + t.run + "/checkpoints/best";
+  void evaluate(const Tuning& t, const std::string& folder) {
     note(str("evaluating ", t.run));
-    const io::ModelFolder model = io::load_model(io::is_folder(best) ? best : runs_ + t.run);
+    const io::ModelFolder model = io::load_model(folder);
     io::Json cells = io::Json::array({}), samples = io::Json::array({});
     for (const TestSet& set : tests_) {
-      if (std::find(t.tasks.begin(), t.tasks.end(), set.task) == t.tasks.end()) continue;
+      if (!set.info.task.empty() && std::find(t.tasks.begin(), t.tasks.end(), set.info.task) == t.tasks.end()) continue;
       if (int signal = hooks_.stop_signal ? hooks_.stop_signal() : 0) throw Stopped{signal};
       const CellScores s = score(*model.decoder, set, *tokenizer_, c_.context);
-      cells.push_back(io::Json::object({{"task", name_of(set.task)}, {"language", code_of(set.language)}, {"items", s.items}, {"exact", s.exact}, {"rank", s.rank}, {"rank_chance", s.rank_chance}, {"nll", s.nll},
-                                        {"nll_stderr", s.nll_stderr}, {"tokens", s.tokens}, {"likelihood", s.likelihood}, {"likelihood_stderr", s.likelihood_stderr}, {"rivals", s.rivals},
-                                        {"above_stderr", s.above_stderr}}));
-      for (std::size_t i = 0; i < std::min(static_cast<std::size_t>(c_.samples), set.examples.size()); ++i) {
-        const lang::Example& e = set.examples[i];
-        samples.push_back(io::Json::object({{"task", name_of(set.task)}, {"language", code_of(set.language)}, {"item", static_cast<std::int64_t>(i)}, {"prompt", e.prompt}, {"answer", e.completion}, {"text", s.written[i]},
-                                            {"right", s.right[i] != 0}}));
-      }
+      io::Json cell = io::Json::object({{"task", set.info.name}, {"language", set.language}, {"items", s.items}});
+      if (set.info.written) cell.set("exact", s.exact);
+      if (set.info.competes) cell.set("rank", s.rank), cell.set("rank_chance", s.rank_chance);
+      for (const auto& [key, value] : {std::pair{"nll", s.nll}, {"nll_stderr", s.nll_stderr}}) cell.set(key, value);
+      cell.set("tokens", s.tokens);
+      if (set.info.competes)
+        for (const auto& [key, value] : {std::pair{"likelihood", s.likelihood}, {"likelihood_stderr", s.likelihood_stderr}, {"rivals", s.rivals}, {"above_stderr", s.above_stderr}}) cell.set(key, value);
+      else cell.set("bytes", s.bytes);
+      if (const std::string& name = set.info.text_score; !name.empty())
+        for (const auto& [key, value] : {std::pair{"", s.text}, {"_stderr", s.text_stderr}, {"_others", s.text_others}, {"_above_stderr", s.text_above_stderr}}) cell.set(name + key, value);
+      cells.push_back(std::move(cell));
+      for (std::size_t i = 0; set.info.written && i < std::min(static_cast<std::size_t>(c_.samples), set.items.size()); ++i)
+        samples.push_back(io::Json::object({{"task", set.info.name}, {"language", set.language}, {"item", static_cast<std::int64_t>(i)}, {"prompt", set.items[i].prompt}, {"answer", set.items[i].answer},
+                                            {"text", s.written[i]}, {"right", s.right[i] != 0}}));
     }
     io::Json out = io::Json::object();
     out.set("cells", std::move(cells));
@@ -269,7 +283,7 @@ class TransferStudy {
   std::int64_t finished_ = 0;
   std::optional<text::Tokenizer> tokenizer_;
   std::vector<TestSet> tests_;
-  std::map<std::tuple<Task, int, bool>, clt::Pool> pools_;
+  std::map<std::tuple<std::string, std::string, bool>, clt::Pool> pools_;
 };
 
 }  // namespace bam::study::transfer

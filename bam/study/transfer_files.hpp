@@ -1,0 +1,334 @@
+// Files of real languages as the matter of a transfer study: plain text by language, and examples of tasks, split into training, validation and test by
+// whoever made the files. A training item that validation or test holds too, by its id or its prompt, is left out and counted.
+#pragma once
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../eval/exact_match.hpp"
+#include "../eval/language_id.hpp"
+#include "../io/hash.hpp"
+#include "../io/toml.hpp"
+#include "../text/corpus.hpp"
+#include "transfer_corpus.hpp"
+
+namespace bam::study::transfer {
+
+class LanguageFiles : public TransferCorpus {
+ public:
+  // How what is written is judged. number: its last number; match: the whole of it, but for case, space and punctuation; chrf, rouge: as match, and by how much
+  // of the answer is in it. choice: answers of its own compete, nothing is written; text: there is no prompt, only text to be found likely.
+  static inline const std::vector<std::string> scores{"number", "match", "chrf", "rouge", "choice", "text"};
+
+  struct Files {
+    std::string name, task, score;
+    std::vector<std::string> train, validation, test;
+  };
+
+  // root: the folder to which all paths are relative. text: files and folders of lines {"text", "lang"}. The tasks have all three kinds of files, further tests
+  // only test files. Error(input): a file that is not there or holds no such lines.
+  LanguageFiles(std::string root, std::string pivot, const std::vector<std::string>& text, const std::vector<Files>& tasks, const std::vector<Files>& tests) : root_(std::move(root)), pivot_(std::move(pivot)) {
+    for (const std::string& path : text) read_text(path);
+    for (const auto& [code, documents] : documents_) {
+      std::string sample;
+      for (std::size_t i = 0; i < std::min<std::size_t>(documents.size(), 20); ++i) sample += documents[i];
+      const text::Script script = script_shares(sample).largest;
+      languages_.push_back({code, text::name_of(script), "", script == text::Script::latin});
+    }
+    for (const Files& f : tasks) {
+      Set& set = sets_[f.name];
+      set.files = f;
+      set.test = read(f, f.test);
+      set.validation = read(f, f.validation);
+      set.train = read(f, f.train);
+      tasks_.push_back(f.name);
+    }
+    for (const Files& f : tests) {
+      Set& set = sets_[f.name];
+      set.files = f;
+      if (f.score == "text") set.test = read_lines(f);
+      else set.test = read(f, f.test);
+      further_.push_back(f.name);
+    }
+    for (const std::string& t : tasks_) {
+      clt::HeldOut held;
+      for (const auto& [name, set] : sets_)
+        if ((name == t || set.files.task == t) && set.files.score != "text")
+          for (const auto* pools : {&set.validation, &set.test})
+            for (const auto& [code, pool] : *pools)
+              for (std::size_t i = 0; i < pool.lines.size(); ++i) {
+                text::ChatExample e = text::detail::parse_example(pool.lines[i], pool.place(i));
+                held.add(e);
+              }
+      for (auto& [code, pool] : sets_[t].train) dropped_ += held.clear(pool, true);
+    }
+  }
+
+  std::string kind() const override { return "files"; }
+  std::string pivot() const override { return pivot_; }
+  const std::vector<LanguageInfo>& languages() const override { return languages_; }
+  const std::vector<std::string>& tasks() const override { return tasks_; }
+  std::vector<TestInfo> tests(const std::vector<std::string>& tasks) const override {
+    std::vector<TestInfo> list;
+    auto add = [&](const std::string& name, const std::string& task) {
+      const std::string& score = sets_.at(name).files.score;
+      list.push_back({name, task, score != "choice" && score != "text", score != "text", score == "chrf" || score == "rouge" ? score : ""});
+    };
+    for (const std::string& t : tasks) add(t, t);
+    for (const std::string& name : further_)
+      if (const std::string& task = sets_.at(name).files.task; task.empty() || std::find(tasks.begin(), tasks.end(), task) != tasks.end()) add(name, task);
+    return list;
+  }
+  // Other files are another corpus.
+  std::string fingerprint(const std::vector<std::string>&, const std::vector<std::string>&, std::uint64_t) const override {
+    io::Hasher h;
+    for (const auto& [path, sha256] : files_) {
+      const std::string line = path + "\n" + sha256 + "\n";
+      h.update(line.data(), line.size());
+    }
+    return "files " + h.hex();
+  }
+  void each_document(const std::string& language, std::uint64_t, std::int64_t limit, const std::function<void(const std::string&)>& f) const override {
+    const std::vector<std::string>& list = documents_.at(language);
+    for (std::size_t i = 0; i < list.size() && static_cast<std::int64_t>(i) < limit; ++i) f(list[i]);
+  }
+  std::int64_t available(const std::string& task, const std::string& language) const override {
+    const auto& pools = sets_.at(task).train;
+    const auto at = pools.find(language);
+    return at == pools.end() ? 0 : at->second.size();
+  }
+  clt::Pool pool(const std::string& task, const std::string& language, std::int64_t, std::uint64_t, bool shuffled) const override {
+    clt::Pool pool = sets_.at(task).train.at(language);
+    for (std::string& line : pool.lines) line = labelled(line, task);
+    if (shuffled) pool.lines = exchanged(pool.lines);
+    return pool;
+  }
+  std::vector<std::string> validation(const std::string& task, const std::string& language, std::int64_t n, std::uint64_t seed) const override {
+    std::vector<std::string> lines;
+    const auto& pools = sets_.at(task).validation;
+    if (const auto at = pools.find(language); at != pools.end())
+      for (std::size_t i : clt::select(at->second, std::min(n, at->second.size()), seed)) lines.push_back(labelled(at->second.lines[i], task));
+    return lines;
+  }
+  std::vector<TestItem> items(const std::string& test, const std::string& language, std::int64_t n, std::int64_t rivals, std::uint64_t seed) const override {
+    std::vector<TestItem> list;
+    const Set& set = sets_.at(test);
+    const auto at = set.test.find(language);
+    if (at == set.test.end()) return list;
+    const clt::Pool& pool = at->second;
+    const std::string& score = set.files.score;
+    std::vector<Line> lines;
+    for (std::size_t i : clt::select(pool, pool.size(), seed)) lines.push_back(parse(pool.lines[i], pool.place(i), score));
+    auto same = [&](const Line& a, const Line& b) { return score == "number" ? number_match(b.completion, a.answer) : exact_match(b.completion, a.completion); };
+    for (std::size_t i = 0; i < lines.size() && static_cast<std::int64_t>(list.size()) < n; ++i) {
+      const Line& line = lines[i];
+      TestItem item{line.prompt, line.completion, {}, {}, [answer = line.answer, number = score == "number"](const std::string& text) { return number ? number_match(text, answer) : exact_match(text, answer); }};
+      if (score == "choice") item.rivals = line.others;
+      else if (score != "text")
+        for (std::size_t turn = 1; turn < lines.size() && static_cast<std::int64_t>(item.rivals.size()) < rivals; ++turn) {
+          const Line& other = lines[(i + turn) % lines.size()];
+          if (!same(line, other) && std::find(item.rivals.begin(), item.rivals.end(), other.completion) == item.rivals.end()) item.rivals.push_back(other.completion);
+        }
+      list.push_back(std::move(item));
+    }
+    return list;
+  }
+  double constant_answer_rate(const std::string& test, const std::string& language, std::uint64_t) const override {
+    const Set& set = sets_.at(test);
+    const auto at = set.test.find(language);
+    if (at == set.test.end() || set.files.score == "choice" || set.files.score == "text") return 0;
+    std::map<std::string, std::int64_t> count;
+    std::int64_t most = 0;
+    for (std::size_t i = 0; i < at->second.lines.size(); ++i) {
+      const Line line = parse(at->second.lines[i], at->second.place(i), set.files.score);
+      const auto number = set.files.score == "number" ? last_number(line.answer) : std::nullopt;
+      most = std::max(most, ++count[number ? number->value : normalize_answer(line.answer)]);
+    }
+    return static_cast<double>(most) / static_cast<double>(at->second.size());
+  }
+  io::Json manifest() const override {
+    io::Json sources = io::Json::array({});
+    for (const auto& [path, sha256] : files_) sources.push_back(io::Json::object({{"path", path}, {"sha256", sha256}}));
+    return io::Json::object({{"sources", std::move(sources)}, {"dropped_held_out", dropped_}});
+  }
+
+ private:
+  struct Set {
+    Files files;
+    std::map<std::string, clt::Pool> train, validation, test;  // by language
+  };
+  struct Line {
+    std::string prompt, completion, answer;
+    std::vector<std::string> others;  // choices that are wrong
+  };
+
+  void read_text(const std::string& path) {
+    const std::string at = root_ + "/" + path;
+    std::vector<std::string> files{at};
+    if (io::is_folder(at)) files = io::list_files(at, {".jsonl", ".jsonl.zst"});
+    for (const std::string& file : files) {
+      record(file);
+      text::detail::each_line(file, io::read_text(file), [&](std::string_view line, const std::string& where) {
+        const io::Json j = io::parse_json(line, where);
+        documents_[std::string(j.at("lang", where).as_string(where + ": lang"))].push_back(text::detail::parse_document(line, where).text);
+      });
+    }
+    if (documents_.empty()) fail(ErrorKind::input, "data.empty", printable(at, 4096), ": wanted lines {\"text\", \"lang\"}, found none");
+  }
+  std::map<std::string, clt::Pool> read(const Files& f, const std::vector<std::string>& paths) {
+    std::vector<std::string> full;
+    for (const std::string& p : paths) full.push_back(root_ + "/" + p);
+    std::vector<clt::SourceFile> files;
+    std::map<std::string, clt::Pool> pools;
+    for (clt::Pool& p : clt::read_pools(full, &files)) {
+      clt::Pool& to = pools[p.language];
+      to.task = f.name;
+      to.language = p.language;
+      to.duplicates += p.duplicates;
+      for (std::size_t i = 0; i < p.lines.size(); ++i) {
+        parse(p.lines[i], p.place(i), f.score);  // refuses what cannot be scored
+        to.lines.push_back(std::move(p.lines[i]));
+        to.where.push_back(p.where[i]);
+      }
+    }
+    for (const clt::SourceFile& file : files) record(file.path);
+    return pools;
+  }
+  // Lines {"text", "lang"} as items with no prompt.
+  std::map<std::string, clt::Pool> read_lines(const Files& f) {
+    std::map<std::string, clt::Pool> pools;
+    for (const std::string& path : f.test) {
+      const std::string file = root_ + "/" + path;
+      record(file);
+      text::detail::each_line(file, io::read_text(file), [&](std::string_view line, const std::string& where) {
+        io::Json j = io::parse_json(line, where);
+        const std::string code(j.at("lang", where).as_string(where + ": lang"));
+        io::Json item = io::Json::object({{"prompt", ""}, {"completion", text::detail::parse_document(line, where).text}, {"task", f.name}, {"lang", code}});
+        for (const char* key : {"id", "parallel_id"})
+          if (const io::Json* v = j.find(key)) item.set(key, *v);
+        clt::Pool& to = pools[code];
+        to.task = f.name;
+        to.language = code;
+        to.lines.push_back(io::dump(item));
+        to.where.push_back(where);
+      });
+    }
+    return pools;
+  }
+  void record(const std::string& file) {
+    const std::string path = file.substr(root_.size() + 1);
+    for (const auto& known : files_)
+      if (known.first == path) return;
+    files_.emplace_back(path, io::sha256_file(file));
+  }
+
+  // Error(input): no answer that the score can go by.
+  static Line parse(const std::string& text, const std::string& where, const std::string& score) {
+    const io::Json j = io::parse_json(text, where);
+    auto word = [&](const char* key) { return std::string(j.at(key, where).as_string(str(where, ": ", key))); };
+    Line line{word("prompt"), word("completion"), "", {}};
+    line.answer = line.completion;
+    if (score == "number") {
+      if (j.contains("answer")) line.answer = word("answer");
+      if (!last_number(line.answer)) fail(ErrorKind::input, "study.answer", where, ": wanted an answer with a number, got \"", printable(line.answer, 60), "\"");
+    }
+    if (score == "choice") {
+      const std::string here = where + ": choices";
+      const io::Json& choices = j.at("choices", where);
+      const std::int64_t right = j.at("answer_index", where).as_int(where + ": answer_index", 0, static_cast<std::int64_t>(choices.size()) - 1);
+      std::int64_t i = 0;
+      for (const io::Json& c : choices.items(here)) (i++ == right ? line.completion : line.others.emplace_back()) = c.as_string(here);
+      line.answer = line.completion;
+    }
+    return line;
+  }
+  // A line under the study's own name of the task.
+  static std::string labelled(const std::string& line, const std::string& task) {
+    io::Json j = io::parse_json(line, "example");
+    j.set("task", task);
+    return io::dump(j);
+  }
+  // Each prompt with the completion of another, where there is another.
+  static std::vector<std::string> exchanged(const std::vector<std::string>& lines) {
+    std::vector<io::Json> all;
+    for (const std::string& line : lines) all.push_back(io::parse_json(line, "example"));
+    std::vector<std::string> out;
+    const std::size_t n = all.size();
+    for (std::size_t i = 0; i < n; ++i) {
+      std::size_t from = (i + n / 2) % n;
+      auto completion = [&](std::size_t k) { return all[k].at("completion").as_string("example"); };
+      for (std::size_t turn = 1; turn < n && completion(from) == completion(i); ++turn) from = (i + n / 2 + turn) % n;
+      io::Json j = all[i];
+      j.set("completion", all[from].at("completion"));
+      out.push_back(io::dump(j));
+    }
+    return out;
+  }
+
+  std::string root_, pivot_;
+  std::map<std::string, std::vector<std::string>> documents_;  // by language
+  std::map<std::string, Set> sets_;
+  std::vector<std::string> tasks_, further_;
+  std::vector<LanguageInfo> languages_;
+  std::vector<std::pair<std::string, std::string>> files_;  // path from the root, SHA-256
+  std::int64_t dropped_ = 0;
+};
+
+// [study] pivot and text, [[task]] and [[test]] of a study file. Error(input): as TomlReader and LanguageFiles.
+inline std::shared_ptr<const TransferCorpus> read_language_files(io::TomlReader& study, io::TomlReader& top, const std::string& where, const std::string& root) {
+  if (root.empty()) fail(ErrorKind::usage, "flag.missing", where, ": has [[task]], so it is about files; wanted --data DIR, the folder to which their paths are relative");
+  std::string pivot = "en";
+  std::vector<std::string> text;
+  study.read("pivot", pivot);
+  study.read("text", text);
+  if (text.empty()) study.missing("text", "files and folders of text for the base models");
+  std::vector<LanguageFiles::Files> lists[2];
+  for (int further = 0; further < 2; ++further)
+    for (const toml::table* t : top.tables(further ? "test" : "task")) {
+      const std::string prefix = further ? "test." : "task.";
+      io::TomlReader r(*t, where, prefix);
+      LanguageFiles::Files f;
+      r.read("name", f.name);
+      if (f.name.empty()) r.missing("name", "a word");
+      f.score = "match";
+      if (further) r.read("task", f.task);
+      auto named = [&](const std::string& name) { return [&](const LanguageFiles::Files& x) { return x.name == name; }; };
+      if (!f.task.empty()) {
+        const auto of = std::find_if(lists[0].begin(), lists[0].end(), named(f.task));
+        if (of == lists[0].end()) fail(ErrorKind::input, "study.value", where, ": ", prefix, "task: there is no [[task]] ", printable(f.task, 60));
+        f.score = of->score;
+      } else if (further) {
+        f.score = "choice";
+      }
+      r.read("score", f.score);
+      const std::size_t allowed = !further ? 4 : f.task.empty() ? LanguageFiles::scores.size() : 5;
+      const auto score = std::find(LanguageFiles::scores.begin(), LanguageFiles::scores.begin() + static_cast<std::ptrdiff_t>(allowed), f.score);
+      if (score == LanguageFiles::scores.begin() + static_cast<std::ptrdiff_t>(allowed)) {
+        std::string all;
+        for (std::size_t i = 0; i < allowed; ++i) all += (all.empty() ? "" : ", ") + LanguageFiles::scores[i];
+        fail(ErrorKind::input, "study.value", where, ": ", prefix, "score of ", printable(f.name, 60), ": wanted one of ", all, ", got '", printable(f.score, 60), "'");
+      }
+      r.read(further ? "files" : "test", f.test);
+      if (f.test.empty()) r.missing(further ? "files" : "test", "paths");
+      if (!further) {
+        r.read("train", f.train);
+        if (f.train.empty()) r.missing("train", "paths");
+        r.read("validation", f.validation);
+        if (f.validation.empty()) r.missing("validation", "paths");
+      }
+      r.finish();
+      for (const auto& list : lists)
+        if (std::any_of(list.begin(), list.end(), named(f.name))) fail(ErrorKind::input, "study.value", where, ": there are two tasks or tests ", printable(f.name, 60), "; give each a name of its own");
+      lists[further].push_back(std::move(f));
+    }
+  auto corpus = std::make_shared<LanguageFiles>(root, pivot, text, lists[0], lists[1]);
+  bool found = false;
+  for (const LanguageInfo& l : corpus->languages()) found = found || l.code == pivot;
+  if (!found) fail(ErrorKind::input, "study.value", where, ": study.pivot: the text has no language '", printable(pivot, 20), "'");
+  return corpus;
+}
+
+}  // namespace bam::study::transfer

@@ -1,0 +1,143 @@
+// The generated languages as the matter of a transfer study.
+#pragma once
+#include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "../io/hash.hpp"
+#include "../text/generated/tasks.hpp"
+#include "transfer_corpus.hpp"
+
+namespace bam::study::transfer {
+
+namespace lang = text::languages;
+
+// Up to `count` wrong answers to test item `index` that are right for other items of its template; the same meanings in all languages.
+inline std::vector<std::string> other_answers(const lang::Example& e, std::uint64_t seed, std::uint64_t index, std::int64_t count) {
+  std::vector<std::string> list;
+  const auto forms = static_cast<std::uint64_t>(lang::form_count(e.task));
+  for (std::uint64_t turn = 1; turn < 64 && static_cast<std::int64_t>(list.size()) < count; ++turn) {
+    std::string answer = lang::task_example(e.task, e.lang, lang::Split::test, seed, index + turn * forms).completion;
+    if (!lang::accepts(e, answer) && std::find(list.begin(), list.end(), answer) == list.end()) list.push_back(std::move(answer));
+  }
+  return list;
+}
+// Of an arithmetic story: its worked solution, "... = RESULT things. answer: RESULT.", with the results of other items, then with the numbers next to its own.
+inline std::vector<std::string> other_results(const lang::Example& e, std::uint64_t seed, std::uint64_t index, std::int64_t count) {
+  std::vector<std::string> list;
+  const auto forms = static_cast<std::uint64_t>(lang::form_count(e.task));
+  const std::string result = "= " + e.answer;
+  const std::size_t last = e.completion.rfind(result), end = last + result.size(), answer = e.completion.rfind(e.answer);
+  check(last != e.completion.npos && answer >= end, "study.solution", e.id, ": wanted a solution that ends in its result, got ", printable(e.completion, 400));
+  auto add = [&](const std::string& other) {
+    std::string solution = str(e.completion.substr(0, last), "= ", other, e.completion.substr(end, answer - end), other, e.completion.substr(answer + e.answer.size()));
+    if (static_cast<std::int64_t>(list.size()) < count && other != e.answer && std::find(list.begin(), list.end(), solution) == list.end()) list.push_back(std::move(solution));
+  };
+  for (std::uint64_t turn = 1; turn < 64 && static_cast<std::int64_t>(list.size()) < count; ++turn) add(lang::task_example(e.task, e.lang, lang::Split::test, seed, index + turn * forms).answer);
+  const int number = e.checks[0].number;
+  for (int distance = 1; static_cast<std::int64_t>(list.size()) < count; ++distance) {
+    add(lang::spell(lang::language(e.lang), str(number + distance)));
+    if (number > distance) add(lang::spell(lang::language(e.lang), str(number - distance)));
+  }
+  return list;
+}
+inline std::vector<std::string> rivals_of(const lang::Example& e, std::uint64_t seed, std::uint64_t index, std::int64_t count) {
+  return e.task == lang::Task::arithmetic ? other_results(e, seed, index, count) : other_answers(e, seed, index, count);
+}
+
+// Of a task: what the best constant answer to each template gets; items of all languages are right alike.
+inline double constant_answer_rate(lang::Task task, std::uint64_t seed) {
+  constexpr std::uint64_t candidates = 12, items = 48;
+  const auto forms = static_cast<std::uint64_t>(lang::form_count(task));
+  double sum = 0;
+  for (std::uint64_t form = 0; form < forms; ++form) {
+    std::vector<lang::Example> list;
+    for (std::uint64_t turn = 0; turn < candidates + items; ++turn) list.push_back(lang::task_example(task, lang::pivot, lang::Split::test, seed, form + turn * forms));
+    double best = 0;
+    for (std::uint64_t c = 0; c < candidates; ++c) {
+      double right = 0;
+      for (std::uint64_t i = 0; i < items; ++i) right += lang::accepts(list[candidates + i], list[c].completion);
+      best = std::max(best, right / static_cast<double>(items));
+    }
+    sum += best;
+  }
+  return sum / static_cast<double>(forms);
+}
+
+class GeneratedLanguages : public TransferCorpus {
+ public:
+  GeneratedLanguages() {
+    for (int l = 0; l < lang::language_count; ++l) {
+      static constexpr const char* scripts[] = {"Latin", "Armenian", "Cyrillic"};
+      const lang::Language& x = lang::language(l);
+      languages_.push_back({x.code, scripts[static_cast<int>(x.script)], str(x.family), x.script == lang::Script::latin});
+    }
+  }
+
+  std::string kind() const override { return "generated"; }
+  std::string pivot() const override { return lang::language(lang::pivot).code; }
+  const std::vector<LanguageInfo>& languages() const override { return languages_; }
+  const std::vector<std::string>& tasks() const override { return tasks_; }
+  std::vector<TestInfo> tests(const std::vector<std::string>& tasks) const override {
+    std::vector<TestInfo> list;
+    for (const std::string& t : tasks) list.push_back({t, t});
+    return list;
+  }
+  // Another version of the generator is another corpus.
+  std::string fingerprint(const std::vector<std::string>& languages, const std::vector<std::string>& tasks, std::uint64_t seed) const override {
+    io::Hasher generator;
+    for (const std::string& l : languages) {
+      const std::string document = lang::language_document(lang::find_language(l), seed, 0);
+      generator.update(document.data(), document.size());
+      for (const std::string& t : tasks) {
+        const std::string line = lang::json_line(lang::task_example(task(t), lang::find_language(l), lang::Split::test, seed, 0));
+        generator.update(line.data(), line.size());
+      }
+    }
+    return "generated " + generator.hex();
+  }
+  void each_document(const std::string& language, std::uint64_t seed, std::int64_t limit, const std::function<void(const std::string&)>& f) const override {
+    for (std::int64_t i = 0; i < limit; ++i) f(lang::language_document(lang::find_language(language), seed, static_cast<std::uint64_t>(i)));
+  }
+  std::int64_t available(const std::string&, const std::string&) const override { return INT64_MAX; }
+  clt::Pool pool(const std::string& t, const std::string& language, std::int64_t n, std::uint64_t seed, bool shuffled) const override {
+    clt::Pool pool{t, language, {}, {}};
+    for (std::int64_t i = 0; i < n; ++i)
+      pool.lines.push_back(lang::json_line((shuffled ? lang::shuffled_example : lang::task_example)(task(t), lang::find_language(language), lang::Split::train, seed, static_cast<std::uint64_t>(i))));
+    return pool;
+  }
+  std::vector<std::string> validation(const std::string& t, const std::string& language, std::int64_t n, std::uint64_t seed) const override {
+    std::vector<std::string> lines;
+    for (std::int64_t i = 0; i < n; ++i) lines.push_back(lang::json_line(lang::task_example(task(t), lang::find_language(language), lang::Split::validation, seed, static_cast<std::uint64_t>(i))));
+    return lines;
+  }
+  std::vector<TestItem> items(const std::string& t, const std::string& language, std::int64_t n, std::int64_t rivals, std::uint64_t seed) const override {
+    std::vector<TestItem> list;
+    for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(n); ++i) {
+      const lang::Example e = lang::task_example(task(t), lang::find_language(language), lang::Split::test, seed, i);
+      TestItem item{e.prompt, e.completion, rivals_of(e, seed, i, rivals), {}, [e](const std::string& text) { return lang::accepts(e, text); }};
+      if (e.task == lang::Task::arithmetic) item.others = other_answers(e, seed, i, std::min<std::int64_t>(rivals, 3));
+      list.push_back(std::move(item));
+    }
+    return list;
+  }
+  double constant_answer_rate(const std::string& t, const std::string&, std::uint64_t seed) const override {
+    const auto [at, fresh] = chances_.try_emplace({t, seed});
+    if (fresh) at->second = transfer::constant_answer_rate(task(t), seed);
+    return at->second;
+  }
+  io::Json manifest() const override { return io::Json::object({{"generator", "languages"}}); }
+
+ private:
+  static lang::Task task(const std::string& name) {
+    const auto at = std::find(std::begin(lang::task_names), std::end(lang::task_names), name);
+    check(at != std::end(lang::task_names), "study.task", "no such task: ", name);
+    return lang::tasks[at - std::begin(lang::task_names)];
+  }
+  std::vector<LanguageInfo> languages_;
+  mutable std::map<std::pair<std::string, std::uint64_t>, double> chances_;  // the same in all languages
+  std::vector<std::string> tasks_{std::begin(lang::task_names), std::end(lang::task_names)};
+};
+
+}  // namespace bam::study::transfer
