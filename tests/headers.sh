@@ -19,7 +19,7 @@ find bam -name '*.hpp' | sort | xargs -P "$(nproc)" -I{} sh -c '
 # floor FOLDERS: what a header there may include of bam.
 floor() {
   folder=$1 allowed=$2
-  for header in $(find bam/"$folder" -name '*.hpp' -o -name '*.inl' 2>/dev/null); do
+  for header in $(find bam/"$folder" -name '*.hpp' -o -name '*.inl' -o -name '*.cuh' -o -name '*.cu' 2>/dev/null); do
     for included in $(sed -n 's/^#include "\(bam\/\)\{0,1\}\(\.\.\/\)*\([^"]*\)".*/\3/p' "$header"); do
       case $included in */*) top=${included%%/*} ;; kernels.hpp) top=kernels ;; *) continue ;; esac
       case " $folder $allowed " in *" $top "*) ;; *) echo "FAILED: $header includes $included, which is above it"; touch "$work/failed" ;; esac
@@ -28,6 +28,7 @@ floor() {
 }
 floor core ''
 floor cpu 'core kernels'
+floor cuda 'core kernels'
 floor tensor 'core kernels cpu'
 floor ops 'core kernels cpu tensor'
 floor nn 'core kernels cpu tensor ops'
@@ -39,5 +40,9 @@ floor eval 'core kernels tensor ops nn optim io text train'
 floor clt 'core kernels tensor ops nn optim io text eval'
 floor study 'core kernels tensor ops nn optim io text eval train upcycle clt'
 floor train 'core kernels tensor ops nn optim io text eval'
+# What is special about a compiler or an architecture is special in one place.
+for file in $(find bam/cuda -name '*.cu' -o -name '*.cuh' | grep -v 'cuda/device.cuh\|cuda/runtime.cu'); do
+  if grep -nE '__CUDA|__clang__|__GNUC__|#if|<<<|__(syncthreads|shfl|device__|global__|shared__)' "$file"; then echo "FAILED: $file: only bam/cuda/device.cuh may ask for a compiler or use its words"; touch "$work/failed"; fi
+done
 [ ! -e "$work/failed" ] || exit 1
 echo "$(find bam -name '*.hpp' | wc -l) headers compile alone with $compiler"

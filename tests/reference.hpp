@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "bam/bam.hpp"
+#include "bam/cuda/backend.hpp"
+#include "bam/cuda/emulator.hpp"
 
 namespace reference {
 
@@ -342,12 +344,16 @@ inline AdamWState adamw(AdamWState s, double g, double lr, double beta1, double 
 struct Settings {  // restored on the way out, also by a failed REQUIRE
   int threads_before = bam::threads();
   bam::cpu::Isa isa_before = bam::cpu::isa();
+  bam::cuda::emulation::Options emulation_before = bam::cuda::emulation::options();
   ~Settings() {
     bam::set_threads(threads_before);
     bam::cpu::use(isa_before);
+    bam::kernels() = nullptr;
+    bam::cuda::emulation::options() = emulation_before;
   }
 };
-// f on every instruction set of this machine with 1, 2 and 3 threads.
+// f on every instruction set of this machine with 1, 2 and 3 threads, and by the CUDA kernels on their emulation, in orders of threads and of blocks that share nothing,
+// with shared memory that holds one or the other pattern, on a device of 1, 3 and 132 multiprocessors.
 template <class F>
 void everywhere(F f) {
   Settings settings;
@@ -361,6 +367,17 @@ void everywhere(F f) {
       CAPTURE(name);
       f();
     }
+  }
+  using bam::cuda::emulation::Options;
+  using bam::cuda::emulation::Order;
+  const std::string name = "CUDA on the emulation";
+  CAPTURE(name);
+  bam::kernels() = &bam::cuda::table;
+  for (const Options& o : {Options{.order = Order::forward, .fill = 0xff, .multiprocessors = 3}, Options{.order = Order::backward, .fill = 0x55, .multiprocessors = 1}, Options{.order = Order::random, .fill = 0xff, .multiprocessors = 132}}) {
+    bam::cuda::emulation::options() = o;
+    const int order = static_cast<int>(o.order);
+    CAPTURE(order);
+    f();
   }
 }
 

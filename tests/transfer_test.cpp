@@ -169,6 +169,8 @@ void write_files(const std::string& root) {
   }
   // A training item that is a test item of another file too, under another id.
   sums[0] += "{\"id\": \"leak\", \"task\": \"any\", \"lang\": \"de\", \"prompt\": \"7 + 8?\", \"completion\": \"15\"}\n";
+  // And one that is a test item by its id, whatever the files call the task.
+  sums[0] += "{\"id\": \"copy\", \"task\": \"another word\", \"lang\": \"de\", \"prompt\": \"25 plus 26?\", \"completion\": \"51\", \"parallel_id\": \"sum/25\"}\n";
   write("further.jsonl", "{\"id\": \"other\", \"task\": \"x\", \"lang\": \"de\", \"prompt\": \"7 + 8?\", \"completion\": \"15\"}\n{\"id\": \"more\", \"task\": \"x\", \"lang\": \"de\", \"prompt\": \"7 + 9?\", \"completion\": \"16\"}\n");
   write("text/all.jsonl", text);
   const char* splits[] = {"train", "validation", "test"};
@@ -193,6 +195,10 @@ std::string files_toml(const std::string& more = "") {
 
 TEST_CASE("transfer: files of real languages, with tasks that not all of them have, and further tests") {
   const std::string root = fresh("bam_transfer_files"), data = root + "/data";
+  auto with = [](const std::string& from, const std::string& to) {
+    std::string text = files_toml();
+    return text.replace(text.find(from), from.size(), to);
+  };
   write_files(data);
   const TransferConfig config = parse_transfer(files_toml(), "study.toml", {}, data);
   CHECK(config.corpus->language("de").latin);
@@ -256,7 +262,9 @@ TEST_CASE("transfer: files of real languages, with tasks that not all of them ha
   for (const char* words : {"those of real languages", "Further tests", "parallel, nll per byte", "Examples by task and language"}) CHECK_MESSAGE(page.find(words) != page.npos, words);
   const auto list = estimates(config, false);
   CHECK(list.size() == plan.tunings().size() + 1);
-  // Another file is another study.
+  // Another score, a test file more or less, or another file is another study.
+  for (const std::string& text : {with("score = \"number\"", "score = \"match\""), with("name = \"further\"", "name = \"other\""), with("primary = [\"rank\", \"chrf\"]", "primary = [\"rank\"]\ntasks = [\"math\"]")})
+    CHECK_THROWS_WITH_AS(run(parse_transfer(text, "study.toml", {}, data), root + "/whole", 1 << 30), doctest::Contains("another corpus"), Error);
   std::ofstream(data + "/choices.jsonl", std::ios::app) << io::read_file(data + "/choices.jsonl").substr(0, io::read_file(data + "/choices.jsonl").find('\n') + 1);
   CHECK_THROWS_WITH_AS(run(parse_transfer(files_toml(), "study.toml", {}, data), root + "/whole", 1 << 30), doctest::Contains("another corpus"), Error);
 
@@ -268,16 +276,20 @@ TEST_CASE("transfer: files of real languages, with tasks that not all of them ha
     }
     return std::string("no error");
   };
-  auto with = [](const std::string& from, const std::string& to) {
-    std::string text = files_toml();
-    return text.replace(text.find(from), from.size(), to);
-  };
   CHECK(message(files_toml(), "").find("wanted --data DIR") != std::string::npos);
   CHECK(message(demo_transfer, data).find("leave --data out") != std::string::npos);
   CHECK(message(with("\"fr\", \"ru\"", "\"fr\", \"xx\""), data).find("'xx'") != std::string::npos);
   CHECK(message(with("score = \"number\"", "score = \"bleu\""), data).find("number, match, chrf, rouge") != std::string::npos);
   CHECK(message(with("primary = [\"rank\", \"chrf\"]", "primary = [\"rank\", \"rouge\"]"), data).find("study.primary of translation") != std::string::npos);
   CHECK(message(with("task = \"math\"", "task = \"sums\""), data).find("no [[task]] sums") != std::string::npos);
+  CHECK(message(with("name = \"translation\"", "name = \"../translation\""), data).find("does not begin with a point") != std::string::npos);
+  CHECK(message(with("name = \"translation\"", "name = \"multi\""), data).find("a setting's") != std::string::npos);
+  CHECK(message(with("name = \"d8\"", "name = \"a/b\""), data).find("size.name") != std::string::npos);
+  CHECK(message(with("k = [0, 4, 18, 19]", "k = [0, 4.5]"), data).find("whole numbers") != std::string::npos);
+  CHECK(message(with("k = [0, 4, 18, 19]", "k = [0, 40]"), data).find("task math has at most 18") != std::string::npos);
+  CHECK(message(with("test = [\"sums/test.jsonl\"]", "test = [\"sums\"]"), data).find("this is a folder") != std::string::npos);
+  CHECK(message(with("train = [\"sums/train.jsonl\"]", "train = [\"sums/test.jsonl\"]"), data).find("were left out") != std::string::npos);
+  CHECK(message(with("validation = [\"sums/validation.jsonl\"]", "validations = [\"sums/validation.jsonl\"]"), data).find("did you mean validation?") != std::string::npos);
   CHECK(message(with("sums/test.jsonl", "sums/none.jsonl"), data).find("sums/none.jsonl") != std::string::npos);
   CHECK(message(files_toml("[[test]]\nname = \"math\"\nfiles = [\"choices.jsonl\"]\n"), data).find("two tasks or tests") != std::string::npos);
   CHECK(message(with("sums/test.jsonl", "translation/train.jsonl"), data).find("no error") != std::string::npos);  // they end in numbers

@@ -12,7 +12,9 @@
 #error "bam: clang's -ffast-math changes results and cannot be switched off for our kernels; compile this file without it"
 #endif
 
+#ifndef BAM_INLINE  // cuda/device.cuh has another
 #define BAM_INLINE inline __attribute__((always_inline))
+#endif
 
 // Contraction of a * b + c is the compiler's choice by default; here it is ours.
 #if defined(__clang__)
@@ -79,7 +81,7 @@ inline double pow(double x, double y) { return exp(y * log(x)); }  // x > 0
 struct SinCos {
   double sin, cos;
 };
-inline SinCos sincos(double x) {  // |x| up to about 1e6
+BAM_INLINE SinCos sincos(double x) {  // |x| up to about 1e6
   double n = __builtin_floor(x * 0.63661977236758134308 + 0.5);
   double r = __builtin_fma(n, -1.57079632679489655800e+00, x);
   r = __builtin_fma(n, -6.12323399573676603587e-17, r);

@@ -113,7 +113,7 @@ __attribute__((noinline)) inline void attention_forward_tile(const AttentionArgs
     float f = a.gate ? fix[i] * a.gate[row * a.gate_row + h / a.heads_per_gate] : fix[i];
     float* to = f32(a.out) + row * a.out_row + h * d;
     for (std::int64_t j = 0; j < d; j += 16) {
-      F32x16 x = end > 0 ? load(o + i * wide + j) * F32x16(f) : F32x16(0.0f);
+      F32x16 x = fix[i] != 0.0f ? load(o + i * wide + j) * F32x16(f) : F32x16(0.0f);  // a row that sees no key
       if (d - j >= 16) store(to + j, x);
       else store_part(to + j, x, static_cast<int>(d - j));
     }

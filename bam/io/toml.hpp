@@ -8,6 +8,7 @@
 
 #include "../core/error.hpp"
 #include "../core/nearest.hpp"
+#include "json.hpp"
 
 namespace bam::io {
 
@@ -18,6 +19,14 @@ inline toml::table parse_toml(const std::string& text, const std::string& file) 
     fail(ErrorKind::input, "run.toml", printable(file, 4096), ":", static_cast<std::int64_t>(e.source().begin.line), ": ", printable(e.description(), 300));
   }
 }
+
+// Whether a name can be that of a file or folder anywhere, and says nothing of where it lies.
+inline bool is_file_name(std::string_view name) {
+  auto fits = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.'; };
+  return !name.empty() && name.size() <= 60 && name[0] != '.' && std::all_of(name.begin(), name.end(), fits);
+}
+// A string as TOML writes it.
+inline std::string toml_string(std::string_view s) { return dump(Json(s)); }
 
 // One table of the file. Keys are taken; what is left at the end is unknown.
 class TomlReader {
@@ -30,6 +39,11 @@ class TomlReader {
     auto s = n->value_exact<std::string>();
     if (!s || s->empty()) wrong(key, *n, "a non-empty string");
     value = *s;
+  }
+  // A name of files and folders too.
+  void read_name(const char* key, std::string& value) {
+    read(key, value);
+    if (has(key) && !is_file_name(value)) wrong(key, *take(key), "a name of letters, digits, '-', '_' and '.', which does not begin with a point, of up to 60 characters");
   }
   void read(const char* key, bool& value) {
     if (const toml::node* n = take(key)) {

@@ -75,7 +75,7 @@ struct Size {
 
 // The keys of a [[size]] that say its shape.
 inline void read_size(io::TomlReader& s, const std::string& where, Size& size) {
-  s.read("name", size.name);
+  s.read_name("name", size.name);
   s.read("hidden", size.hidden, 1, 1 << 20);
   s.read("ffn", size.ffn, 1, 1 << 20);
   s.read("layers", size.layers, 1, 1 << 16);

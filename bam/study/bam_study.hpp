@@ -100,13 +100,13 @@ class BamStudy {
     if (io::exists(config) && io::read_file(config) != text) fail(ErrorKind::input, "study.changed", config, ": size ", size.name, " had another shape; give the new one another name");
     io::write_file_atomic(config, text);
     const std::string seed = run_folder(size, r, 0, "seed");
-    train(seed, dense, str("config = \"", config, "\""), {0.7, 0.1, 0.1, 0.1}, c_.seed_tokens, c_.seed_lr, base, c_.steps(c_.seed_tokens) / 10, 0);
+    train(seed, dense, str("config = ", io::toml_string(config)), {0.7, 0.1, 0.1, 0.1}, c_.seed_tokens, c_.seed_lr, base, c_.steps(c_.seed_tokens) / 10, 0);
     std::vector<std::string> parents{io::resolve_model_folder(runs_ + seed)};
     for (std::size_t d = 1; d < 4; ++d) {
       std::string name = run_folder(size, r, 0, domains[d]);
       std::vector<double> weights{0.1, 0, 0, 0};
       weights[d] = 0.9;
-      train(name, dense, str("init_from = \"", parents[0], "\""), weights, c_.expert_tokens, c_.expert_lr, base + d, c_.steps(c_.expert_tokens) / 10, 0);
+      train(name, dense, str("init_from = ", io::toml_string(parents[0])), weights, c_.expert_tokens, c_.expert_lr, base + d, c_.steps(c_.expert_tokens) / 10, 0);
       parents.push_back(io::resolve_model_folder(runs_ + name));
     }
     for (const char* d : {"seed", "code", "law", "math"}) evaluate(run_folder(size, r, 0, d), true, r == 1);
@@ -139,7 +139,7 @@ class BamStudy {
     if (r == 1 && m == 1)
       for (double factor : c_.sweep) {
         const std::string trial = trial_folder(size, arm, factor);
-        train(trial, arm_config(arm, dense), str("init_from = \"", init, "\""), weights, c_.sweep_tokens, c_.mixture_lr * factor, seed, c_.steps(c_.sweep_tokens) / 10, 0);
+        train(trial, arm_config(arm, dense), str("init_from = ", io::toml_string(init)), weights, c_.sweep_tokens, c_.mixture_lr * factor, seed, c_.steps(c_.sweep_tokens) / 10, 0);
         evaluate(trial);
       }
     const double lr = c_.mixture_lr * best_factor(runs_, size, arm, c_.sweep);
@@ -149,7 +149,7 @@ class BamStudy {
     std::sort(points.begin(), points.end());
     const std::string& trunk = points.back().second;
     auto run = [&](const std::string& point, std::int64_t steps, std::int64_t stop_at) {
-      train(point, arm_config(arm, dense), str("init_from = \"", init, "\""), weights, steps * c_.batch * c_.context, lr, seed, points[0].first / 10, stop_at);
+      train(point, arm_config(arm, dense), str("init_from = ", io::toml_string(init)), weights, steps * c_.batch * c_.context, lr, seed, points[0].first / 10, stop_at);
     };
     for (auto& [steps, point] : points) {
       if (point != trunk && !io::is_folder(runs_ + point)) {
@@ -183,9 +183,9 @@ class BamStudy {
       return;
     }
     const std::int64_t steps = c_.steps(tokens);
-    std::string toml = str("[model]\n", from, "\ntokenizer = \"", std::filesystem::absolute(out_ + "/tokenizer/tokenizer.json").string(), "\"\n");
+    std::string toml = str("[model]\n", from, "\ntokenizer = ", io::toml_string(std::filesystem::absolute(out_ + "/tokenizer/tokenizer.json").string()), "\n");
     for (std::size_t d = 0; d < 4; ++d)
-      if (weights[d] > 0) toml += str("[[data]]\npath = \"", std::filesystem::absolute(data_ + "/" + domains[d]).string(), "\"\nweight = ", weights[d], "\n");
+      if (weights[d] > 0) toml += str("[[data]]\npath = ", io::toml_string(std::filesystem::absolute(data_ + "/" + domains[d]).string()), "\nweight = ", weights[d], "\n");
     toml += str("[train]\ncontext = ", c_.context, "\nbatch = ", c_.batch, "\nmicro_batch = ", std::min(c_.micro_batch, c_.batch), "\nsteps = ", steps, "\nlr = ", lr,
                 "\nschedule = \"wsd\"\nwarmup = ", std::min<std::int64_t>(warmup, 100), "\nseed = ", static_cast<std::int64_t>(seed), "\ncheckpoint_every = ",
                 std::max<std::int64_t>(50, steps / 4), "\nkeep_checkpoints = 1\n");

@@ -122,6 +122,8 @@ inline TransferConfig parse_transfer(const std::string& text, const std::string&
   std::vector<double> ks(c.k.begin(), c.k.end());
   r.read("k", ks, 0, 1e7);
   c.k.assign(ks.begin(), ks.end());
+  for (double k : ks)
+    if (k != static_cast<double>(static_cast<std::int64_t>(k))) fail(ErrorKind::input, "study.value", where, ": study.k: wanted whole numbers of examples, got ", k);
   if (c.k.size() < 2 || c.k[0] != 0 || std::adjacent_find(c.k.begin(), c.k.end(), std::greater_equal<>()) != c.k.end())
     fail(ErrorKind::input, "study.value", where, ": study.k: wanted 0 and at least one more number of examples, ascending");
   for (const LanguageInfo& l : c.corpus->languages())
@@ -130,6 +132,20 @@ inline TransferConfig parse_transfer(const std::string& text, const std::string&
   words("unseen", c.unseen, codes);
   for (const std::string& l : c.seen)
     if (std::find(c.unseen.begin(), c.unseen.end(), l) != c.unseen.end()) fail(ErrorKind::input, "study.value", where, ": study.seen: ", l, " is in unseen too; it belongs in one of the two");
+  // What a task has in the languages of the study.
+  for (const std::string& t : c.tasks) {
+    const std::vector<std::string> all = c.languages();
+    std::int64_t train = 0, most = 0;
+    for (const std::string& l : all) train = std::max(train, c.corpus->available(t, l));
+    for (const std::string& l : c.seen) most = std::max(most, c.corpus->available(t, l));
+    const auto* files = dynamic_cast<const LanguageFiles*>(c.corpus.get());
+    if (train == 0)
+      fail(ErrorKind::input, "study.data", where, ": task ", t, " has no training example in the languages of the study", files && files->dropped(t) > 0 ? str(" (", files->dropped(t), " were left out because validation or test hold them too)") : "",
+           "; name other files or languages");
+    const bool tested = std::any_of(all.begin(), all.end(), [&](const std::string& l) { return !c.corpus->items(t, l, 1, 1, c.seed).empty(); });
+    if (!tested) fail(ErrorKind::input, "study.data", where, ": task ", t, " has no test item in the languages of the study; name other files or languages");
+    if (most > 0 && most < c.k[1]) fail(ErrorKind::input, "study.value", where, ": study.k: task ", t, " has at most ", most, " training examples in a seen language, the smallest k above 0 is ", c.k[1]);
+  }
   r.read("groups", c.groups);
   auto latin = [&](const std::string& l) { return c.corpus->language(l).latin; };
   if (c.groups && (std::all_of(c.seen.begin(), c.seen.end(), latin) || std::none_of(c.seen.begin(), c.seen.end(), latin)))

@@ -33,6 +33,7 @@ class LanguageFiles : public TransferCorpus {
   LanguageFiles(std::string root, std::string pivot, const std::vector<std::string>& text, const std::vector<Files>& tasks, const std::vector<Files>& tests) : root_(std::move(root)), pivot_(std::move(pivot)) {
     for (const std::string& path : text) read_text(path);
     for (const auto& [code, documents] : documents_) {
+      if (!io::is_file_name(code)) fail(ErrorKind::input, "study.language", "text: wanted \"lang\" to be a code like en or zh-TW, got '", printable(code, 60), "'");
       std::string sample;
       for (std::size_t i = 0; i < std::min<std::size_t>(documents.size(), 20); ++i) sample += documents[i];
       const text::Script script = script_shares(sample).largest;
@@ -49,8 +50,7 @@ class LanguageFiles : public TransferCorpus {
     for (const Files& f : tests) {
       Set& set = sets_[f.name];
       set.files = f;
-      if (f.score == "text") set.test = read_lines(f);
-      else set.test = read(f, f.test);
+      set.test = read(f, f.test);
       further_.push_back(f.name);
     }
     for (const std::string& t : tasks_) {
@@ -59,11 +59,8 @@ class LanguageFiles : public TransferCorpus {
         if ((name == t || set.files.task == t) && set.files.score != "text")
           for (const auto* pools : {&set.validation, &set.test})
             for (const auto& [code, pool] : *pools)
-              for (std::size_t i = 0; i < pool.lines.size(); ++i) {
-                text::ChatExample e = text::detail::parse_example(pool.lines[i], pool.place(i));
-                held.add(e);
-              }
-      for (auto& [code, pool] : sets_[t].train) dropped_ += held.clear(pool, true);
+              for (std::size_t i = 0; i < pool.lines.size(); ++i) held.add(text::detail::parse_example(pool.lines[i], pool.place(i)));
+      for (auto& [code, pool] : sets_[t].train) dropped_[t] += held.clear(pool, true);
     }
   }
 
@@ -82,13 +79,15 @@ class LanguageFiles : public TransferCorpus {
       if (const std::string& task = sets_.at(name).files.task; task.empty() || std::find(tasks.begin(), tasks.end(), task) != tasks.end()) add(name, task);
     return list;
   }
-  // Other files are another corpus.
-  std::string fingerprint(const std::vector<std::string>&, const std::vector<std::string>&, std::uint64_t) const override {
+  // Other files, or the same as something else, are another corpus.
+  std::string fingerprint(const std::vector<std::string>&, const std::vector<std::string>& tasks, std::uint64_t) const override {
     io::Hasher h;
-    for (const auto& [path, sha256] : files_) {
-      const std::string line = path + "\n" + sha256 + "\n";
-      h.update(line.data(), line.size());
-    }
+    auto add = [&](const std::string& what) { h.update((what + "\n").data(), what.size() + 1); };
+    add(pivot_);
+    for (const std::string& t : tasks) add(t);
+    for (const auto& [name, set] : sets_)
+      for (const std::string& what : {name, set.files.task, set.files.score}) add(what);
+    for (const Source& f : files_) add(str(f.role, "\n", f.path, "\n", f.sha256));
     return "files " + h.hex();
   }
   void each_document(const std::string& language, std::uint64_t, std::int64_t limit, const std::function<void(const std::string&)>& f) const override {
@@ -102,7 +101,6 @@ class LanguageFiles : public TransferCorpus {
   }
   clt::Pool pool(const std::string& task, const std::string& language, std::int64_t, std::uint64_t, bool shuffled) const override {
     clt::Pool pool = sets_.at(task).train.at(language);
-    for (std::string& line : pool.lines) line = labelled(line, task);
     if (shuffled) pool.lines = exchanged(pool.lines);
     return pool;
   }
@@ -110,7 +108,7 @@ class LanguageFiles : public TransferCorpus {
     std::vector<std::string> lines;
     const auto& pools = sets_.at(task).validation;
     if (const auto at = pools.find(language); at != pools.end())
-      for (std::size_t i : clt::select(at->second, std::min(n, at->second.size()), seed)) lines.push_back(labelled(at->second.lines[i], task));
+      for (std::size_t i : clt::select(at->second, std::min(n, at->second.size()), seed)) lines.push_back(at->second.lines[i]);
     return lines;
   }
   std::vector<TestItem> items(const std::string& test, const std::string& language, std::int64_t n, std::int64_t rivals, std::uint64_t seed) const override {
@@ -150,10 +148,13 @@ class LanguageFiles : public TransferCorpus {
     return static_cast<double>(most) / static_cast<double>(at->second.size());
   }
   io::Json manifest() const override {
-    io::Json sources = io::Json::array({});
-    for (const auto& [path, sha256] : files_) sources.push_back(io::Json::object({{"path", path}, {"sha256", sha256}}));
-    return io::Json::object({{"sources", std::move(sources)}, {"dropped_held_out", dropped_}});
+    io::Json sources = io::Json::array({}), dropped = io::Json::object();
+    for (const Source& f : files_) sources.push_back(io::Json::object({{"role", f.role}, {"path", f.path}, {"sha256", f.sha256}}));
+    for (const auto& [task, n] : dropped_) dropped.set(task, n);
+    return io::Json::object({{"sources", std::move(sources)}, {"dropped_held_out", std::move(dropped)}});
   }
+  // Training examples that were left out because validation or test hold them.
+  std::int64_t dropped(const std::string& task) const { return dropped_.at(task); }
 
  private:
   struct Set {
@@ -170,60 +171,61 @@ class LanguageFiles : public TransferCorpus {
     std::vector<std::string> files{at};
     if (io::is_folder(at)) files = io::list_files(at, {".jsonl", ".jsonl.zst"});
     for (const std::string& file : files) {
-      record(file);
+      record("text", file);
       text::detail::each_line(file, io::read_text(file), [&](std::string_view line, const std::string& where) {
         const io::Json j = io::parse_json(line, where);
-        documents_[std::string(j.at("lang", where).as_string(where + ": lang"))].push_back(text::detail::parse_document(line, where).text);
+        std::string document = text::detail::parse_document(line, where).text;
+        if (!document.empty()) documents_[std::string(j.at("lang", where).as_string(where + ": lang"))].push_back(std::move(document));
       });
     }
     if (documents_.empty()) fail(ErrorKind::input, "data.empty", printable(at, 4096), ": wanted lines {\"text\", \"lang\"}, found none");
   }
+  // Examples by language, under the study's own name of the task, so that an item is known again whatever its file calls the task.
   std::map<std::string, clt::Pool> read(const Files& f, const std::vector<std::string>& paths) {
-    std::vector<std::string> full;
-    for (const std::string& p : paths) full.push_back(root_ + "/" + p);
-    std::vector<clt::SourceFile> files;
     std::map<std::string, clt::Pool> pools;
-    for (clt::Pool& p : clt::read_pools(full, &files)) {
-      clt::Pool& to = pools[p.language];
-      to.task = f.name;
-      to.language = p.language;
-      to.duplicates += p.duplicates;
-      for (std::size_t i = 0; i < p.lines.size(); ++i) {
-        parse(p.lines[i], p.place(i), f.score);  // refuses what cannot be scored
-        to.lines.push_back(std::move(p.lines[i]));
-        to.where.push_back(p.where[i]);
-      }
-    }
-    for (const clt::SourceFile& file : files) record(file.path);
-    return pools;
-  }
-  // Lines {"text", "lang"} as items with no prompt.
-  std::map<std::string, clt::Pool> read_lines(const Files& f) {
-    std::map<std::string, clt::Pool> pools;
-    for (const std::string& path : f.test) {
+    std::map<std::string, std::set<std::string>> known;
+    const char* role = &paths == &f.train ? "train" : &paths == &f.validation ? "validation" : "test";
+    for (const std::string& path : paths) {
       const std::string file = root_ + "/" + path;
-      record(file);
-      text::detail::each_line(file, io::read_text(file), [&](std::string_view line, const std::string& where) {
-        io::Json j = io::parse_json(line, where);
+      if (io::is_folder(file)) fail(ErrorKind::input, "data.kind", printable(file, 4096), ": wanted a .jsonl or .jsonl.zst file of examples, this is a folder; name its files");
+      record(str(f.name, " ", role), file);
+      text::detail::each_example_line(file, [&](std::string_view text, const std::string& where) {
+        io::Json j = io::parse_json(text, where);
         const std::string code(j.at("lang", where).as_string(where + ": lang"));
-        io::Json item = io::Json::object({{"prompt", ""}, {"completion", text::detail::parse_document(line, where).text}, {"task", f.name}, {"lang", code}});
-        for (const char* key : {"id", "parallel_id"})
-          if (const io::Json* v = j.find(key)) item.set(key, *v);
+        if (f.score == "text") {
+          const std::string content = text::detail::parse_document(text, where).text;
+          if (content.empty()) return;
+          j.set("prompt", "");
+          j.set("completion", content);
+          j.erase("text");
+        }
+        if (const io::Json* choices = f.score == "choice" ? j.find("choices") : nullptr) {
+          if (!choices->is_array() || choices->size() < 2) fail(ErrorKind::input, "choice.choices", where, ": wanted two choices or more, in an array");
+          std::set<std::string> different;
+          for (const io::Json& c : choices->items(where + ": choices")) different.emplace(c.as_string(where + ": choices"));
+          if (different.size() < choices->size() || different.contains("")) fail(ErrorKind::input, "choice.choices", where, ": wanted different choices, none of them empty");
+          const std::int64_t right = j.at("answer_index", where).as_int(where + ": answer_index", 0, static_cast<std::int64_t>(choices->size()) - 1);
+          const std::string answer(choices->at(static_cast<std::size_t>(right)).as_string(where));
+          j.set("completion", answer);
+        }
+        j.set("task", f.task.empty() ? f.name : f.task);
+        std::string line = io::dump(j);
+        parse(line, where, f.score);  // refuses what cannot be scored
         clt::Pool& to = pools[code];
         to.task = f.name;
         to.language = code;
-        to.lines.push_back(io::dump(item));
+        if (!known[code].insert(line).second) {
+          ++to.duplicates;
+          return;
+        }
+        to.lines.push_back(std::move(line));
         to.where.push_back(where);
       });
     }
+    if (pools.empty()) fail(ErrorKind::input, "data.empty", f.name, ": wanted ", role, " examples, found none in ", printable(root_ + "/" + paths[0], 4096));
     return pools;
   }
-  void record(const std::string& file) {
-    const std::string path = file.substr(root_.size() + 1);
-    for (const auto& known : files_)
-      if (known.first == path) return;
-    files_.emplace_back(path, io::sha256_file(file));
-  }
+  void record(const std::string& role, const std::string& file) { files_.push_back({role, file.substr(root_.size() + 1), io::sha256_file(file)}); }
 
   // Error(input): no answer that the score can go by.
   static Line parse(const std::string& text, const std::string& where, const std::string& score) {
@@ -240,16 +242,11 @@ class LanguageFiles : public TransferCorpus {
       const io::Json& choices = j.at("choices", where);
       const std::int64_t right = j.at("answer_index", where).as_int(where + ": answer_index", 0, static_cast<std::int64_t>(choices.size()) - 1);
       std::int64_t i = 0;
-      for (const io::Json& c : choices.items(here)) (i++ == right ? line.completion : line.others.emplace_back()) = c.as_string(here);
+      for (const io::Json& c : choices.items(here))
+        if (i++ != right) line.others.emplace_back(c.as_string(here));
       line.answer = line.completion;
     }
     return line;
-  }
-  // A line under the study's own name of the task.
-  static std::string labelled(const std::string& line, const std::string& task) {
-    io::Json j = io::parse_json(line, "example");
-    j.set("task", task);
-    return io::dump(j);
   }
   // Each prompt with the completion of another, where there is another.
   static std::vector<std::string> exchanged(const std::vector<std::string>& lines) {
@@ -273,8 +270,11 @@ class LanguageFiles : public TransferCorpus {
   std::map<std::string, Set> sets_;
   std::vector<std::string> tasks_, further_;
   std::vector<LanguageInfo> languages_;
-  std::vector<std::pair<std::string, std::string>> files_;  // path from the root, SHA-256
-  std::int64_t dropped_ = 0;
+  struct Source {
+    std::string role, path, sha256;  // role: "text", "math test" ...; path: from the root
+  };
+  std::vector<Source> files_;
+  std::map<std::string, std::int64_t> dropped_;  // by task
 };
 
 // [study] pivot and text, [[task]] and [[test]] of a study file. Error(input): as TomlReader and LanguageFiles.
@@ -291,8 +291,11 @@ inline std::shared_ptr<const TransferCorpus> read_language_files(io::TomlReader&
       const std::string prefix = further ? "test." : "task.";
       io::TomlReader r(*t, where, prefix);
       LanguageFiles::Files f;
-      r.read("name", f.name);
-      if (f.name.empty()) r.missing("name", "a word");
+      r.read_name("name", f.name);
+      if (f.name.empty()) {
+        r.finish();
+        r.missing("name", "a word");
+      }
       f.score = "match";
       if (further) r.read("task", f.task);
       auto named = [&](const std::string& name) { return [&](const LanguageFiles::Files& x) { return x.name == name; }; };
@@ -312,14 +315,13 @@ inline std::shared_ptr<const TransferCorpus> read_language_files(io::TomlReader&
         fail(ErrorKind::input, "study.value", where, ": ", prefix, "score of ", printable(f.name, 60), ": wanted one of ", all, ", got '", printable(f.score, 60), "'");
       }
       r.read(further ? "files" : "test", f.test);
-      if (f.test.empty()) r.missing(further ? "files" : "test", "paths");
-      if (!further) {
-        r.read("train", f.train);
-        if (f.train.empty()) r.missing("train", "paths");
-        r.read("validation", f.validation);
-        if (f.validation.empty()) r.missing("validation", "paths");
-      }
+      if (!further) r.read("train", f.train), r.read("validation", f.validation);
       r.finish();
+      if (f.test.empty()) r.missing(further ? "files" : "test", "paths of files");
+      if (!further && f.train.empty()) r.missing("train", "paths of files");
+      if (!further && f.validation.empty()) r.missing("validation", "paths of files");
+      for (const char* setting : {"single", "multi", "multi-equal-total"})
+        if (f.name == setting) fail(ErrorKind::input, "study.value", where, ": ", prefix, "name: ", setting, " is a setting's; give the task another");
       for (const auto& list : lists)
         if (std::any_of(list.begin(), list.end(), named(f.name))) fail(ErrorKind::input, "study.value", where, ": there are two tasks or tests ", printable(f.name, 60), "; give each a name of its own");
       lists[further].push_back(std::move(f));

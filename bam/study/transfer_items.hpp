@@ -30,13 +30,13 @@ struct TestSet {
   std::vector<ChoiceQuestion> questions;           // the right answer first, then its rivals, then answers to other items where those are none
   std::vector<std::size_t> rivals;                 // of each
   std::int64_t longest = 0;                        // tokens of a right answer
-  std::int64_t dropped = 0;                        // items whose answers do not fit the context, or that have no rival
+  std::int64_t dropped = 0, alone = 0;             // items whose answers do not fit the context, or that have no rival
 };
 
 // Empty where the corpus has no such items. Error(input): there are some, but none fits the context.
 inline TestSet test_set(const TransferCorpus& corpus, const TestInfo& info, const std::string& language, const text::Tokenizer& tokenizer, std::int64_t items, std::int64_t rivals, std::int64_t context, std::uint64_t seed) {
   TestSet set{info, language, {}, {}, {}, {}};
-  std::size_t longest = 0;
+  std::size_t longest = 0, seen = 0;
   for (TestItem& item : corpus.items(info.name, language, items, rivals, seed)) {
     ChoiceQuestion q;
     q.prompt = tokenizer.encode(item.prompt);
@@ -45,7 +45,12 @@ inline TestSet test_set(const TransferCorpus& corpus, const TestInfo& info, cons
     for (const std::string& rival : item.rivals) add(rival);
     for (const std::string& other : item.others) add(other);
     for (const ChoiceQuestion::Answer& a : q.answers) longest = std::max(longest, a.ids.size());
-    if ((info.competes && item.rivals.empty()) || !std::all_of(q.answers.begin(), q.answers.end(), [&](const ChoiceQuestion::Answer& a) { return answer_fits(a, context); })) {
+    ++seen;
+    if (info.competes && item.rivals.empty()) {
+      ++set.alone;
+      continue;
+    }
+    if (!std::all_of(q.answers.begin(), q.answers.end(), [&](const ChoiceQuestion::Answer& a) { return answer_fits(a, context); })) {
       ++set.dropped;
       continue;
     }
@@ -57,7 +62,9 @@ inline TestSet test_set(const TransferCorpus& corpus, const TestInfo& info, cons
     set.items.push_back(std::move(item));
   }
   if (set.items.empty() && set.dropped > 0)
-    fail(ErrorKind::input, "study.context", info.name, " in ", language, ": no item fits, with answers of up to ", longest, " tokens in a context of ", context, "; raise study.context or study.vocab_size");
+    fail(ErrorKind::input, "study.context", info.name, " in ", language, ": no test item fits, with answers of up to ", longest, " tokens in a context of ", context, "; raise study.context or study.vocab_size");
+  if (set.items.empty() && set.alone > 0)
+    fail(ErrorKind::input, "study.rivals", info.name, " in ", language, ": none of ", seen, " test items has a rival, a wrong answer that competes: it needs items with different answers");
   // Room for the longest answer; a longer prompt loses its start, as in training.
   const std::int64_t room = context - set.longest - 1;
   for (auto& p : set.prompts)

@@ -90,14 +90,17 @@ class TransferStudy {
       io::write_file_atomic(file, io::dump(train_tokenizer(c_, tokenizer_documents), 2) + "\n");
     }
     tokenizer_.emplace(text::Tokenizer::load(file));
+    if (tokenizer_->vocab_size() < c_.vocab_size)
+      fail(ErrorKind::input, "study.vocab_size", file, ": the text gave a vocabulary of ", tokenizer_->vocab_size(), " tokens, study.vocab_size is ", c_.vocab_size, "; lower it, in a new folder");
     std::int64_t dropped = 0;
     for (const TestInfo& info : c_.corpus->tests(c_.tasks))
       for (const std::string& l : c_.languages())
         if (TestSet set = test_set(*c_.corpus, info, l, *tokenizer_, c_.items, c_.rivals, c_.context, c_.seed); !set.items.empty()) {
-          dropped += set.dropped;
+          dropped += set.dropped + set.alone;
           tests_.push_back(std::move(set));
         }
     if (dropped > 0) note(str("left out ", dropped, " test items whose answers do not fit the context or have no rival"));
+    check_training();
     if (const std::string chance = out_ + "/chance.json"; !io::exists(chance)) {
       io::Json all = io::Json::object();
       for (const TestSet& set : tests_) {
@@ -107,6 +110,22 @@ class TransferStudy {
         all.set(set.info.name, std::move(of));
       }
       io::write_file_atomic(chance, io::dump(all) + "\n");
+    }
+  }
+
+  // What only the tokenizer tells, before hours of training. Error(input): a task all of whose examples are too long.
+  void check_training() const {
+    for (const std::string& t : c_.tasks) {
+      std::int64_t examples = 0, fit = 0;
+      for (const std::string& l : c_.languages()) {
+        if (c_.corpus->kind() == "generated" || c_.corpus->available(t, l) == 0) continue;
+        for (const std::string& line : c_.corpus->pool(t, l, 0, c_.seed, false).lines) {
+          const text::ChatExample e = text::detail::parse_example(line, t);
+          ++examples;
+          fit += static_cast<std::int64_t>(tokenizer_->encode(e.messages.back().content).size()) + 2 <= c_.context;
+        }
+      }
+      if (examples > 0 && fit == 0) fail(ErrorKind::input, "study.context", "task ", t, ": none of ", examples, " training answers fits a context of ", c_.context, "; raise study.context");
     }
   }
 
@@ -128,7 +147,7 @@ class TransferStudy {
     std::map<std::string, double> shares;
     for (const std::string& l : c_.languages()) shares[l] = c_.share_of(l);
     const std::uint64_t seed = pool_seed(c_, r);
-    pretrain(at + "/base", str("config = \"", config, "\""), dense, shares, c_.pretrain_tokens, c_.pretrain_lr, seed);
+    pretrain(at + "/base", str("config = ", io::toml_string(config)), dense, shares, c_.pretrain_tokens, c_.pretrain_lr, seed);
     std::string model = io::resolve_model_folder(runs_ + at + "/base");
     if (!size.bam) return model;
     // Branches over the pivot's, the seen and the unseen languages' text, each with a tenth of all of it, then a mixture over all of it.
@@ -138,22 +157,22 @@ class TransferStudy {
       std::map<std::string, double> branch = shares;
       for (auto& [l, share] : branch) share *= 0.1;
       for (const std::string& l : own) branch[l] += 0.9 / static_cast<double>(own.size());
-      pretrain(str(at, "/branch-", name), str("init_from = \"", model, "\""), dense, branch, c_.branch_tokens, c_.pretrain_lr / 2, seed + ++n);
+      pretrain(str(at, "/branch-", name), str("init_from = ", io::toml_string(model)), dense, branch, c_.branch_tokens, c_.pretrain_lr / 2, seed + ++n);
       parents.push_back(io::resolve_model_folder(runs_ + at + "/branch-" + name));
     }
     UpcycleOptions o;
     o.router_seed = seed;
     const std::string init = runs_ + at + "/mixture-init";
     if (!io::is_folder(init)) upcycle_folders(parents, "bam", o, init, false, version_);
-    pretrain(at + "/mixture", str("init_from = \"", init, "\""), bam_config(size, c_), shares, c_.mix_tokens, c_.pretrain_lr / 2, seed + ++n);
+    pretrain(at + "/mixture", str("init_from = ", io::toml_string(init)), bam_config(size, c_), shares, c_.mix_tokens, c_.pretrain_lr / 2, seed + ++n);
     return io::resolve_model_folder(runs_ + at + "/mixture");
   }
 
   void pretrain(const std::string& name, const std::string& from, const ModelConfig& model, const std::map<std::string, double>& shares, std::int64_t tokens, double lr, std::uint64_t seed) {
     if (done(name)) return;
     const std::int64_t steps = c_.steps(tokens);
-    std::string toml = str("[model]\n", from, "\ntokenizer = \"", tokenizer_file(), "\"\n");
-    for (const auto& [l, share] : shares) toml += str("[[data]]\npath = \"", std::filesystem::absolute(out_ + "/corpus/" + l + ".jsonl").string(), "\"\nweight = ", share, "\n");
+    std::string toml = str("[model]\n", from, "\ntokenizer = ", io::toml_string(tokenizer_file()), "\n");
+    for (const auto& [l, share] : shares) toml += str("[[data]]\npath = ", io::toml_string(std::filesystem::absolute(out_ + "/corpus/" + l + ".jsonl").string()), "\nweight = ", share, "\n");
     toml += str("[train]\ncontext = ", c_.context, "\nbatch = ", c_.batch, "\nmicro_batch = ", std::min(c_.micro_batch, c_.batch), "\nsteps = ", steps, "\nlr = ", lr, "\nschedule = \"wsd\"\nwarmup = ",
                 std::min<std::int64_t>(steps / 10, 100), "\nseed = ", static_cast<std::int64_t>(seed), "\ncheckpoint_every = ", std::max<std::int64_t>(100, steps / 4), "\nkeep_checkpoints = 1\n");
     finish(name, toml, model, steps, lr);
@@ -167,12 +186,13 @@ class TransferStudy {
     if (t.parts.empty()) return evaluate_base(t, base);
     const std::string data = std::filesystem::absolute(out_ + "/data/" + t.run).string();
     if (!io::is_folder(data)) write_examples(t, data);
+    const bool validated = !io::read_file(data + "/validation.jsonl").empty();  // a task may have none in the languages of the run
     const std::int64_t steps = (t.examples() * c_.epochs + c_.tune_batch - 1) / c_.tune_batch;
-    std::string toml = str("[model]\ninit_from = \"", base, "\"\ntokenizer = \"", tokenizer_file(), "\"\n[[data]]\npath = \"", data, "/train.jsonl\"\nformat = \"chat\"\n");
-    if (c_.validation > 0) toml += str("[[eval]]\nname = \"validation\"\npath = \"", data, "/validation.jsonl\"\nformat = \"chat\"\n");
+    std::string toml = str("[model]\ninit_from = ", io::toml_string(base), "\ntokenizer = ", io::toml_string(tokenizer_file()), "\n[[data]]\npath = ", io::toml_string(data + "/train.jsonl"), "\nformat = \"chat\"\n");
+    if (validated) toml += str("[[eval]]\nname = \"validation\"\npath = ", io::toml_string(data + "/validation.jsonl"), "\nformat = \"chat\"\n");
     toml += str("[train]\ncontext = ", c_.context, "\nbatch = ", c_.tune_batch, "\nmicro_batch = ", c_.tune_batch, "\nepochs = ", c_.epochs, "\nlr = ", c_.tune_lr, "\nschedule = \"constant\"\nwarmup = ",
                 std::min<std::int64_t>(steps / 10, 20), "\nseed = ", static_cast<std::int64_t>(pool_seed(c_, t.replicate)), "\npacking = false\nkeep_checkpoints = 1\n");
-    if (c_.validation > 0) toml += str("best = true\neval_every = ", std::max<std::int64_t>(1, steps / c_.epochs), "\n");
+    if (validated) toml += str("best = true\neval_every = ", std::max<std::int64_t>(1, steps / c_.epochs), "\n");
     const ModelConfig model = t.size->bam ? bam_config(*t.size, c_) : t.size->dense(c_.vocab_size, c_.context);
     if (!done(t.run)) finish(t.run, toml, model, steps, c_.tune_lr);
     const std::string best = runs_ + t.run + "/checkpoints/best";

@@ -41,6 +41,12 @@ inline Profile*& profile() {
   return value;
 }
 
+// Another backend's kernels for the whole process, on host memory; null: the CPU's. For tests and benchmarks, never while a kernel runs.
+inline const KernelTable*& kernels() {
+  static const KernelTable* value = nullptr;
+  return value;
+}
+
 namespace detail {
 template <class Args>
 double flops(Row, const Args&) {
@@ -78,7 +84,7 @@ void launch(Row row, void (*f)(const Exec&, const Args&), const Args& args) {
 
 namespace kernel {
 #define BAM_ROW(name, Args) \
-  inline void name(const Args& args) { detail::launch(Row::name, cpu::table().name, args); }
+  inline void name(const Args& args) { detail::launch(Row::name, (kernels() ? *kernels() : cpu::table()).name, args); }
 BAM_KERNELS(BAM_ROW)
 #undef BAM_ROW
 }  // namespace kernel

@@ -1,0 +1,300 @@
+#include "emulator.hpp"
+
+#include <sys/mman.h>
+
+#include <boost/context/detail/fcontext.hpp>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../core/error.hpp"
+#include "../core/random.hpp"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define BAM_FIBERS_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define BAM_FIBERS_ASAN 1
+#endif
+#endif
+#ifdef BAM_FIBERS_ASAN
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+namespace bam::cuda::emulation {
+namespace {
+
+namespace context = boost::context::detail;
+
+constexpr int warp_lanes = 32, most_threads = 1024;
+constexpr std::size_t stack_bytes = 128 * 1024;
+
+enum class State : std::uint8_t { ready, in_sync, in_exchange, done };
+
+struct Warp {
+  std::uint64_t values[2][warp_lanes] = {};  // two rounds: a lane is never more than one ahead
+  int arrived = 0, line = 0;
+  std::uint64_t round = 0;
+  std::size_t bytes = 0;
+};
+
+struct Fiber {
+  context::fcontext_t at = nullptr;
+  char* stack = nullptr;
+  State state = State::done;
+  int line = 0;                      // of the collective it waits in
+  std::uint64_t round = 0;           // of its warp's exchanges
+  void* fake_stack = nullptr;        // AddressSanitizer's
+};
+
+struct Machine {
+  std::vector<Fiber> fibers;
+  std::vector<Warp> warps;
+  std::vector<unsigned char> shared;
+  unsigned char* shared_begin = nullptr;
+  context::fcontext_t scheduler = nullptr;
+  void* scheduler_fake = nullptr;
+  const void* scheduler_stack = nullptr;
+  std::size_t scheduler_size = 0;
+  void (*body)(const void*) = nullptr;
+  const void* kernel = nullptr;
+  int threads = 0, ready = 0, done = 0, arrived = 0, sync_line = 0;
+  std::string failure;
+  Random random{1};
+};
+Machine& machine() {
+  static Machine value;
+  return value;
+}
+
+void start_switch([[maybe_unused]] void** save, [[maybe_unused]] const void* stack, [[maybe_unused]] std::size_t size) {
+#ifdef BAM_FIBERS_ASAN
+  __sanitizer_start_switch_fiber(save, stack, size);
+#endif
+}
+void finish_switch([[maybe_unused]] void* saved, [[maybe_unused]] const void** stack, [[maybe_unused]] std::size_t* size) {
+#ifdef BAM_FIBERS_ASAN
+  __sanitizer_finish_switch_fiber(saved, stack, size);
+#endif
+}
+
+// From a fiber back to the scheduler.
+void yield() {
+  Machine& m = machine();
+  Fiber& f = m.fibers[static_cast<std::size_t>(running().thread)];
+  start_switch(&f.fake_stack, m.scheduler_stack, m.scheduler_size);
+  const context::transfer_t t = context::jump_fcontext(m.scheduler, nullptr);
+  finish_switch(f.fake_stack, &m.scheduler_stack, &m.scheduler_size);
+  m.scheduler = t.fctx;
+}
+
+// A fiber is kept: after a block's body it waits for the next one.
+void fiber_main(context::transfer_t t) {
+  Machine& m = machine();
+  finish_switch(nullptr, &m.scheduler_stack, &m.scheduler_size);
+  m.scheduler = t.fctx;
+  for (;;) {
+    m.body(m.kernel);
+    m.fibers[static_cast<std::size_t>(running().thread)].state = State::done;
+    ++m.done;
+    --m.ready;
+    yield();
+  }
+}
+
+void new_fiber(Fiber& f) {
+  if (!f.stack) {
+    // A little apart, so that equal frames do not meet in one cache set.
+    void* p = mmap(nullptr, stack_bytes + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) fail(ErrorKind::limit, "memory.exhausted", "emulator: no memory for the stack of a thread");
+    static std::size_t turn = 0;
+    f.stack = static_cast<char*>(p) + 64 * (turn++ % 61);
+  }
+  f.at = context::make_fcontext(f.stack + stack_bytes, stack_bytes, fiber_main);
+}
+
+void resume(int i) {
+  Machine& m = machine();
+  Fiber& f = m.fibers[static_cast<std::size_t>(i)];
+  running().thread = i;
+  start_switch(&m.scheduler_fake, f.stack, stack_bytes);
+  const context::transfer_t t = context::jump_fcontext(f.at, nullptr);
+  finish_switch(m.scheduler_fake, nullptr, nullptr);
+  f.at = t.fctx;
+}
+
+std::string listing() {
+  Machine& m = machine();
+  std::string text;
+  auto what = [&](const Fiber& f) { return f.state == State::done ? std::string("ended") : str(f.state == State::in_sync ? "sync" : "warp collective", " at line ", f.line); };
+  for (int i = 0; i < m.threads;) {
+    int end = i + 1;
+    while (end < m.threads && what(m.fibers[static_cast<std::size_t>(end)]) == what(m.fibers[static_cast<std::size_t>(i)])) ++end;
+    text += str(text.empty() ? "" : "; ", "threads ", i, " to ", end - 1, ": ", what(m.fibers[static_cast<std::size_t>(i)]));
+    i = end;
+  }
+  return text;
+}
+
+// The fibers of a block that failed are given up where they stand: a kernel owns nothing that would have to be freed.
+void run_block() {
+  Machine& m = machine();
+  m.failure.clear();
+  m.ready = m.threads;
+  m.done = m.arrived = 0;
+  for (Warp& w : m.warps) w = Warp{};
+  for (int i = 0; i < m.threads; ++i) {
+    Fiber& f = m.fibers[static_cast<std::size_t>(i)];
+    f.state = State::ready;
+    f.round = 0;
+  }
+  const Order order = options().order;
+  int from = 0;
+  while (m.done < m.threads && m.failure.empty()) {
+    if (m.ready == 0) {
+      m.failure = str("threads wait for others that never come: ", listing());
+      break;
+    }
+    if (order == Order::random) {
+      for (int burst = 1 << m.random.below(7); burst > 0 && m.ready > 0 && m.failure.empty(); --burst) {
+        int i = static_cast<int>(m.random.below(static_cast<std::uint64_t>(m.threads)));
+        while (m.fibers[static_cast<std::size_t>(i)].state != State::ready) i = (i + 1) % m.threads;
+        resume(i);
+      }
+      continue;
+    }
+    for (int n = 0; n < m.threads && m.failure.empty(); ++n) {
+      const int i = order == Order::forward ? (from + n) % m.threads : m.threads - 1 - n;
+      if (m.fibers[static_cast<std::size_t>(i)].state == State::ready) resume(i);
+    }
+    from = 0;
+  }
+  if (m.failure.empty()) return;
+  for (int i = 0; i < m.threads; ++i) new_fiber(m.fibers[static_cast<std::size_t>(i)]);
+  fail(ErrorKind::internal, "emulator.kernel", "emulated kernel, block ", running().block, " of ", running().blocks, ", ", m.threads, " threads: ", m.failure);
+}
+
+}  // namespace
+
+Options& options() {
+  static Options value;
+  return value;
+}
+Counts& counts() {
+  static Counts value;
+  return value;
+}
+Place& running() {
+  static Place value;
+  return value;
+}
+void* shared() { return machine().shared_begin; }
+
+void sync(int line) {
+  Machine& m = machine();
+  Fiber& f = m.fibers[static_cast<std::size_t>(running().thread)];
+  if (m.arrived == 0) m.sync_line = line;
+  if (m.sync_line != line && m.failure.empty()) m.failure = str("one barrier is reached at lines ", m.sync_line, " and ", line);
+  f.line = line;
+  if (++m.arrived == m.threads) {
+    m.arrived = 0;
+    ++counts().syncs;
+    for (int i = 0; i < m.threads; ++i)
+      if (Fiber& other = m.fibers[static_cast<std::size_t>(i)]; other.state == State::in_sync) {
+        other.state = State::ready;
+        ++m.ready;
+      }
+    if (options().order == Order::forward) return;  // the last one goes on
+    yield();
+    return;
+  }
+  f.state = State::in_sync;
+  --m.ready;
+  yield();
+}
+
+const void* exchange(const void* value, std::size_t bytes, int line) {
+  Machine& m = machine();
+  const int self = running().thread, lane = self % warp_lanes;
+  Fiber& f = m.fibers[static_cast<std::size_t>(self)];
+  Warp& w = m.warps[static_cast<std::size_t>(self / warp_lanes)];
+  if (w.arrived == 0) w.line = line, w.bytes = bytes;
+  if ((w.line != line || w.bytes != bytes) && m.failure.empty()) m.failure = str("a warp has lanes in collectives at lines ", w.line, " and ", line, " at once");
+  f.line = line;
+  unsigned char* values = reinterpret_cast<unsigned char*>(w.values[f.round++ % 2]);
+  if (bytes > 0) std::memcpy(values + static_cast<std::size_t>(lane) * bytes, value, bytes);
+  if (++w.arrived == warp_lanes) {
+    w.arrived = 0;
+    ++counts().exchanges;
+    for (int i = self / warp_lanes * warp_lanes; i < (self / warp_lanes + 1) * warp_lanes; ++i)
+      if (Fiber& other = m.fibers[static_cast<std::size_t>(i)]; other.state == State::in_exchange) {
+        other.state = State::ready;
+        ++m.ready;
+      }
+    return values;
+  }
+  f.state = State::in_exchange;
+  --m.ready;
+  yield();
+  return values;
+}
+
+void run(std::int64_t blocks, int threads, std::int64_t shared_bytes, void (*body)(const void*), const void* kernel) {
+  Machine& m = machine();
+  if (blocks <= 0) return;
+  check(threads > 0 && threads <= most_threads && threads % warp_lanes == 0, "emulator.threads", "emulated launch: wanted 32 to 1024 threads in whole warps, got ", threads);
+  check(blocks <= 0x7fffffff, "emulator.blocks", "emulated launch: ", blocks, " blocks, the hardware takes 2147483647");
+  check(shared_bytes >= 0 && shared_bytes <= options().shared_limit, "emulator.shared", "emulated launch: ", shared_bytes, " bytes of shared memory, a block has ", options().shared_limit);
+  if (m.fibers.empty()) {
+    m.fibers.resize(most_threads);
+    m.warps.resize(most_threads / warp_lanes);
+  }
+  for (int i = 0; i < threads; ++i)
+    if (!m.fibers[static_cast<std::size_t>(i)].stack) new_fiber(m.fibers[static_cast<std::size_t>(i)]);
+  // Of its own size, so that AddressSanitizer sees what is beyond it.
+  std::unique_ptr<unsigned char[]> memory(new unsigned char[static_cast<std::size_t>(shared_bytes) + 128]);
+  m.shared_begin = memory.get() + (128 - reinterpret_cast<std::uintptr_t>(memory.get()) % 128) % 128;
+#ifdef BAM_FIBERS_ASAN
+  __asan_poison_memory_region(memory.get(), static_cast<std::size_t>(shared_bytes) + 128);
+  __asan_unpoison_memory_region(m.shared_begin, static_cast<std::size_t>(shared_bytes));
+#endif
+  m.body = body;
+  m.kernel = kernel;
+  m.threads = threads;
+  ++counts().launches;
+  m.random = Random(options().seed, static_cast<std::uint32_t>(counts().launches));
+  Place& place = running();
+  place.threads = threads;
+  place.blocks = blocks;
+  std::uint64_t step = 1;  // of a walk over all blocks
+  if (options().order == Order::random && blocks > 2) {
+    auto common = [](std::uint64_t a, std::uint64_t b) {
+      while (b) std::swap(a %= b, b);
+      return a;
+    };
+    do step = 1 + m.random.below(static_cast<std::uint64_t>(blocks) - 1);
+    while (common(step, static_cast<std::uint64_t>(blocks)) != 1);
+  }
+  auto unpoison = [&] {
+#ifdef BAM_FIBERS_ASAN
+    __asan_unpoison_memory_region(memory.get(), static_cast<std::size_t>(shared_bytes) + 128);
+#endif
+  };
+  for (std::int64_t b = 0; b < blocks; ++b) {
+    const auto n = static_cast<std::uint64_t>(blocks), at = static_cast<std::uint64_t>(b) * step % n;
+    place.block = options().order == Order::backward ? blocks - 1 - b : static_cast<std::int64_t>(at);
+    std::memset(m.shared_begin, options().fill, static_cast<std::size_t>(shared_bytes));
+    ++counts().blocks;
+    try {
+      run_block();
+    } catch (...) {
+      unpoison();
+      throw;
+    }
+  }
+  unpoison();
+}
+
+}  // namespace bam::cuda::emulation

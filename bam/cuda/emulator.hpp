@@ -1,0 +1,41 @@
+// Runs CUDA kernels on the CPU, for tests: one fiber per thread of a block, block after block. A collective waits for its warp or block, which must all come by the
+// same operation at the same source line. Found and reported as Error(internal): threads that wait for others which have ended or are at another place, shared memory
+// or a block beyond the hardware's. Orders of threads and what unwritten shared memory holds are options, for a right kernel has the same bits under all of them.
+// Only floor 0 is above this; the fibers are Boost.Context's and live in emulator.cpp.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace bam::cuda::emulation {
+
+enum class Order : std::uint8_t { forward, backward, random };  // of the threads; random: bursts of random threads, blocks in a random order
+struct Options {
+  Order order = Order::forward;
+  unsigned char fill = 0xff;      // of shared memory before a block writes it
+  std::uint64_t seed = 1;         // of the random order
+  int multiprocessors = 3;        // that the emulated device says it has
+  std::int64_t shared_limit = 227 * 1024;
+};
+Options& options();
+
+// What all kernels of this process have run: blocks and collectives.
+struct Counts {
+  std::int64_t launches = 0, blocks = 0, syncs = 0, exchanges = 0;
+};
+Counts& counts();
+
+struct Place {
+  int thread = 0, threads = 0;
+  std::int64_t block = 0, blocks = 0;
+};
+Place& running();
+
+void run(std::int64_t blocks, int threads, std::int64_t shared_bytes, void (*body)(const void*), const void* kernel);
+
+// Called by kernels.
+void sync(int line);
+// Hands `bytes` (up to 8) in and gets the 32 values of the warp once all lanes have; valid until the lane's next but one collective.
+const void* exchange(const void* value, std::size_t bytes, int line);
+void* shared();
+
+}  // namespace bam::cuda::emulation

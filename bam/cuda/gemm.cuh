@@ -1,0 +1,110 @@
+// C (M, N) = or += op(A) (M, K) op(B) (K, N), dense, batched, and grouped by expert, in fp32 on the plain cores. A block owns a tile of C, a thread 4 x 4 of it; each
+// output is one fma chain over k in order, which starts from C when it adds: the bits of the CPU's.
+#pragma once
+#include "device.cuh"
+
+namespace bam::cuda {
+
+inline constexpr int gemm_tile = 64, gemm_depth = 16, gemm_threads = 256;
+struct GemmShared {
+  float a[gemm_depth][gemm_tile], b[gemm_depth][gemm_tile + 4];  // + 4: the store of a transposed tile meets no bank twice
+};
+
+// Element (i, k) of an operand: line i, or, where lines run along k, line k. Lines may be chosen by an index.
+struct Operand {
+  const float* p;
+  std::int64_t ld;
+  const std::int64_t* index;
+  bool along_k;
+  BAM_DEVICE float at(std::int64_t i, std::int64_t k) const {
+    const std::int64_t line = along_k ? k : i, column = along_k ? i : k;
+    return p[(index ? index[line] : line) * ld + column];
+  }
+};
+struct Product {
+  std::int64_t rows, columns, k;
+  Operand a, b;  // a (rows, k), b (columns, k)
+  float* c;
+  std::int64_t ldc;
+  bool add;
+};
+
+// The tile of C that begins at (row, column); reached by the whole block.
+BAM_DEVICE void gemm_block(const Product& s, std::int64_t row, std::int64_t column) {
+  GemmShared& m = *shared<GemmShared>();
+  const int t = thread(), i0 = t / 16 * 4, j0 = t % 16 * 4;
+  float c[4][4];
+  for (int i = 0; i < 4; ++i)
+    for (int j = 0; j < 4; ++j) c[i][j] = s.add && row + i0 + i < s.rows && column + j0 + j < s.columns ? s.c[(row + i0 + i) * s.ldc + column + j0 + j] : 0.0f;
+  for (std::int64_t k0 = 0; k0 < s.k; k0 += gemm_depth) {
+    for (int n = t; n < gemm_tile * gemm_depth; n += gemm_threads) {
+      // Neighbours in memory by neighbouring threads.
+      const int ai = s.a.along_k ? n % gemm_tile : n / gemm_depth, ak = s.a.along_k ? n / gemm_tile : n % gemm_depth;
+      const int bi = s.b.along_k ? n % gemm_tile : n / gemm_depth, bk = s.b.along_k ? n / gemm_tile : n % gemm_depth;
+      m.a[ak][ai] = row + ai < s.rows && k0 + ak < s.k ? s.a.at(row + ai, k0 + ak) : 0.0f;
+      m.b[bk][bi] = column + bi < s.columns && k0 + bk < s.k ? s.b.at(column + bi, k0 + bk) : 0.0f;
+    }
+    sync();
+    const int depth = static_cast<int>(smaller(gemm_depth, s.k - k0));  // a product with 0 would turn -0 into 0
+    for (int k = 0; k < depth; ++k)
+      for (int i = 0; i < 4; ++i)
+        for (int j = 0; j < 4; ++j) c[i][j] = math::fma(m.a[k][i0 + i], m.b[k][j0 + j], c[i][j]);
+    sync();
+  }
+  for (int i = 0; i < 4; ++i)
+    for (int j = 0; j < 4; ++j)
+      if (row + i0 + i < s.rows && column + j0 + j < s.columns) s.c[(row + i0 + i) * s.ldc + column + j0 + j] = c[i][j];
+}
+
+struct GemmKernel {
+  GemmArgs s;
+  std::int64_t row_tiles, column_tiles;
+  BAM_DEVICE void operator()() const {
+    const std::int64_t tile = block() % (row_tiles * column_tiles), n = block() / (row_tiles * column_tiles);
+    const Product p{s.M, s.N, s.K, {f32(s.A) + n * s.batch_a, s.lda, nullptr, s.transpose_a}, {f32(s.B) + n * s.batch_b, s.ldb, nullptr, !s.transpose_b}, f32(s.C) + n * s.batch_c, s.ldc, s.write == Write::add};
+    gemm_block(p, tile / column_tiles * gemm_tile, tile % column_tiles * gemm_tile);
+  }
+};
+inline void gemm(const Exec& exec, const GemmArgs& s) {
+  const std::int64_t row_tiles = ceil_div(s.M, gemm_tile), column_tiles = ceil_div(s.N, gemm_tile);
+  launch(exec, {s.batch * row_tiles * column_tiles, gemm_threads, sizeof(GemmShared)}, GemmKernel{s, row_tiles, column_tiles});
+}
+
+// Offsets are known on the device only: as many blocks as the device runs at once walk over the tiles of all experts.
+struct GroupedGemmKernel {
+  GroupedGemmArgs s;
+  BAM_DEVICE std::int64_t row_tiles(std::int64_t e) const { return ceil_div(s.weights ? s.M : s.offsets[e + 1] - s.offsets[e], gemm_tile); }
+  BAM_DEVICE void operator()() const {
+    const std::int64_t column_tiles = ceil_div(s.N, gemm_tile);
+    std::int64_t e = 0, before = 0;  // tiles of the experts before e
+    for (std::int64_t tile = block();; tile += grid_blocks()) {
+      while (e < s.experts && tile - before >= row_tiles(e) * column_tiles) before += row_tiles(e++) * column_tiles;
+      if (e == s.experts) return;  // by all threads of the block
+      const std::int64_t begin = s.offsets[e], rows = s.offsets[e + 1] - begin;
+      Product p;
+      p.columns = s.N;
+      p.ldc = s.ldc;
+      p.add = s.write == Write::add;
+      // Without an index, lines are counted from the expert's first row.
+      p.a = {f32(s.A) + (s.a_index ? 0 : begin * s.lda), s.lda, s.a_index ? s.a_index + begin : nullptr, s.weights};
+      if (s.weights) {
+        p.rows = s.M;
+        p.k = rows;
+        p.b = {f32(s.B) + (s.b_index ? 0 : begin * s.ldb), s.ldb, s.b_index ? s.b_index + begin : nullptr, true};
+        p.c = f32(s.C) + e * s.expert_stride;
+      } else {
+        p.rows = rows;
+        p.k = s.K;
+        p.b = {f32(s.B) + e * s.expert_stride, s.ldb, nullptr, !s.transpose_b};
+        p.c = f32(s.C) + begin * s.ldc;
+      }
+      gemm_block(p, (tile - before) / column_tiles * gemm_tile, (tile - before) % column_tiles * gemm_tile);
+    }
+  }
+};
+inline void grouped_gemm(const Exec& exec, const GroupedGemmArgs& s) {
+  if (s.experts <= 0 || s.N <= 0 || (s.weights && s.M <= 0)) return;
+  launch(exec, {4 * multiprocessors(), gemm_threads, sizeof(GemmShared)}, GroupedGemmKernel{s});
+}
+
+}  // namespace bam::cuda

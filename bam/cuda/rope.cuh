@@ -1,0 +1,23 @@
+// Rotary position embedding; formula and source in cpu/rope.inl. A thread a pair.
+#pragma once
+#include "device.cuh"
+
+namespace bam::cuda {
+
+struct RopeKernel {
+  RopeArgs s;
+  BAM_DEVICE void operator()() const {
+    const std::int64_t d = s.head_dim, half = d / 2, i = flat_index();
+    if (i >= s.rows * s.heads * half) return;
+    const std::int64_t pair = i % half, h = i / half % s.heads, r = i / half / s.heads;
+    const std::int64_t a = h * d + (s.rotate_half ? pair : 2 * pair), b = s.rotate_half ? a + half : a + 1;
+    const float *x = f32(s.x) + r * s.x_row, c = s.table[s.positions[r] * d + pair], k = s.table[s.positions[r] * d + half + pair] * (s.inverse ? -1.0f : 1.0f);
+    const float xa = x[a], xb = x[b];
+    float* y = f32(s.y) + r * s.y_row;
+    y[a] = xa * c - xb * k;
+    y[b] = xb * c + xa * k;
+  }
+};
+inline void rope(const Exec& exec, const RopeArgs& s) { launch(exec, flat_grid(s.rows * s.heads * (s.head_dim / 2)), RopeKernel{s}); }
+
+}  // namespace bam::cuda

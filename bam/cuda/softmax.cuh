@@ -1,0 +1,87 @@
+// Softmax, log-softmax and cross entropy; formulas in cpu/softmax.inl. Sixteen lanes a row.
+#pragma once
+#include "device.cuh"
+
+namespace bam::cuda {
+
+// The largest of scale * x over a row of n, and the sum of exp(scale * x - that), which e keeps when it is not null. Reached by whole warps; n is 0 off the rows.
+struct ExpSum {
+  float max, sum;
+};
+BAM_DEVICE ExpSum exp_sum(const float* x, std::int64_t n, float scale, float* e, int lane) {
+  const float infinity = __builtin_inff();
+  float top = -infinity, total = 0;
+  for (std::int64_t c = lane; c < n; c += row_lanes) top = math::maximum(x[c] * scale, top);
+  top = max_lanes(top);
+  for (std::int64_t c = lane; c < n; c += row_lanes) {
+    const float y = math::exp(x[c] * scale - top);
+    total = total + y;
+    if (e) e[c] = y;
+  }
+  return {top, sum_lanes(total)};
+}
+
+struct SoftmaxForwardKernel {
+  SoftmaxArgs s;
+  BAM_DEVICE void operator()() const {
+    const RowLane at = row_lane(s.rows);
+    const std::int64_t n = at.on ? s.columns : 0;
+    const float* x = f32(s.x) + at.row * s.columns;
+    float* y = f32(s.y) + at.row * s.columns;
+    const ExpSum e = exp_sum(x, n, 1.0f, s.log ? nullptr : y, at.lane);
+    const float inverse = 1.0f / e.sum, rest = math::log(e.sum);
+    for (std::int64_t c = at.lane; c < n; c += row_lanes) y[c] = s.log ? x[c] - e.max - rest : y[c] * inverse;
+  }
+};
+inline void softmax_forward(const Exec& exec, const SoftmaxArgs& s) { launch(exec, row_grid(s.rows), SoftmaxForwardKernel{s}); }
+
+struct SoftmaxBackwardKernel {
+  SoftmaxArgs s;
+  BAM_DEVICE void operator()() const {
+    const RowLane at = row_lane(s.rows);
+    const std::int64_t n = at.on ? s.columns : 0;
+    const float *y = f32(s.y) + at.row * s.columns, *dy = f32(s.dy) + at.row * s.columns;
+    float total = 0;
+    for (std::int64_t c = at.lane; c < n; c += row_lanes) total = s.log ? total + dy[c] : math::fma(dy[c], y[c], total);
+    const float dot = sum_lanes(total);
+    for (std::int64_t c = at.lane; c < n; c += row_lanes)
+      put(f32(s.dx) + at.row * s.columns + c, s.log ? dy[c] - math::exp(y[c]) * dot : y[c] * (dy[c] - dot), s.write == Write::add);
+  }
+};
+inline void softmax_backward(const Exec& exec, const SoftmaxArgs& s) { launch(exec, row_grid(s.rows), SoftmaxBackwardKernel{s}); }
+
+struct CrossEntropyForwardKernel {
+  CrossEntropyArgs s;
+  BAM_DEVICE void operator()() const {
+    const RowLane at = row_lane(s.rows);
+    const float* x = f32(s.x) + at.row * s.x_row;
+    const ExpSum e = exp_sum(x, at.on ? s.columns : 0, s.scale, nullptr, at.lane);
+    if (!at.on || at.lane != 0) return;
+    const std::int32_t target = s.target[at.row];
+    if (s.lse) s.lse[at.row] = e.max + math::log(e.sum);
+    // The maximum first: it cancels when the target is likely, and the logarithm keeps its bits.
+    if (s.nll) s.nll[at.row] = target < 0 ? 0.0f : (e.max - x[target] * s.scale) + math::log(e.sum);
+  }
+};
+inline void cross_entropy_forward(const Exec& exec, const CrossEntropyArgs& s) { launch(exec, row_grid(s.rows), CrossEntropyForwardKernel{s}); }
+
+// An element is read and written by one thread, so dx may be x.
+struct CrossEntropyBackwardKernel {
+  CrossEntropyArgs s;
+  BAM_DEVICE void operator()() const {
+    const std::int64_t i = flat_index();
+    if (i >= s.rows * s.columns) return;
+    const std::int64_t r = i / s.columns, c = i % s.columns, target = s.target[r];
+    const bool add = s.write == Write::add;
+    float* dx = f32(s.dx) + r * s.dx_row + c;
+    if (target < 0) {
+      if (!add) *dx = 0.0f;
+      return;
+    }
+    const float slope = s.scale * s.dnll[r], p = math::exp(f32(s.x)[r * s.x_row + c] * s.scale - s.lse[r]);
+    put(dx, c == target ? (p - 1.0f) * slope : p * slope, add);
+  }
+};
+inline void cross_entropy_backward(const Exec& exec, const CrossEntropyArgs& s) { launch(exec, flat_grid(s.rows * s.columns), CrossEntropyBackwardKernel{s}); }
+
+}  // namespace bam::cuda
