@@ -217,7 +217,7 @@ printf '[\n{"prompt": "a"}\n]\n' >bad.jsonl
 wrong 3 'several lines' train ft.toml --set data.0.path=bad.jsonl --out ft2
 printf '{"prompt": "\355\240\200", "completion": "b"}\n' >bad.jsonl
 wrong 3 'bad.jsonl:1' train ft.toml --set data.0.path=bad.jsonl --out ft2
-right '' tokenizer train --vocab-size 290 --special '<|START_OF_TURN_TOKEN|>' --special '<|END_OF_TURN_TOKEN|>' --special '<|SYSTEM_TOKEN|>' --special '<|USER_TOKEN|>' --special '<|CHATBOT_TOKEN|>' --out turns text.jsonl --json
+right '' tokenizer train --vocab-size 280 --special '<|START_OF_TURN_TOKEN|>' --special '<|END_OF_TURN_TOKEN|>' --special '<|SYSTEM_TOKEN|>' --special '<|USER_TOKEN|>' --special '<|CHATBOT_TOKEN|>' --out turns text.jsonl --json
 right '<.USER_TOKEN.>' data show ft.toml --set model.tokenizer=turns --set train.template=cohere
 [ -e ft2 ] && { echo 'FAILED: ft2 was written'; failed=$((failed + 1)); }
 wrong 2 'special tokens like' tokenizer train --vocab-size 290 --special '' --out tok2 text.jsonl

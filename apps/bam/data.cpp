@@ -32,6 +32,7 @@ struct Inputs {
     if (file.empty()) fail(ErrorKind::input, "run.tokenizer", "[model] tokenizer: wanted a tokenizer.json, got none");
     tokenizer.emplace(text::Tokenizer::load(io::is_folder(file) ? file + "/tokenizer.json" : file));
     const io::ConfigFile model = io::read_model_config(folder.empty() ? m.config : folder + "/config.json");
+    if (tokenizer->vocab_size() > model.model.vocab_size) fail(ErrorKind::input, "run.vocabulary", file, ": has ", tokenizer->vocab_size(), " ids, the model's vocab_size is ", model.model.vocab_size);
     bos = static_cast<std::int32_t>(model.bos_token_id.value_or(tokenizer->bos_id()));
     eos = static_cast<std::int32_t>(model.eos_token_ids.empty() ? tokenizer->eos_id() : model.eos_token_ids[0]);
   }

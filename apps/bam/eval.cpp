@@ -143,7 +143,7 @@ void run(const Common& common, const Flags& f) {
   if (f.models.empty() || (f.data.empty() && f.choice.empty())) fail(ErrorKind::usage, "flag.missing", "bam eval: wanted --model DIR and --data NAME=FILE or --choice NAME=FILE");
   if ((f.ngram > 0) != !f.ngram_train.empty()) fail(ErrorKind::usage, "flag.missing", "bam eval: --ngram N and --ngram-train PATH go together");
   if ((f.ngram > 0 || f.zstd) && f.data.empty()) fail(ErrorKind::usage, "flag.missing", "bam eval: --ngram and --zstd want --data NAME=FILE");
-  if (!f.format.empty() && (f.ngram > 0 || f.zstd || f.data.empty())) fail(ErrorKind::usage, "flag.missing", "bam eval: --template scores the answers of --data NAME=FILE; leave --ngram and --zstd out");
+  if (!f.format.empty() && (f.ngram > 0 || f.zstd || f.data.empty())) fail(ErrorKind::usage, "flag.missing", "bam eval: --template scores the answers of --data NAME=FILE; ", f.data.empty() ? "name such a file" : "leave --ngram and --zstd out");
   for (const auto* list : {&f.models, &f.data, &f.choice}) {
     std::set<std::string> seen;
     for (const std::string& text : *list)

@@ -57,6 +57,7 @@ void train(const Common& common, const Flags& f) {
 void encode(const Common& common, const Flags& f) {
   text::Tokenizer tokenizer = load(f.tokenizer);
   if (f.file.empty() == f.text.empty()) fail(ErrorKind::usage, "flag.missing", "bam tokenizer encode: wanted FILE or --text, one of the two");
+  if (const std::size_t at = text::detail::valid_until(f.text, 0); at < f.text.size()) fail(ErrorKind::usage, "data.utf8", "bam tokenizer encode: --text: byte ", at, " is no UTF-8");
   std::vector<text::Document> documents = f.text.empty() ? text::read_documents(f.file, "train") : std::vector<text::Document>{{f.text}};
   if (f.special && (tokenizer.bos_id() < 0 || tokenizer.eos_id() < 0))
     fail(ErrorKind::input, "tokenizer.special", f.tokenizer, ": has no BOS or EOS among its added tokens; leave --special out");

@@ -88,13 +88,6 @@ template <class F>
 void each_example_line(const std::string& file, F&& f) {
   if (!has_suffix(file, ".jsonl")) fail(ErrorKind::input, "data.kind", printable(file, 4096), ": wanted .jsonl or .jsonl.zst, one example a line");
   const std::string content = io::read_text(file);
-  const std::size_t first = std::min(content.find_first_not_of(" \t\r\n"), content.size());
-  const std::string_view line = std::string_view(content).substr(first, content.find('\n', first) - first);
-  auto refuse = [&](std::string_view kind) { fail(ErrorKind::input, "data.kind", printable(file, 4096), ": wanted one JSON object a line, this is ", kind); };
-  const std::string_view bare = line.substr(0, line.find_last_not_of(" \t\r") + 1);
-  if (bare == "{" || bare == "[" || bare.starts_with("[{")) refuse("JSON over several lines or in one array; write each example on a line of its own, with jq -c '.[]' for instance");
-  if (!bare.empty() && bare[0] != '{' && bare[0] != '[' && io::kind_of(content.substr(0, 1024)).empty() && bare.find_first_of(",\t;") != bare.npos)
-    refuse("a table (CSV or TSV); convert it to JSON lines");
   each_line(file, content, f);
 }
 inline void append_examples(std::vector<ChatExample>& out, const std::string& file) {

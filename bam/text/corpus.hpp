@@ -8,6 +8,7 @@
 #include "../io/file.hpp"
 #include "../io/hash.hpp"
 #include "../io/json.hpp"
+#include "../io/kind.hpp"
 #include "unicode.hpp"
 
 namespace bam::text {
@@ -39,9 +40,21 @@ inline Document parse_document(std::string_view line, const std::string& where) 
   return {std::string(text->as_string(where + ": text"))};
 }
 
-// Calls f(line, "file:number") for each line of a .jsonl file that is not blank.
+// Error(input): the content is no JSON lines but something that people mix up with them.
+inline void refuse_other_kinds(const std::string& file, std::string_view content) {
+  const std::size_t first = std::min(content.find_first_not_of(" \t\r\n"), content.size());
+  const std::string_view line = content.substr(first, content.find('\n', first) - first);
+  auto refuse = [&](std::string_view kind) { fail(ErrorKind::input, "data.kind", printable(file, 4096), ": wanted one JSON object a line, this is ", kind); };
+  if (const std::string_view kind = io::kind_of(content.substr(0, 1024)); !kind.empty()) refuse(kind);
+  const std::string_view bare = line.substr(0, line.find_last_not_of(" \t\r") + 1);
+  if (bare == "{" || bare == "[" || bare.starts_with("[{")) refuse("JSON over several lines or in one array; write each object on a line of its own, with jq -c '.[]' for instance");
+  if (!bare.empty() && bare[0] != '{' && bare[0] != '[' && bare.find_first_of(",\t;") != bare.npos) refuse("a table (CSV or TSV); convert it to JSON lines");
+}
+
+// Calls f(line, "file:number") for each line of a .jsonl file that is not blank. Error(input): another kind of file.
 template <class F>
 void each_line(const std::string& file, std::string_view content, F&& f) {
+  refuse_other_kinds(file, content);
   std::size_t number = 0;
   for (std::size_t at = 0; at < content.size();) {
     std::size_t end = std::min(content.find('\n', at), content.size());
@@ -56,6 +69,8 @@ void each_line(const std::string& file, std::string_view content, F&& f) {
 inline void append_file(std::vector<Document>& out, const std::string& file) {
   std::string content = io::read_text(file);
   if (has_suffix(file, ".txt")) {
+    const std::string_view kind = io::kind_of(std::string_view(content).substr(0, 1024));
+    if (kind.starts_with("a ") || kind.starts_with("UTF-16")) fail(ErrorKind::input, "data.kind", printable(file, 4096), ": wanted UTF-8 text, this is ", kind);
     if (std::size_t at = valid_until(content, 0); at < content.size())
       fail(ErrorKind::input, "data.utf8", printable(file, 4096), ": byte ", at, " is no UTF-8; convert the file");
     if (!content.empty()) out.push_back({std::move(content)});

@@ -177,6 +177,9 @@ inline Tokenizer Tokenizer::parse(const io::Json& json, const std::string& where
   detail::read_pre_tokenizer(json.at("pre_tokenizer", where), t.pre_, byte_level, where);
   if (!byte_level) refuse_tokenizer(where, "pre_tokenizer", "without ByteLevel", "ByteLevel");
 
+  if (const io::Json* decoder = json.find("decoder"); decoder && !decoder->is_null())
+    if (const std::string type = detail::type_of(*decoder, where + ": decoder"); type != "ByteLevel") refuse_tokenizer(where, "decoder", type, "ByteLevel or null");
+
   const io::Json& model = json.at("model", where);
   if (const io::Json* type = model.find("type"); type && type->as_string(where) != "BPE") refuse_tokenizer(where, "model.type", std::string(type->as_string(where)), "BPE");
   if (const io::Json* dropout = model.find("dropout"); dropout && !dropout->is_null() && dropout->as_double(where) > 0) refuse_tokenizer(where, "model.dropout", dropout->describe(), "null");

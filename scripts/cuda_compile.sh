@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Compiles the CUDA backend for sm_80 and sm_90a and holds what ptxas says of each kernel against scripts/ptxas.txt.
+#   scripts/cuda_compile.sh            fails on warnings of ptxas (C75xx), on spills, stack and float atomics, and, with the nvcc of the table, on any other difference to it
+#   scripts/cuda_compile.sh --write    writes the table
+# Exit code 77 where there is no nvcc.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
+[ -x "$nvcc" ] || { echo "skipped: there is no nvcc"; exit 77; }
+table=scripts/ptxas.txt
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+version=$("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')
+flags=(-std=c++20 -O3 -fmad=false --expt-relaxed-constexpr -diag-suppress 1675 -I.)
+# One pass of the front end, both architectures; -fmad=false: contraction is written out, so that the bits are those of the CPU.
+"$nvcc" "${flags[@]}" -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a -Xptxas -v -c bam/cuda/backend.cu -o "$work/backend.o" 2> "$work/log"
+"$nvcc" "${flags[@]}" -gencode arch=compute_80,code=sm_80 -c bam/cuda/runtime.cu -o "$work/runtime.o"
+"$nvcc" "${flags[@]}" -arch=compute_80 -ptx bam/cuda/backend.cu -o "$work/backend.ptx"
+if grep -nE '^\s*(atom|red)\..*\.(f16|bf16|f32|f64)' "$work/backend.ptx"; then echo "FAILED: float atomics, whose sums have no order"; exit 1; fi
+if grep -E 'C75[0-9]{2}|warning' "$work/log"; then echo "FAILED: warnings"; exit 1; fi
+{
+  echo "# nvcc $version: kernel, architecture, registers, bytes of stack, bytes of spills; written by scripts/cuda_compile.sh --write"
+  c++filt < "$work/log" | awk '
+    /Compiling entry function/ { split($0, q, "\x27"); name = q[2]; arch = q[4]; sub(/^void bam::cuda::entry</, "", name); sub(/>\(.*$/, "", name); gsub(/bam::cuda::/, "", name) }
+    /bytes stack frame/ { stack = $1; spill = $5 + $9 }
+    /Used [0-9]+ registers/ { for (i = 1; i < NF; ++i) if ($i == "Used") print name, arch, $(i + 1), stack, spill }' | sort
+} > "$work/table"
+awk '!/^#/ && $(NF-1) + $NF > 0 { print "FAILED: stack or spills: " $0; bad = 1 } END { exit bad }' "$work/table"
+echo "$(grep -vc '^#' "$work/table") kernels compile with nvcc $version, none has stack or spills"
+if [ "${1:-}" = --write ]; then cp "$work/table" "$table"; exit 0; fi
+if [ "$(head -n 1 "$table")" = "$(head -n 1 "$work/table")" ]; then
+  diff "$table" "$work/table" || { echo "FAILED: differs from $table; if that is right, scripts/cuda_compile.sh --write"; exit 1; }
+else
+  echo "the table is of another nvcc: $(head -n 1 "$table" | cut -d: -f1); not compared"
+fi
