@@ -23,6 +23,8 @@ if command -v clang++ > /dev/null; then
 else
   echo "skipped: there is no clang++"
 fi
+step "races in the CUDA kernels"
+scripts/racecheck.sh || [ $? -eq 77 ]
 step "tensors of more than 2^31 elements"
 build/ci/tests/bam_tests --no-skip --test-case='large:*'
 step "10,000 steps leak nothing"

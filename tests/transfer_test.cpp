@@ -154,7 +154,8 @@ void write_files(const std::string& root) {
   };
   const std::vector<std::pair<std::string, std::string>> words{{"en", "the sum of the two is"}, {"de", "die Summe der beiden ist"}, {"fr", "la somme des deux est"}, {"ru", "\u0441\u0443\u043c\u043c\u0430"}};
   std::string text, sums[3], translations[3], choices, parallel;
-  for (const auto& [code, sentence] : words) {
+  for (const auto& entry : words) {
+    const std::string &code = entry.first, &sentence = entry.second;
     for (int i = 0; i < 40; ++i) text += io::dump(io::Json::object({{"text", str(sentence, " ", i, ", ", sentence, " ", i + 1, ".")}, {"lang", code}})) + "\n";
     for (int i = 0; i < 30; ++i) {
       const int split = i < 18 ? 0 : i < 22 ? 1 : 2;

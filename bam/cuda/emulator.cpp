@@ -3,8 +3,7 @@
 #include <sys/mman.h>
 
 #include <boost/context/detail/fcontext.hpp>
-#include <cstring>
-#include <memory>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -23,8 +22,29 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
+// As a check for races: clang's ThreadSanitizer, with this file compiled without it and with BAM_FIBERS_TSAN (scripts/racecheck.sh). A CUDA thread is a fiber of its own to it; only barriers and the
+// begin and end of a launch order memory, so blocks are concurrent, and a shuffle orders nothing.
+#ifdef BAM_FIBERS_TSAN
+extern "C" {
+void* __tsan_get_current_fiber();
+void* __tsan_create_fiber(unsigned flags);
+void __tsan_switch_to_fiber(void* fiber, unsigned flags);
+void __tsan_acquire(void* address);
+void __tsan_release(void* address);
+}
+#endif
+
 namespace bam::cuda::emulation {
 namespace {
+
+#ifdef BAM_FIBERS_TSAN
+constexpr std::size_t race_fibers = 4096;  // rotated, so that the next blocks have others; the sanitizer has room for 8,128
+void acquire(void* address) { __tsan_acquire(address); }
+void release(void* address) { __tsan_release(address); }
+#else
+void acquire(void*) {}
+void release(void*) {}
+#endif
 
 namespace context = boost::context::detail;
 
@@ -36,8 +56,8 @@ enum class State : std::uint8_t { ready, in_sync, in_exchange, done };
 struct Warp {
   std::uint64_t values[2][warp_lanes] = {};  // two rounds: a lane is never more than one ahead
   int arrived = 0, line = 0;
-  std::uint64_t round = 0;
   std::size_t bytes = 0;
+  char order[2] = {};  // what a barrier of the warp orders memory by, two rounds
 };
 
 struct Fiber {
@@ -47,12 +67,12 @@ struct Fiber {
   int line = 0;                      // of the collective it waits in
   std::uint64_t round = 0;           // of its warp's exchanges
   void* fake_stack = nullptr;        // AddressSanitizer's
+  void* race = nullptr;              // ThreadSanitizer's, of this block
 };
 
 struct Machine {
   std::vector<Fiber> fibers;
   std::vector<Warp> warps;
-  std::vector<unsigned char> shared;
   unsigned char* shared_begin = nullptr;
   context::fcontext_t scheduler = nullptr;
   void* scheduler_fake = nullptr;
@@ -63,6 +83,10 @@ struct Machine {
   int threads = 0, ready = 0, done = 0, arrived = 0, sync_line = 0;
   std::string failure;
   Random random{1};
+  void *race = nullptr, *race_pool[4096] = {};  // ThreadSanitizer's fibers: the scheduler's, those of threads
+  std::size_t race_turn = 0;
+  std::uint64_t sync_round = 0;
+  char begin = 0, end = 0, sync_order[2] = {};   // what memory is ordered by
 };
 Machine& machine() {
   static Machine value;
@@ -85,6 +109,9 @@ void yield() {
   Machine& m = machine();
   Fiber& f = m.fibers[static_cast<std::size_t>(running().thread)];
   start_switch(&f.fake_stack, m.scheduler_stack, m.scheduler_size);
+#ifdef BAM_FIBERS_TSAN
+  __tsan_switch_to_fiber(m.race, 1);
+#endif
   const context::transfer_t t = context::jump_fcontext(m.scheduler, nullptr);
   finish_switch(f.fake_stack, &m.scheduler_stack, &m.scheduler_size);
   m.scheduler = t.fctx;
@@ -96,7 +123,9 @@ void fiber_main(context::transfer_t t) {
   finish_switch(nullptr, &m.scheduler_stack, &m.scheduler_size);
   m.scheduler = t.fctx;
   for (;;) {
+    acquire(&m.begin);
     m.body(m.kernel);
+    release(&m.end);
     m.fibers[static_cast<std::size_t>(running().thread)].state = State::done;
     ++m.done;
     --m.ready;
@@ -112,6 +141,9 @@ void new_fiber(Fiber& f) {
     static std::size_t turn = 0;
     f.stack = static_cast<char*>(p) + 64 * (turn++ % 61);
   }
+#ifdef BAM_FIBERS_ASAN
+  __asan_unpoison_memory_region(f.stack, stack_bytes);  // of frames that were given up
+#endif
   f.at = context::make_fcontext(f.stack + stack_bytes, stack_bytes, fiber_main);
 }
 
@@ -120,6 +152,9 @@ void resume(int i) {
   Fiber& f = m.fibers[static_cast<std::size_t>(i)];
   running().thread = i;
   start_switch(&m.scheduler_fake, f.stack, stack_bytes);
+#ifdef BAM_FIBERS_TSAN
+  __tsan_switch_to_fiber(f.race, 1);
+#endif
   const context::transfer_t t = context::jump_fcontext(f.at, nullptr);
   finish_switch(m.scheduler_fake, nullptr, nullptr);
   f.at = t.fctx;
@@ -144,11 +179,16 @@ void run_block() {
   m.failure.clear();
   m.ready = m.threads;
   m.done = m.arrived = 0;
-  for (Warp& w : m.warps) w = Warp{};
+  for (Warp& w : m.warps) w.arrived = 0;
   for (int i = 0; i < m.threads; ++i) {
     Fiber& f = m.fibers[static_cast<std::size_t>(i)];
     f.state = State::ready;
     f.round = 0;
+#ifdef BAM_FIBERS_TSAN
+    void*& race = m.race_pool[m.race_turn++ % race_fibers];
+    if (!race) race = __tsan_create_fiber(1);
+    f.race = race;
+#endif
   }
   const Order order = options().order;
   int from = 0;
@@ -198,21 +238,24 @@ void sync(int line) {
   if (m.arrived == 0) m.sync_line = line;
   if (m.sync_line != line && m.failure.empty()) m.failure = str("one barrier is reached at lines ", m.sync_line, " and ", line);
   f.line = line;
+  char* const order = &m.sync_order[m.sync_round % 2];
+  release(order);
   if (++m.arrived == m.threads) {
     m.arrived = 0;
+    ++m.sync_round;
     ++counts().syncs;
     for (int i = 0; i < m.threads; ++i)
       if (Fiber& other = m.fibers[static_cast<std::size_t>(i)]; other.state == State::in_sync) {
         other.state = State::ready;
         ++m.ready;
       }
-    if (options().order == Order::forward) return;  // the last one goes on
+    if (options().order != Order::forward) yield();  // else the last one goes on
+  } else {
+    f.state = State::in_sync;
+    --m.ready;
     yield();
-    return;
   }
-  f.state = State::in_sync;
-  --m.ready;
-  yield();
+  acquire(order);
 }
 
 const void* exchange(const void* value, std::size_t bytes, int line) {
@@ -223,8 +266,10 @@ const void* exchange(const void* value, std::size_t bytes, int line) {
   if (w.arrived == 0) w.line = line, w.bytes = bytes;
   if ((w.line != line || w.bytes != bytes) && m.failure.empty()) m.failure = str("a warp has lanes in collectives at lines ", w.line, " and ", line, " at once");
   f.line = line;
+  char* const order = bytes == 0 ? &w.order[f.round % 2] : nullptr;
+  if (order) release(order);
   unsigned char* values = reinterpret_cast<unsigned char*>(w.values[f.round++ % 2]);
-  if (bytes > 0) std::memcpy(values + static_cast<std::size_t>(lane) * bytes, value, bytes);
+  for (std::size_t i = 0; i < bytes; ++i) values[static_cast<std::size_t>(lane) * bytes + i] = static_cast<const unsigned char*>(value)[i];
   if (++w.arrived == warp_lanes) {
     w.arrived = 0;
     ++counts().exchanges;
@@ -233,11 +278,12 @@ const void* exchange(const void* value, std::size_t bytes, int line) {
         other.state = State::ready;
         ++m.ready;
       }
-    return values;
+  } else {
+    f.state = State::in_exchange;
+    --m.ready;
+    yield();
   }
-  f.state = State::in_exchange;
-  --m.ready;
-  yield();
+  if (order) acquire(order);
   return values;
 }
 
@@ -253,13 +299,6 @@ void run(std::int64_t blocks, int threads, std::int64_t shared_bytes, void (*bod
   }
   for (int i = 0; i < threads; ++i)
     if (!m.fibers[static_cast<std::size_t>(i)].stack) new_fiber(m.fibers[static_cast<std::size_t>(i)]);
-  // Of its own size, so that AddressSanitizer sees what is beyond it.
-  std::unique_ptr<unsigned char[]> memory(new unsigned char[static_cast<std::size_t>(shared_bytes) + 128]);
-  m.shared_begin = memory.get() + (128 - reinterpret_cast<std::uintptr_t>(memory.get()) % 128) % 128;
-#ifdef BAM_FIBERS_ASAN
-  __asan_poison_memory_region(memory.get(), static_cast<std::size_t>(shared_bytes) + 128);
-  __asan_unpoison_memory_region(m.shared_begin, static_cast<std::size_t>(shared_bytes));
-#endif
   m.body = body;
   m.kernel = kernel;
   m.threads = threads;
@@ -277,24 +316,36 @@ void run(std::int64_t blocks, int threads, std::int64_t shared_bytes, void (*bod
     do step = 1 + m.random.below(static_cast<std::uint64_t>(blocks) - 1);
     while (common(step, static_cast<std::uint64_t>(blocks)) != 1);
   }
-  auto unpoison = [&] {
-#ifdef BAM_FIBERS_ASAN
-    __asan_unpoison_memory_region(memory.get(), static_cast<std::size_t>(shared_bytes) + 128);
+#ifdef BAM_FIBERS_TSAN
+  m.race = __tsan_get_current_fiber();
 #endif
-  };
+  // A block has shared memory of its own, of the size that was asked for, so that the sanitizers see what is beyond it; a launch that is waited for frees it.
+  struct Memory {
+    void* first = nullptr;
+    Memory* next = nullptr;
+    ~Memory() {
+      std::free(first);
+      delete next;
+    }
+  } memory;
   for (std::int64_t b = 0; b < blocks; ++b) {
     const auto n = static_cast<std::uint64_t>(blocks), at = static_cast<std::uint64_t>(b) * step % n;
     place.block = options().order == Order::backward ? blocks - 1 - b : static_cast<std::int64_t>(at);
-    std::memset(m.shared_begin, options().fill, static_cast<std::size_t>(shared_bytes));
+    const auto size = static_cast<std::size_t>(shared_bytes);
+#ifdef BAM_FIBERS_TSAN
+    memory.next = new Memory{memory.first, memory.next};
+    memory.first = nullptr;
+#endif
+    std::free(memory.first);
+    memory.first = nullptr;
+    if (posix_memalign(&memory.first, 128, size) != 0) fail(ErrorKind::limit, "memory.exhausted", "emulator: no memory for a block");
+    m.shared_begin = static_cast<unsigned char*>(memory.first);
+    for (std::size_t i = 0; i < size; ++i) m.shared_begin[i] = options().fill;
     ++counts().blocks;
-    try {
-      run_block();
-    } catch (...) {
-      unpoison();
-      throw;
-    }
+    release(&m.begin);
+    run_block();
   }
-  unpoison();
+  acquire(&m.end);
 }
 
 }  // namespace bam::cuda::emulation
