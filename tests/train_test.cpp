@@ -2,6 +2,8 @@
 // run and what it leaves on disk.
 #include <map>
 
+#include "bam/cuda/backend.hpp"
+#include "bam/cuda/emulator.hpp"
 #include "bam/text/bpe_train.hpp"
 #include "bam/text/generated/corpus.hpp"
 #include "bam/train/run.hpp"
@@ -126,6 +128,7 @@ struct Settings {  // put back whatever a test did
   ~Settings() {
     set_threads(threads);
     cpu::use(isa);
+    kernels() = nullptr;
   }
 };
 
@@ -205,6 +208,17 @@ TEST_CASE("training: one hash over threads, instruction sets and micro-batches")
       CHECK(b.run(b.fresh(), {str("train.micro_batch=", micro)}).hash == wanted_hash());
     }
   }
+}
+
+TEST_CASE("training: the CUDA kernels, on their emulation, train to the CPU's hash") {
+  Bench& b = bench();
+  Settings before;
+  const std::int64_t launched = cuda::emulation::counts().launches;
+  kernels() = &cuda::table;
+  const RunResult emulated = b.run(b.fresh(), {});
+  kernels() = nullptr;
+  CHECK(emulated.hash == wanted_hash());
+  CHECK(cuda::emulation::counts().launches > launched + 50 * emulated.steps);
 }
 
 TEST_CASE("training: the same for routed attention, shared keys and values, a sequential block, an untied head") {
