@@ -3,7 +3,7 @@
 //
 // Dimensions: N tokens (rows), C model, H query heads, D head dim, E experts, K chosen, F ffn, V vocabulary.
 // Matrices are row-major; a "*_row" or "ld*" member is the distance between rows in elements.
-// `void*` members hold `dtype` (F32 now); `float*` members are fp32 whatever the dtype.
+// `void*` members hold `dtype` (F32; BF16 where a row says so); `float*` members are fp32 whatever the dtype.
 // Write says what happens to an output that may already hold something: overwrite it, or add to it.
 // Numbers (DESIGN: same bits): every GEMM output is one fma chain over k in order, which starts from C when it adds;
 // sums over tokens are chains in token order; sums inside a row are a fixed tree over 16 lanes.
@@ -31,8 +31,10 @@ struct Exec {
 
 // C (M, N) = or += op(A) (M, K) op(B) (K, N); op transposes when asked: transpose_a means A is stored (K, M).
 // `batch` independent products at distances batch_a, batch_b, batch_c (elements; 0 repeats an operand).
+// A and B hold dtype, C holds out: f32, or bf16 where dtype is. In bf16 sums are float all the same, and C is rounded once; on tensor cores they have the
+// hardware's order, elsewhere that of fp32.
 struct GemmArgs {
-  DType dtype = DType::f32;
+  DType dtype = DType::f32, out = DType::f32;
   Write write = Write::overwrite;
   bool transpose_a = false, transpose_b = false;
   std::int64_t batch = 1, M = 0, N = 0, K = 0;

@@ -17,6 +17,9 @@ flags=(-std=c++20 -O3 -fmad=false --expt-relaxed-constexpr -diag-suppress 1675 -
 "$nvcc" "${flags[@]}" -gencode arch=compute_80,code=sm_80 -c bam/cuda/runtime.cu -o "$work/runtime.o"
 "$nvcc" "${flags[@]}" -arch=compute_80 -ptx bam/cuda/backend.cu -o "$work/backend.ptx"
 if grep -nE '^\s*(atom|red)\..*\.(f16|bf16|f32|f64)' "$work/backend.ptx"; then echo "FAILED: float atomics, whose sums have no order"; exit 1; fi
+for claimed in mma.sync.aligned.m16n8k16 ldmatrix.sync.aligned.m8n8.x4.shared ldmatrix.sync.aligned.m8n8.x4.trans cp.async.cg; do
+  grep -q "$claimed" "$work/backend.ptx" || { echo "FAILED: no $claimed in the PTX"; exit 1; }
+done
 if grep -E 'C75[0-9]{2}|warning' "$work/log"; then echo "FAILED: warnings"; exit 1; fi
 {
   echo "# nvcc $version: kernel, architecture, registers, bytes of stack, bytes of spills; written by scripts/cuda_compile.sh --write"

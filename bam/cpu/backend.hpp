@@ -19,6 +19,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "../core/bf16.hpp"
 #include "../core/error.hpp"
 #include "../core/math.hpp"
 #include "../core/random.hpp"

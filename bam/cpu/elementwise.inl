@@ -249,14 +249,7 @@ inline void fill(const Exec& exec, const FillArgs& s) {
         for (std::int64_t i = begin; i < end; i += 16)
           store_up_to(f32(s.y) + i, F32x16(static_cast<float>(s.value)), end - i);
         return;
-      case DType::bf16: {
-        // Nearest, ties to even; a NaN keeps a bit of its payload.
-        const float value = static_cast<float>(s.value);
-        std::uint32_t bits;
-        __builtin_memcpy(&bits, &value, sizeof bits);
-        bits = value != value ? (bits | 0x400000u) >> 16 : (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
-        return fill_range(s.y, begin, end, static_cast<std::uint16_t>(bits));
-      }
+      case DType::bf16: return fill_range(s.y, begin, end, to_bf16(static_cast<float>(s.value)));
       case DType::f64: return fill_range(s.y, begin, end, s.value);
       case DType::i32: return fill_range(s.y, begin, end, static_cast<std::int32_t>(s.value));
       case DType::i64: return fill_range(s.y, begin, end, static_cast<std::int64_t>(s.value));

@@ -263,8 +263,11 @@ __attribute__((noinline)) inline void gemm_task(float* space, const GemmCut& cut
   } while (at < p.k);
 }
 
+inline void gemm_bf16(const Exec& exec, const GemmArgs& g);
+
 inline void gemm(const Exec& exec, const GemmArgs& g) {
   if (g.batch <= 0 || g.M <= 0 || g.N <= 0) return;
+  if (g.dtype == DType::bf16) return gemm_bf16(exec, g);
   GemmCut cut = cut_gemm(exec, g.batch, g.M, g.N, g.K);
   std::int64_t row_tasks = ceil_div(g.M, cut.rows), column_tasks = ceil_div(g.N, cut.columns);
   parallel(exec, g.batch * row_tasks * column_tasks, [&](std::int64_t i, int worker) {
@@ -280,6 +283,37 @@ inline void gemm(const Exec& exec, const GemmArgs& g) {
     p.add = g.write == Write::add;
     gemm_task(scratch(exec, worker, cut.floats()), cut, p, row * cut.rows, column * cut.columns);
   });
+}
+
+// The product of what bf16 operands are in float, one after the other: right, and not yet fast.
+inline void gemm_bf16(const Exec& exec, const GemmArgs& g) {
+  const std::int64_t a_lines = g.transpose_a ? g.K : g.M, a_width = g.transpose_a ? g.M : g.K, b_lines = g.transpose_b ? g.N : g.K, b_width = g.transpose_b ? g.K : g.N;
+  const bool narrow = g.out == DType::bf16;
+  float* a = scratch(exec, exec.workers, a_lines * a_width + b_lines * b_width + (narrow ? g.M * g.N : 0));
+  float *b = a + a_lines * a_width, *c = b + b_lines * b_width;
+  auto widen = [&](float* to, const void* from, std::int64_t ld, std::int64_t lines, std::int64_t width) {
+    parallel(exec, lines, [&](std::int64_t i, int) {
+      for (std::int64_t j = 0; j < width; ++j) to[i * width + j] = to_float(static_cast<const Bf16*>(from)[i * ld + j]);
+    });
+  };
+  for (std::int64_t item = 0; item < g.batch; ++item) {
+    widen(a, static_cast<const Bf16*>(g.A) + item * g.batch_a, g.lda, a_lines, a_width);
+    widen(b, static_cast<const Bf16*>(g.B) + item * g.batch_b, g.ldb, b_lines, b_width);
+    Bf16* own = static_cast<Bf16*>(g.C) + (narrow ? item * g.batch_c : 0);
+    if (narrow && g.write == Write::add) widen(c, own, g.ldc, g.M, g.N);
+    GemmArgs s = g;
+    s.dtype = s.out = DType::f32;
+    s.batch = 1;
+    s.A = a, s.lda = a_width;
+    s.B = b, s.ldb = b_width;
+    if (narrow) s.C = c, s.ldc = g.N;
+    else s.C = f32(g.C) + item * g.batch_c;
+    gemm(exec, s);
+    if (narrow)
+      parallel(exec, g.M, [&](std::int64_t i, int) {
+        for (std::int64_t j = 0; j < g.N; ++j) own[i * g.ldc + j] = to_bf16(c[i * g.N + j]);
+      });
+  }
 }
 
 // One queue over all experts. Rows are gathered while packing, so no permuted copy of the activations exists.

@@ -10,13 +10,15 @@
 #if defined(__CUDACC__)
 #define BAM_INLINE __host__ __device__ __forceinline__
 #define BAM_DEVICE __device__ __forceinline__
+#define BAM_UNROLL _Pragma("unroll")
 #else
 #define BAM_DEVICE inline __attribute__((always_inline))
+#define BAM_UNROLL  // what it makes constant, g++ need not
 #endif
 
 #include <cstdint>
 
-#include "../core/math.hpp"
+#include "../core/bf16.hpp"
 #include "../kernels.hpp"
 
 #if defined(__CUDACC__)
@@ -28,6 +30,18 @@
 namespace bam::cuda {
 
 inline constexpr int warp_lanes = 32;
+
+// What a lane holds of the operands of mma m16n8k16 (PTX ISA, "Matrix fragments for mma.m16n8k16"), g = lane / 4, t = lane % 4, pairs of bf16 in a register, the lower half first:
+// a: (row, k) = (g, 2t), (g + 8, 2t), (g, 2t + 8), (g + 8, 2t + 8); b: (k, column) = (2t, g), (2t + 8, g); c: (row, column) = (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1).
+struct FragmentA {
+  std::uint32_t r[4];
+};
+struct FragmentB {
+  std::uint32_t r[2];
+};
+struct FragmentC {
+  float v[4];
+};
 
 // A grid: blocks of `threads`, a multiple of 32, with so many bytes of shared memory each.
 struct Grid {
@@ -53,6 +67,31 @@ BAM_DEVICE T shuffle_xor(T x, int mask) {
 template <class T>
 BAM_DEVICE T shuffle(T x, int lane) {
   return __shfl_sync(0xffffffffu, x, lane);
+}
+// Starts a copy of 16 bytes to shared memory, or of 16 zeros where it is not valid; `from` is a valid address all the same.
+BAM_DEVICE void copy_async(void* to, const void* from, bool valid) {
+  const auto at = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(valid ? 16 : 0) : "memory");
+}
+BAM_DEVICE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Until at most `left` of the caller's groups are under way; others see what has landed after the next barrier.
+template <int left>
+BAM_DEVICE void wait_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(left) : "memory");
+}
+// Four 8 x 8 matrices of 16-bit elements: lane l gives the address of row l % 8 of matrix l / 8, and gets of each matrix the elements (l / 4, 2 (l % 4)) and the next in the row, or, transposed,
+// (2 (l % 4), l / 4) and the next in the column.
+template <bool transposed>
+BAM_DEVICE void load_matrices(std::uint32_t (&r)[4], const void* row) {
+  const auto at = static_cast<std::uint32_t>(__cvta_generic_to_shared(row));
+  if constexpr (transposed) asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
+  else asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
+}
+// c (16, 8) += a (16, 16) b (16, 8), bf16 into float.
+BAM_DEVICE void mma(FragmentC& c, const FragmentA& a, const FragmentB& b) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(c.v[0]), "+f"(c.v[1]), "+f"(c.v[2]), "+f"(c.v[3])
+               : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b.r[0]), "r"(b.r[1]));
 }
 template <class T>
 BAM_DEVICE T* shared() {
@@ -90,6 +129,42 @@ BAM_DEVICE T shuffle(T x, int lane, int line = __builtin_LINE()) {
 template <class T>
 BAM_DEVICE T* shared() {
   return static_cast<T*>(emulation::shared());
+}
+BAM_DEVICE void copy_async(void* to, const void* from, bool valid) { emulation::copy(to, from, valid); }
+BAM_DEVICE void commit_copies() { emulation::commit_copies(); }
+template <int left>
+BAM_DEVICE void wait_copies() {
+  emulation::wait_copies(left);
+}
+template <bool transposed>
+BAM_DEVICE void load_matrices(std::uint32_t (&r)[4], const void* row, int line = __builtin_LINE()) {
+  const void* const* rows = static_cast<const void* const*>(emulation::exchange(&row, sizeof row, line));
+  const int lane = emulation::running().thread % warp_lanes;
+  if (lane == 0) emulation::count_conflicts(rows, 4);
+  for (int m = 0; m < 4; ++m) {
+    auto element = [&](int i, int j) { return static_cast<std::uint32_t>(static_cast<const Bf16*>(rows[m * 8 + i])[j].bits); };
+    const int i = lane / 4, j = lane % 4 * 2;
+    r[m] = transposed ? element(j, i) | element(j + 1, i) << 16 : element(i, j) | element(i, j + 1) << 16;
+  }
+  emulation::exchange(nullptr, 0, line);  // no lane goes on and overwrites what another still reads
+}
+// Products are exact and summed in double; the hardware's order is its own, so that results agree to rounding.
+BAM_DEVICE void mma(FragmentC& c, const FragmentA& a, const FragmentB& b, int line = __builtin_LINE()) {
+  struct Both {
+    FragmentA a;
+    FragmentB b;
+  };
+  const Both own{a, b};
+  const Both* all = static_cast<const Both*>(emulation::exchange(&own, sizeof own, line));
+  auto half = [](std::uint32_t r, int which) { return static_cast<double>(to_float({static_cast<std::uint16_t>(which ? r >> 16 : r)})); };
+  const int lane = emulation::running().thread % warp_lanes;
+  for (int i = 0; i < 4; ++i) {
+    const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+    double sum = static_cast<double>(c.v[i]);
+    for (int k = 0; k < 16; ++k)
+      sum += half(all[row % 8 * 4 + k % 8 / 2].a.r[row / 8 + k / 8 * 2], k % 2) * half(all[column * 4 + k % 8 / 2].b.r[k / 8], k % 2);
+    c.v[i] = static_cast<float>(sum);
+  }
 }
 inline int multiprocessors() { return emulation::options().multiprocessors; }
 template <class K>
@@ -130,6 +205,10 @@ BAM_DEVICE float max_lanes(float x) {
 }
 BAM_DEVICE const float* f32(const void* p) { return static_cast<const float*>(p); }
 BAM_DEVICE float* f32(void* p) { return static_cast<float*>(p); }
+BAM_DEVICE float value(float x) { return x; }
+BAM_DEVICE float value(Bf16 x) { return to_float(x); }
+BAM_DEVICE void set(float& to, float x) { to = x; }
+BAM_DEVICE void set(Bf16& to, float x) { to = to_bf16(x); }
 // Writes x, or adds it to what is there.
 BAM_DEVICE void put(float* p, float x, bool add) { *p = add ? *p + x : x; }
 BAM_INLINE std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }

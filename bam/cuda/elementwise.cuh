@@ -213,13 +213,7 @@ inline void fill(const Exec& exec, const FillArgs& s) {
   auto run = [&](auto value) { launch(exec, flat_grid(s.n), FillKernel<decltype(value)>{static_cast<decltype(value)*>(s.y), s.n, value}); };
   switch (s.dtype) {
     case DType::f32: return run(static_cast<float>(s.value));
-    case DType::bf16: {
-      // Nearest, ties to even; a NaN keeps a bit of its payload.
-      const float value = static_cast<float>(s.value);
-      std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
-      bits = value != value ? (bits | 0x400000u) >> 16 : (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
-      return run(static_cast<std::uint16_t>(bits));
-    }
+    case DType::bf16: return run(to_bf16(static_cast<float>(s.value)));
     case DType::f64: return run(s.value);
     case DType::i32: return run(static_cast<std::int32_t>(s.value));
     case DType::i64: return run(static_cast<std::int64_t>(s.value));

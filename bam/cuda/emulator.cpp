@@ -31,6 +31,8 @@ void* __tsan_create_fiber(unsigned flags);
 void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 void __tsan_acquire(void* address);
 void __tsan_release(void* address);
+void __tsan_read_range(void* address, unsigned long size);
+void __tsan_write_range(void* address, unsigned long size);
 }
 #endif
 
@@ -38,12 +40,17 @@ namespace bam::cuda::emulation {
 namespace {
 
 #ifdef BAM_FIBERS_TSAN
-constexpr std::size_t race_fibers = 4096;  // rotated, so that the next blocks have others; the sanitizer has room for 8,128
+constexpr int fiber_count = 4096;  // rotated, so that the next blocks have others; the sanitizer has room for 8,128
 void acquire(void* address) { __tsan_acquire(address); }
 void release(void* address) { __tsan_release(address); }
+void reads(const void* address, unsigned long size) { __tsan_read_range(const_cast<void*>(address), size); }
+void writes(void* address, unsigned long size) { __tsan_write_range(address, size); }
 #else
+constexpr int fiber_count = 1024;
 void acquire(void*) {}
 void release(void*) {}
+void reads(const void*, unsigned long) {}
+void writes(void*, unsigned long) {}
 #endif
 
 namespace context = boost::context::detail;
@@ -54,11 +61,19 @@ constexpr std::size_t stack_bytes = 128 * 1024;
 enum class State : std::uint8_t { ready, in_sync, in_exchange, done };
 
 struct Warp {
-  std::uint64_t values[2][warp_lanes] = {};  // two rounds: a lane is never more than one ahead
+  std::uint64_t values[2][warp_lanes * 8] = {};  // two rounds: a lane is never more than one ahead
   int arrived = 0, line = 0;
   std::size_t bytes = 0;
   char order[2] = {};  // what a barrier of the warp orders memory by, two rounds
 };
+
+struct Copy {
+  void* to;
+  const void* from;
+  bool valid;
+  std::int64_t group;
+};
+constexpr int most_copies = 64;  // of a thread, under way
 
 struct Fiber {
   context::fcontext_t at = nullptr;
@@ -67,7 +82,10 @@ struct Fiber {
   int line = 0;                      // of the collective it waits in
   std::uint64_t round = 0;           // of its warp's exchanges
   void* fake_stack = nullptr;        // AddressSanitizer's
-  void* race = nullptr;              // ThreadSanitizer's, of this block
+  void* race = nullptr;              // ThreadSanitizer's
+  Copy copies[most_copies];          // under way, in order
+  int copying = 0;
+  std::int64_t group = 0;            // that the next copy belongs to
 };
 
 struct Machine {
@@ -83,8 +101,8 @@ struct Machine {
   int threads = 0, ready = 0, done = 0, arrived = 0, sync_line = 0;
   std::string failure;
   Random random{1};
-  void *race = nullptr, *race_pool[4096] = {};  // ThreadSanitizer's fibers: the scheduler's, those of threads
-  std::size_t race_turn = 0;
+  void* race = nullptr;                         // ThreadSanitizer's fiber of the scheduler
+  int first = 0;                                // of the fibers that the block has
   std::uint64_t sync_round = 0;
   char begin = 0, end = 0, sync_order[2] = {};   // what memory is ordered by
 };
@@ -92,6 +110,7 @@ Machine& machine() {
   static Machine value;
   return value;
 }
+Fiber& fiber(int thread) { return machine().fibers[static_cast<std::size_t>(machine().first + thread)]; }
 
 void start_switch([[maybe_unused]] void** save, [[maybe_unused]] const void* stack, [[maybe_unused]] std::size_t size) {
 #ifdef BAM_FIBERS_ASAN
@@ -107,7 +126,7 @@ void finish_switch([[maybe_unused]] void* saved, [[maybe_unused]] const void** s
 // From a fiber back to the scheduler.
 void yield() {
   Machine& m = machine();
-  Fiber& f = m.fibers[static_cast<std::size_t>(running().thread)];
+  Fiber& f = fiber(running().thread);
   start_switch(&f.fake_stack, m.scheduler_stack, m.scheduler_size);
 #ifdef BAM_FIBERS_TSAN
   __tsan_switch_to_fiber(m.race, 1);
@@ -126,7 +145,8 @@ void fiber_main(context::transfer_t t) {
     acquire(&m.begin);
     m.body(m.kernel);
     release(&m.end);
-    m.fibers[static_cast<std::size_t>(running().thread)].state = State::done;
+    if (fiber(running().thread).copying > 0 && m.failure.empty()) m.failure = str("thread ", running().thread, " ends with asynchronous copies that it never waited for");
+    fiber(running().thread).state = State::done;
     ++m.done;
     --m.ready;
     yield();
@@ -149,7 +169,7 @@ void new_fiber(Fiber& f) {
 
 void resume(int i) {
   Machine& m = machine();
-  Fiber& f = m.fibers[static_cast<std::size_t>(i)];
+  Fiber& f = fiber(i);
   running().thread = i;
   start_switch(&m.scheduler_fake, f.stack, stack_bytes);
 #ifdef BAM_FIBERS_TSAN
@@ -166,8 +186,8 @@ std::string listing() {
   auto what = [&](const Fiber& f) { return f.state == State::done ? std::string("ended") : str(f.state == State::in_sync ? "sync" : "warp collective", " at line ", f.line); };
   for (int i = 0; i < m.threads;) {
     int end = i + 1;
-    while (end < m.threads && what(m.fibers[static_cast<std::size_t>(end)]) == what(m.fibers[static_cast<std::size_t>(i)])) ++end;
-    text += str(text.empty() ? "" : "; ", "threads ", i, " to ", end - 1, ": ", what(m.fibers[static_cast<std::size_t>(i)]));
+    while (end < m.threads && what(fiber(end)) == what(fiber(i))) ++end;
+    text += str(text.empty() ? "" : "; ", "threads ", i, " to ", end - 1, ": ", what(fiber(i)));
     i = end;
   }
   return text;
@@ -179,15 +199,17 @@ void run_block() {
   m.failure.clear();
   m.ready = m.threads;
   m.done = m.arrived = 0;
+  if (fiber_count > most_threads) m.first = m.first + 2 * m.threads <= fiber_count ? m.first + m.threads : 0;
   for (Warp& w : m.warps) w.arrived = 0;
   for (int i = 0; i < m.threads; ++i) {
-    Fiber& f = m.fibers[static_cast<std::size_t>(i)];
+    Fiber& f = fiber(i);
+    if (!f.stack) new_fiber(f);
     f.state = State::ready;
     f.round = 0;
+    f.copying = 0;
+    f.group = 0;
 #ifdef BAM_FIBERS_TSAN
-    void*& race = m.race_pool[m.race_turn++ % race_fibers];
-    if (!race) race = __tsan_create_fiber(1);
-    f.race = race;
+    if (!f.race) f.race = __tsan_create_fiber(1);
 #endif
   }
   const Order order = options().order;
@@ -200,19 +222,19 @@ void run_block() {
     if (order == Order::random) {
       for (int burst = 1 << m.random.below(7); burst > 0 && m.ready > 0 && m.failure.empty(); --burst) {
         int i = static_cast<int>(m.random.below(static_cast<std::uint64_t>(m.threads)));
-        while (m.fibers[static_cast<std::size_t>(i)].state != State::ready) i = (i + 1) % m.threads;
+        while (fiber(i).state != State::ready) i = (i + 1) % m.threads;
         resume(i);
       }
       continue;
     }
     for (int n = 0; n < m.threads && m.failure.empty(); ++n) {
       const int i = order == Order::forward ? (from + n) % m.threads : m.threads - 1 - n;
-      if (m.fibers[static_cast<std::size_t>(i)].state == State::ready) resume(i);
+      if (fiber(i).state == State::ready) resume(i);
     }
     from = 0;
   }
   if (m.failure.empty()) return;
-  for (int i = 0; i < m.threads; ++i) new_fiber(m.fibers[static_cast<std::size_t>(i)]);
+  for (int i = 0; i < m.threads; ++i) new_fiber(fiber(i));
   fail(ErrorKind::internal, "emulator.kernel", "emulated kernel, block ", running().block, " of ", running().blocks, ", ", m.threads, " threads: ", m.failure);
 }
 
@@ -234,7 +256,7 @@ void* shared() { return machine().shared_begin; }
 
 void sync(int line) {
   Machine& m = machine();
-  Fiber& f = m.fibers[static_cast<std::size_t>(running().thread)];
+  Fiber& f = fiber(running().thread);
   if (m.arrived == 0) m.sync_line = line;
   if (m.sync_line != line && m.failure.empty()) m.failure = str("one barrier is reached at lines ", m.sync_line, " and ", line);
   f.line = line;
@@ -245,7 +267,7 @@ void sync(int line) {
     ++m.sync_round;
     ++counts().syncs;
     for (int i = 0; i < m.threads; ++i)
-      if (Fiber& other = m.fibers[static_cast<std::size_t>(i)]; other.state == State::in_sync) {
+      if (Fiber& other = fiber(i); other.state == State::in_sync) {
         other.state = State::ready;
         ++m.ready;
       }
@@ -261,7 +283,7 @@ void sync(int line) {
 const void* exchange(const void* value, std::size_t bytes, int line) {
   Machine& m = machine();
   const int self = running().thread, lane = self % warp_lanes;
-  Fiber& f = m.fibers[static_cast<std::size_t>(self)];
+  Fiber& f = fiber(self);
   Warp& w = m.warps[static_cast<std::size_t>(self / warp_lanes)];
   if (w.arrived == 0) w.line = line, w.bytes = bytes;
   if ((w.line != line || w.bytes != bytes) && m.failure.empty()) m.failure = str("a warp has lanes in collectives at lines ", w.line, " and ", line, " at once");
@@ -274,7 +296,7 @@ const void* exchange(const void* value, std::size_t bytes, int line) {
     w.arrived = 0;
     ++counts().exchanges;
     for (int i = self / warp_lanes * warp_lanes; i < (self / warp_lanes + 1) * warp_lanes; ++i)
-      if (Fiber& other = m.fibers[static_cast<std::size_t>(i)]; other.state == State::in_exchange) {
+      if (Fiber& other = fiber(i); other.state == State::in_exchange) {
         other.state = State::ready;
         ++m.ready;
       }
@@ -287,6 +309,52 @@ const void* exchange(const void* value, std::size_t bytes, int line) {
   return values;
 }
 
+namespace {
+void land(const Copy& c) {
+  auto* to = static_cast<unsigned char*>(c.to);
+  const auto* from = static_cast<const unsigned char*>(c.from);
+  for (int i = 0; i < 16; ++i) to[i] = c.valid ? from[i] : 0;
+}
+Fiber& self() { return fiber(running().thread); }
+}  // namespace
+
+void copy(void* to, const void* from, bool valid) {
+  Machine& m = machine();
+  Fiber& f = self();
+  if ((reinterpret_cast<std::uintptr_t>(to) % 16 || reinterpret_cast<std::uintptr_t>(from) % 16) && m.failure.empty()) m.failure = str("an asynchronous copy of thread ", running().thread, " is not aligned to 16 bytes");
+  if (f.copying == most_copies && m.failure.empty()) m.failure = str("thread ", running().thread, " has more than ", most_copies, " asynchronous copies under way");
+  if (!m.failure.empty()) return;
+  const Copy c{to, from, valid, f.group};
+  if (valid) reads(from, 16);
+  writes(to, 16);
+  if (options().copies == Copies::early) {
+    land(c);
+  } else {
+    for (int i = 0; i < 16; ++i) static_cast<unsigned char*>(to)[i] = 0xff;
+  }
+  f.copies[f.copying++] = c;
+}
+void commit_copies() { ++self().group; }
+void wait_copies(int left) {
+  Fiber& f = self();
+  int landed = 0;
+  while (landed < f.copying && f.copies[landed].group < f.group - left) {
+    writes(f.copies[landed].to, 16);
+    if (options().copies == Copies::late) land(f.copies[landed]);
+    ++landed;
+  }
+  for (int i = landed; i < f.copying; ++i) f.copies[i - landed] = f.copies[i];
+  f.copying -= landed;
+}
+void count_conflicts(const void* const* rows, int matrices) {
+  for (int phase = 0; phase < matrices; ++phase) {
+    unsigned seen = 0;  // groups of four banks
+    for (int i = 0; i < 8; ++i) seen |= 1u << (reinterpret_cast<std::uintptr_t>(rows[phase * 8 + i]) / 16 % 8);
+    ++counts().matrix_loads;
+    counts().bank_conflicts += seen != 0xff;
+  }
+}
+
 void run(std::int64_t blocks, int threads, std::int64_t shared_bytes, void (*body)(const void*), const void* kernel) {
   Machine& m = machine();
   if (blocks <= 0) return;
@@ -294,11 +362,9 @@ void run(std::int64_t blocks, int threads, std::int64_t shared_bytes, void (*bod
   check(blocks <= 0x7fffffff, "emulator.blocks", "emulated launch: ", blocks, " blocks, the hardware takes 2147483647");
   check(shared_bytes >= 0 && shared_bytes <= options().shared_limit, "emulator.shared", "emulated launch: ", shared_bytes, " bytes of shared memory, a block has ", options().shared_limit);
   if (m.fibers.empty()) {
-    m.fibers.resize(most_threads);
+    m.fibers.resize(fiber_count);
     m.warps.resize(most_threads / warp_lanes);
   }
-  for (int i = 0; i < threads; ++i)
-    if (!m.fibers[static_cast<std::size_t>(i)].stack) new_fiber(m.fibers[static_cast<std::size_t>(i)]);
   m.body = body;
   m.kernel = kernel;
   m.threads = threads;

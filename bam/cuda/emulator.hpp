@@ -8,10 +8,13 @@
 
 namespace bam::cuda::emulation {
 
+// When an asynchronous copy lands: at its start, or as late as at the wait for it, with 0xff in its place until then. The first finds a stage refilled while it is read, the second a wait too few.
+enum class Copies : std::uint8_t { early, late };
 enum class Order : std::uint8_t { forward, backward, random };  // of the threads; random: bursts of random threads, blocks in a random order
 struct Options {
   Order order = Order::forward;
   unsigned char fill = 0xff;      // of shared memory before a block writes it
+  Copies copies = Copies::late;
   std::uint64_t seed = 1;         // of the random order
   int multiprocessors = 3;        // that the emulated device says it has
   std::int64_t shared_limit = 227 * 1024;
@@ -21,6 +24,7 @@ Options& options();
 // What all kernels of this process have run: blocks and collectives.
 struct Counts {
   std::int64_t launches = 0, blocks = 0, syncs = 0, exchanges = 0;
+  std::int64_t matrix_loads = 0, bank_conflicts = 0;  // phases of ldmatrix, and those whose eight rows meet in a bank
 };
 Counts& counts();
 
@@ -34,8 +38,14 @@ void run(std::int64_t blocks, int threads, std::int64_t shared_bytes, void (*bod
 
 // Called by kernels.
 void sync(int line);
-// Hands `bytes` (up to 8) in and gets the 32 values of the warp once all lanes have; valid until the lane's next but one collective.
+// Hands `bytes` (up to 64) in and gets the 32 values of the warp once all lanes have; valid until the lane's next but one collective.
 const void* exchange(const void* value, std::size_t bytes, int line);
 void* shared();
+// An asynchronous copy of 16 bytes to shared memory, or of 16 zeros; its group; the wait until at most `left` groups are under way.
+void copy(void* to, const void* from, bool valid);
+void commit_copies();
+void wait_copies(int left);
+// Counts the conflicts of a warp's 32 row addresses, eight at a time.
+void count_conflicts(const void* const* rows, int matrices);
 
 }  // namespace bam::cuda::emulation

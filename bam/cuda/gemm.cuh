@@ -1,7 +1,7 @@
-// C (M, N) = or += op(A) (M, K) op(B) (K, N), dense, batched, and grouped by expert, in fp32 on the plain cores. A block owns a tile of C, a thread 4 x 4 of it; each
-// output is one fma chain over k in order, which starts from C when it adds: the bits of the CPU's.
+// C (M, N) = or += op(A) (M, K) op(B) (K, N), dense, batched, and grouped by expert, on the plain cores: fp32, and bf16 of any shape. A block owns a tile of C, a thread 4 x 4 of it;
+// each output is one fma chain over k in order, which starts from C when it adds: the bits of the CPU's. bf16 whose lines are aligned goes to the tensor cores (gemm_mma.cuh).
 #pragma once
-#include "device.cuh"
+#include "gemm_mma.cuh"
 
 namespace bam::cuda {
 
@@ -11,31 +11,34 @@ struct GemmShared {
 };
 
 // Element (i, k) of an operand: line i, or, where lines run along k, line k. Lines may be chosen by an index.
+template <class T>
 struct Operand {
-  const float* p;
+  const T* p;
   std::int64_t ld;
   const std::int64_t* index;
   bool along_k;
   BAM_DEVICE float at(std::int64_t i, std::int64_t k) const {
     const std::int64_t line = along_k ? k : i, column = along_k ? i : k;
-    return p[(index ? index[line] : line) * ld + column];
+    return value(p[(index ? index[line] : line) * ld + column]);
   }
 };
+template <class T, class Out>
 struct Product {
   std::int64_t rows, columns, k;
-  Operand a, b;  // a (rows, k), b (columns, k)
-  float* c;
+  Operand<T> a, b;  // a (rows, k), b (columns, k)
+  Out* c;
   std::int64_t ldc;
   bool add;
 };
 
 // The tile of C that begins at (row, column); reached by the whole block.
-BAM_DEVICE void gemm_block(const Product& s, std::int64_t row, std::int64_t column) {
+template <class T, class Out>
+BAM_DEVICE void gemm_block(const Product<T, Out>& s, std::int64_t row, std::int64_t column) {
   GemmShared& m = *shared<GemmShared>();
   const int t = thread(), i0 = t / 16 * 4, j0 = t % 16 * 4;
   float c[4][4];
   for (int i = 0; i < 4; ++i)
-    for (int j = 0; j < 4; ++j) c[i][j] = s.add && row + i0 + i < s.rows && column + j0 + j < s.columns ? s.c[(row + i0 + i) * s.ldc + column + j0 + j] : 0.0f;
+    for (int j = 0; j < 4; ++j) c[i][j] = s.add && row + i0 + i < s.rows && column + j0 + j < s.columns ? value(s.c[(row + i0 + i) * s.ldc + column + j0 + j]) : 0.0f;
   for (std::int64_t k0 = 0; k0 < s.k; k0 += gemm_depth) {
     for (int n = t; n < gemm_tile * gemm_depth; n += gemm_threads) {
       // Neighbours in memory by neighbouring threads.
@@ -53,21 +56,32 @@ BAM_DEVICE void gemm_block(const Product& s, std::int64_t row, std::int64_t colu
   }
   for (int i = 0; i < 4; ++i)
     for (int j = 0; j < 4; ++j)
-      if (row + i0 + i < s.rows && column + j0 + j < s.columns) s.c[(row + i0 + i) * s.ldc + column + j0 + j] = c[i][j];
+      if (row + i0 + i < s.rows && column + j0 + j < s.columns) set(s.c[(row + i0 + i) * s.ldc + column + j0 + j], c[i][j]);
 }
 
+template <class T, class Out>
 struct GemmKernel {
   GemmArgs s;
   std::int64_t row_tiles, column_tiles;
   BAM_DEVICE void operator()() const {
     const std::int64_t tile = block() % (row_tiles * column_tiles), n = block() / (row_tiles * column_tiles);
-    const Product p{s.M, s.N, s.K, {f32(s.A) + n * s.batch_a, s.lda, nullptr, s.transpose_a}, {f32(s.B) + n * s.batch_b, s.ldb, nullptr, !s.transpose_b}, f32(s.C) + n * s.batch_c, s.ldc, s.write == Write::add};
+    const Product<T, Out> p{s.M, s.N, s.K, {static_cast<const T*>(s.A) + n * s.batch_a, s.lda, nullptr, s.transpose_a}, {static_cast<const T*>(s.B) + n * s.batch_b, s.ldb, nullptr, !s.transpose_b},
+                            static_cast<Out*>(s.C) + n * s.batch_c, s.ldc, s.write == Write::add};
     gemm_block(p, tile / column_tiles * gemm_tile, tile % column_tiles * gemm_tile);
   }
 };
 inline void gemm(const Exec& exec, const GemmArgs& s) {
   const std::int64_t row_tiles = ceil_div(s.M, gemm_tile), column_tiles = ceil_div(s.N, gemm_tile);
-  launch(exec, {s.batch * row_tiles * column_tiles, gemm_threads, sizeof(GemmShared)}, GemmKernel{s, row_tiles, column_tiles});
+  auto portable = [&](auto kernel) {
+    kernel.s = s;
+    kernel.row_tiles = row_tiles;
+    kernel.column_tiles = column_tiles;
+    launch(exec, {s.batch * row_tiles * column_tiles, gemm_threads, sizeof(GemmShared)}, kernel);
+  };
+  if (s.dtype == DType::f32) return portable(GemmKernel<float, float>{});
+  const bool narrow = s.out == DType::bf16;
+  if (use_mma() && mma_takes(s)) return narrow ? gemm_mma<Bf16>(exec, s) : gemm_mma<float>(exec, s);
+  narrow ? portable(GemmKernel<Bf16, Bf16>{}) : portable(GemmKernel<Bf16, float>{});
 }
 
 // Offsets are known on the device only: as many blocks as the device runs at once walk over the tiles of all experts.
@@ -81,7 +95,7 @@ struct GroupedGemmKernel {
       while (e < s.experts && tile - before >= row_tiles(e) * column_tiles) before += row_tiles(e++) * column_tiles;
       if (e == s.experts) return;  // by all threads of the block
       const std::int64_t begin = s.offsets[e], rows = s.offsets[e + 1] - begin;
-      Product p;
+      Product<float, float> p;
       p.columns = s.N;
       p.ldc = s.ldc;
       p.add = s.write == Write::add;

@@ -1,0 +1,127 @@
+// C (M, N) = or += op(A) (M, K) op(B) (K, N) in bf16 with float sums, on tensor cores by mma.sync (sm_80 and later). A block owns 128 x 128 of C and walks over K in steps of 32 through three stages of shared memory, filled by asynchronous copies; a warp
+// owns 64 x 32. Shared memory is swizzled in chunks of 16 bytes, so that neither the copies nor ldmatrix meet twice in a bank. Operands are read as they lie: what runs along k, or along the rows of C, is loaded by ldmatrix, or its transpose.
+#pragma once
+#include <cstdlib>
+#include <string_view>
+#include <type_traits>
+
+#include "device.cuh"
+
+namespace bam::cuda {
+
+inline constexpr int mma_tile = 128, mma_depth = 32, mma_stages = 3, mma_threads = 256;
+inline constexpr int mma_operand_bytes = mma_tile * mma_depth * 2;
+inline constexpr std::int64_t mma_shared_bytes = static_cast<std::int64_t>(mma_stages) * 2 * mma_operand_bytes;
+
+// Where chunk `chunk` of line `line` of an operand's tile lies, in bytes. Lines along k: 128 lines of 4 chunks, two lines in the width of all banks. Lines along the rows of C: 32 lines of 16 chunks.
+template <bool lines_are_k>
+BAM_INLINE int mma_place(int line, int chunk) {
+  return lines_are_k ? line * 256 + (chunk ^ (line & 7)) * 16 : line * 64 + (chunk ^ (line >> 1 & 3)) * 16;
+}
+
+struct MmaOperand {
+  const Bf16* p;
+  std::int64_t ld, extent;  // extent: rows of C that it has
+};
+// One stage of an operand: 512 chunks, two of each thread.
+template <bool lines_are_k>
+BAM_DEVICE void mma_load(unsigned char* to, const MmaOperand& x, std::int64_t row0, std::int64_t k0, std::int64_t depth) {
+  for (int n = thread(); n < mma_operand_bytes / 16; n += mma_threads) {
+    const int line = lines_are_k ? n / 16 : n / 4, chunk = lines_are_k ? n % 16 : n % 4;
+    const std::int64_t row = row0 + (lines_are_k ? chunk * 8 : line), k = k0 + (lines_are_k ? line : chunk * 8);
+    const bool valid = row < x.extent && k < depth;
+    copy_async(to + mma_place<lines_are_k>(line, chunk), valid ? x.p + (lines_are_k ? k * x.ld + row : row * x.ld + k) : x.p, valid);
+  }
+}
+
+template <bool a_lines_are_k, bool b_lines_are_k, class Out>
+struct MmaGemmKernel {
+  MmaOperand a, b;
+  Out* c;
+  std::int64_t ldc, K, column_tiles;
+  bool add;
+
+  BAM_DEVICE void operator()() const {
+    unsigned char* const space = shared<unsigned char>();
+    const std::int64_t row0 = block() / column_tiles * mma_tile, column0 = block() % column_tiles * mma_tile, steps = ceil_div(K, mma_depth);
+    const int lane = thread() % warp_lanes, warp = thread() / warp_lanes, wm = warp / 4 * 64, wn = warp % 4 * 32;
+    auto load = [&](std::int64_t step) {
+      if (step < steps) {
+        unsigned char* const to = space + step % mma_stages * 2 * mma_operand_bytes;
+        mma_load<a_lines_are_k>(to, a, row0, step * mma_depth, K);
+        mma_load<b_lines_are_k>(to + mma_operand_bytes, b, column0, step * mma_depth, K);
+      }
+      commit_copies();  // an empty group where there is none, so that waits count alike
+    };
+    FragmentC sums[4][4] = {};
+    for (int s = 0; s < mma_stages - 1; ++s) load(s);
+    for (std::int64_t step = 0; step < steps; ++step) {
+      wait_copies<mma_stages - 2>();
+      sync();  // all have this stage, and are done with the one before
+      load(step + mma_stages - 1);
+      const unsigned char *ta = space + step % mma_stages * 2 * mma_operand_bytes, *tb = ta + mma_operand_bytes;
+      const int matrix = lane / 8, r = lane % 8;
+      BAM_UNROLL
+      for (int k = 0; k < mma_depth; k += 16) {
+        FragmentA fa[4];
+        FragmentB fb[4];
+        BAM_UNROLL
+        for (int i = 0; i < 4; ++i) {
+          const int m = wm + i * 16;  // matrices: rows 0 and 8, then the same at k + 8
+          load_matrices<a_lines_are_k>(fa[i].r, ta + (a_lines_are_k ? mma_place<true>(k + matrix / 2 * 8 + r, m / 8 + matrix % 2) : mma_place<false>(m + matrix % 2 * 8 + r, k / 8 + matrix / 2)));
+        }
+        BAM_UNROLL
+        for (int j = 0; j < 4; j += 2) {
+          const int n = wn + j * 8;  // matrices: k and k + 8, then the same at columns + 8
+          std::uint32_t both[4];
+          load_matrices<b_lines_are_k>(both, tb + (b_lines_are_k ? mma_place<true>(k + matrix % 2 * 8 + r, n / 8 + matrix / 2) : mma_place<false>(n + matrix / 2 * 8 + r, k / 8 + matrix % 2)));
+          fb[j] = {{both[0], both[1]}};
+          fb[j + 1] = {{both[2], both[3]}};
+        }
+        BAM_UNROLL
+        for (int i = 0; i < 4; ++i)
+          BAM_UNROLL
+          for (int j = 0; j < 4; ++j) mma(sums[i][j], fa[i], fb[j]);
+      }
+    }
+    wait_copies<0>();
+    BAM_UNROLL
+    for (int i = 0; i < 4; ++i)
+      BAM_UNROLL
+      for (int j = 0; j < 4; ++j)
+        BAM_UNROLL
+        for (int v = 0; v < 4; ++v) {
+          const std::int64_t row = row0 + wm + i * 16 + v / 2 * 8 + lane / 4, column = column0 + wn + j * 8 + lane % 4 * 2 + v % 2;
+          if (row >= a.extent || column >= b.extent) continue;
+          Out& to = c[row * ldc + column];
+          set(to, add ? value(to) + sums[i][j].v[v] : sums[i][j].v[v]);
+        }
+  }
+};
+
+// BAM_CUDA_PATH=portable in the environment keeps off the tensor cores.
+inline bool use_mma() {
+  const char* wish = std::getenv("BAM_CUDA_PATH");
+  return !wish || std::string_view(wish) != "portable";
+}
+// What the path takes: chunks of 16 bytes lie within lines and are aligned.
+inline bool mma_takes(const GemmArgs& s) {
+  auto aligned = [](const void* p, std::int64_t ld, std::int64_t line) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0 && ld % 8 == 0 && line % 8 == 0; };
+  return s.batch == 1 && aligned(s.A, s.lda, s.transpose_a ? s.M : s.K) && aligned(s.B, s.ldb, s.transpose_b ? s.K : s.N);
+}
+
+// A and B of s are bf16; C is Out.
+template <class Out>
+void gemm_mma(const Exec& exec, const GemmArgs& s) {
+  const std::int64_t row_tiles = ceil_div(s.M, mma_tile), column_tiles = ceil_div(s.N, mma_tile);
+  auto run = [&](auto a_k, auto b_k) {
+    launch(exec, {row_tiles * column_tiles, mma_threads, mma_shared_bytes},
+           MmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, Out>{{static_cast<const Bf16*>(s.A), s.lda, s.M}, {static_cast<const Bf16*>(s.B), s.ldb, s.N}, static_cast<Out*>(s.C), s.ldc, s.K, column_tiles, s.write == Write::add});
+  };
+  using Yes = std::true_type;
+  using No = std::false_type;
+  if (s.transpose_a) s.transpose_b ? run(Yes{}, No{}) : run(Yes{}, Yes{});
+  else s.transpose_b ? run(No{}, No{}) : run(No{}, Yes{});
+}
+
+}  // namespace bam::cuda
