@@ -21,7 +21,7 @@ inline std::string_view kind_of(std::string_view head) {
   if (head.starts_with("\xff\xfe"sv) || head.starts_with("\xfe\xff"sv)) return "UTF-16 text (convert it to UTF-8)";
   std::size_t nul[2] = {};  // at even and odd places: UTF-16 of mostly ASCII has them at one of the two
   for (std::size_t k = 0; k < head.size(); ++k) nul[k % 2] += head[k] == '\0';
-  if (head.size() >= 4 && (nul[0] == 0) != (nul[1] == 0) && 4 * (nul[0] + nul[1]) >= head.size()) return "UTF-16 text (convert it to UTF-8)";
+  if (head.size() >= 16 && (nul[0] == 0) != (nul[1] == 0) && 4 * (nul[0] + nul[1]) >= head.size()) return "UTF-16 text (convert it to UTF-8)";
   std::size_t i = head.find_first_not_of(" \t\r\n"sv);
   if (i == head.npos) return "";
   std::string_view text = head.substr(i);
