@@ -82,6 +82,7 @@ double check_gemm(const Problem& z, Random& random, std::int64_t& on_tensor_core
   double worst = error();
   CHECK(worst < bound);
 
+  if (!reference::emulation_runs) return worst;
   // On the path that the shape chooses: tensor cores where lines are aligned.
   reference::Settings settings;
   kernels() = &cuda::table;
@@ -132,6 +133,6 @@ TEST_CASE("bf16: gemm on every instruction set and by the CUDA kernels") {
       w = std::max(w, mode & 8 ? check_gemm<Bf16>(p, random, on_tensor_cores) : check_gemm<float>(p, random, on_tensor_cores));
       ++rows;
     }
-  CHECK(on_tensor_cores == 4 * 16 * 6);
+  if (reference::emulation_runs) CHECK(on_tensor_cores == 4 * 16 * 6);
   MESSAGE(rows << " rows; worst error " << worst[0] << " into float, " << worst[1] << " into bf16");
 }
