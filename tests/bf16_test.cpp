@@ -104,7 +104,123 @@ double check_gemm(const Problem& z, Random& random, std::int64_t& on_tensor_core
   return worst;
 }
 
+// Attention over segments, forward and backward, from and into packed rows [q | k | v]. What comes of it in fp32, from the same bf16 values, is what is wanted.
+struct Attention {
+  std::int64_t heads, kv_heads, group, head_dim;
+  bool causal, gated;
+  std::vector<std::int64_t> lengths;
+};
+struct AttentionResult {
+  std::vector<Bf16> out, dqkv;
+  std::vector<float> lse, dgate;
+};
+AttentionArgs attention_args(const Attention& t, const std::vector<Segment>& segments, std::int64_t rows) {
+  AttentionArgs a;
+  a.causal = t.causal;
+  a.segments = static_cast<std::int64_t>(segments.size());
+  a.segment = segments.data();
+  a.rows = rows;
+  a.heads = t.heads, a.kv_heads = t.kv_heads, a.group = t.group, a.head_dim = t.head_dim;
+  a.heads_per_gate = 2;
+  a.scale = 1.0f / math::sqrt(static_cast<float>(t.head_dim));
+  a.q_row = a.k_row = a.v_row = (t.heads + 2 * t.kv_heads) * t.head_dim;
+  a.out_row = a.dout_row = t.heads * t.head_dim;
+  a.gate_row = t.heads / 2;
+  return a;
+}
+void point(AttentionArgs& a, const void* qkv, void* dqkv, std::int64_t size) {
+  const std::int64_t k = a.heads * a.head_dim * size, v = k + a.kv_heads * a.head_dim * size;
+  a.q = qkv, a.k = static_cast<const char*>(qkv) + k, a.v = static_cast<const char*>(qkv) + v;
+  a.dq = dqkv, a.dk = static_cast<char*>(dqkv) + k, a.dv = static_cast<char*>(dqkv) + v;
+}
+
 }  // namespace
+
+TEST_CASE("bf16: attention on every instruction set and by the CUDA kernels") {
+  Random random(11);
+  double worst_forward = 0, worst_backward = 0, worst_portable = 0;
+  std::int64_t on_tensor_cores = 0, tensor_rows = 0;
+  for (const Attention& t : {Attention{2, 2, 1, 32, true, false, {70, 1, 130}}, Attention{4, 2, 2, 64, true, true, {64, 65, 3}}, Attention{2, 1, 2, 128, true, true, {150}}, Attention{4, 2, 1, 32, false, true, {33, 100}},
+                             Attention{2, 1, 2, 24, true, true, {40, 17}}, Attention{2, 2, 1, 64, false, false, {1, 128}}}) {
+    CAPTURE(t.head_dim);
+    CAPTURE(t.causal);
+    std::vector<Segment> segments;
+    std::int64_t rows = 0;
+    for (std::int64_t n : t.lengths) segments.push_back({rows, n, rows, n}), rows += n;
+    AttentionArgs a = attention_args(t, segments, rows);
+    const std::vector<Bf16> qkv = draw(rows * a.q_row, random), dout = draw(rows * a.out_row, random);
+    std::vector<float> gate;
+    for (std::int64_t i = 0; i < rows * a.gate_row; ++i) gate.push_back(static_cast<float>(random.uniform()));
+    if (t.gated) a.gate = gate.data();
+    auto floats_of = [](const std::vector<Bf16>& x) {
+      std::vector<float> y;
+      for (Bf16 v : x) y.push_back(to_float(v));
+      return y;
+    };
+    // fp32 on the same values.
+    std::vector<float> wide = floats_of(qkv), wide_dout = floats_of(dout), out(static_cast<std::size_t>(rows * a.out_row)), lse(static_cast<std::size_t>(t.heads * rows)), dqkv(static_cast<std::size_t>(rows * a.q_row)), dgate(gate.size());
+    AttentionArgs f = a;
+    point(f, wide.data(), dqkv.data(), 4);
+    f.out = out.data(), f.lse = lse.data(), f.dout = wide_dout.data();
+    if (t.gated) f.dgate = dgate.data();
+    kernel::attention_forward(f);
+    kernel::attention_backward(f);
+    auto compute = [&] {
+      AttentionResult r;
+      r.out.resize(out.size() + 8), r.dqkv.resize(dqkv.size() + 8), r.lse.resize(lse.size()), r.dgate.resize(dgate.size());
+      a.dtype = DType::bf16;
+      point(a, qkv.data(), r.dqkv.data(), 2);
+      a.out = r.out.data(), a.lse = r.lse.data(), a.dout = dout.data();
+      a.dgate = t.gated ? r.dgate.data() : nullptr;
+      kernel::attention_forward(a);
+      kernel::attention_backward(a);
+      return r;
+    };
+    auto same = [](const AttentionResult& x, const AttentionResult& y) {
+      return std::memcmp(x.out.data(), y.out.data(), x.out.size() * 2) == 0 && std::memcmp(x.dqkv.data(), y.dqkv.data(), x.dqkv.size() * 2) == 0 && reference::same_bits(x.lse, y.lse) && reference::same_bits(x.dgate, y.dgate);
+    };
+    auto error = [&](const std::vector<Bf16>& got, const std::vector<float>& wanted) {
+      return reference::error_of(floats_of(got), std::vector<double>(wanted.begin(), wanted.end()));
+    };
+    setenv("BAM_CUDA_PATH", "portable", 1);
+    AttentionResult first;
+    reference::everywhere([&] {
+      AttentionResult r = compute();
+      if (first.out.empty()) first = r;
+      CHECK(same(r, first));
+    });
+    unsetenv("BAM_CUDA_PATH");
+    worst_portable = std::max(worst_portable, error(first.out, out));
+    CHECK(error(first.out, out) < 0x1p-8);
+    CHECK(error(first.dqkv, dqkv) < 2e-2);  // from out, rounded
+    CHECK(reference::same_bits(first.lse, lse));
+
+    if (!reference::emulation_runs) continue;
+    reference::Settings settings;
+    kernels() = &cuda::table;
+    AttentionResult fast;
+    cuda::emulation::Counts& counts = cuda::emulation::counts();
+    for (Copies copies : {Copies::late, Copies::early})
+      for (Order order : {Order::forward, Order::backward, Order::random}) {
+        cuda::emulation::options().copies = copies;
+        cuda::emulation::options().order = order;
+        const auto before = counts;
+        AttentionResult r = compute();
+        CHECK(counts.bank_conflicts == before.bank_conflicts);
+        on_tensor_cores += counts.matrix_loads > before.matrix_loads;
+        if (fast.out.empty()) fast = r;
+        CHECK(same(r, fast));
+      }
+    tensor_rows += t.head_dim != 24;
+    worst_forward = std::max(worst_forward, error(fast.out, out));
+    worst_backward = std::max(worst_backward, error(fast.dqkv, dqkv));
+    CHECK(error(fast.out, out) < 1e-2);
+    CHECK(error(fast.dqkv, dqkv) < 2e-2);
+    CHECK(reference::error_of(fast.lse, std::vector<double>(lse.begin(), lse.end())) < 1e-5);
+  }
+  if (reference::emulation_runs) CHECK(on_tensor_cores == 6 * tensor_rows);
+  MESSAGE("worst error: portable, forward " << worst_portable << "; tensor cores, forward " << worst_forward << ", backward from it " << worst_backward);
+}
 
 TEST_CASE("bf16: conversions round to nearest, ties to even") {
   CHECK(to_bf16(1.0f).bits == 0x3f80);

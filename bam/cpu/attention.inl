@@ -121,7 +121,10 @@ __attribute__((noinline)) inline void attention_forward_tile(const AttentionArgs
   }
 }
 
+inline void attention_bf16(const Exec& exec, const AttentionArgs& a, bool backward);
+
 inline void attention_forward(const Exec& exec, const AttentionArgs& a) {
+  if (a.dtype == DType::bf16) return attention_bf16(exec, a, false);
   std::int64_t d = a.head_dim, wide = padded_dim(a);
   std::int64_t floats = key_slack * query_tile + 3 * query_tile + query_tile * (d + wide) + key_tile * wide + key_slack * d + 64;
   // first[s]: query tiles before segment s
@@ -233,6 +236,7 @@ __attribute__((noinline)) inline void attention_backward_head(const AttentionArg
 }
 
 inline void attention_backward(const Exec& exec, const AttentionArgs& a) {
+  if (a.dtype == DType::bf16) return attention_bf16(exec, a, true);
   std::int64_t d = a.head_dim, wide = padded_dim(a);
   std::int64_t floats = 2 * key_slack * query_tile + 4 * query_tile + 2 * query_tile * (d + wide) + key_tile * wide + 2 * key_slack * (wide + d) + 64;
   AttentionRows shared;
@@ -252,4 +256,58 @@ inline void attention_backward(const Exec& exec, const AttentionArgs& a) {
         a.dgate[row * gates + e] = total;
       }
     }
+}
+
+// Attention of what bf16 operands are in float, results rounded once: right, and not yet fast.
+inline void attention_bf16(const Exec& exec, const AttentionArgs& a, bool backward) {
+  std::int64_t k_rows = 0;
+  for (std::int64_t s = 0; s < a.segments; ++s)
+    if (a.segment[s].k_begin + a.segment[s].k_length > k_rows) k_rows = a.segment[s].k_begin + a.segment[s].k_length;
+  const std::int64_t wide = a.heads * a.head_dim, narrow = a.kv_heads * a.head_dim, q = a.rows * wide, k = k_rows * narrow;
+  // Not scratch: the fp32 rows use that.
+  const std::unique_ptr<float[]> space(new float[static_cast<std::size_t>(2 * q + 2 * k + (backward ? 2 * q + 2 * k : 0))]);
+  AttentionArgs s = a;
+  s.dtype = DType::f32;
+  float* next = space.get();
+  struct View {
+    float* own;
+    void* theirs;
+    std::int64_t rows, columns, stride;
+  } back[3];
+  int results = 0;
+  auto widen = [&](const void* from, std::int64_t stride, std::int64_t rows, std::int64_t columns) {
+    float* to = next;
+    next += rows * columns;
+    parallel(exec, rows, [&](std::int64_t i, int) {
+      for (std::int64_t j = 0; j < columns; ++j) to[i * columns + j] = to_float(static_cast<const Bf16*>(from)[i * stride + j]);
+    });
+    return to;
+  };
+  auto result = [&](void* theirs, std::int64_t stride, std::int64_t rows, std::int64_t columns) {
+    float* own = widen(theirs, stride, rows, columns);  // rows of no segment stay
+    back[results++] = {own, theirs, rows, columns, stride};
+    return own;
+  };
+  s.q = widen(a.q, a.q_row, a.rows, wide);
+  s.k = widen(a.k, a.k_row, k_rows, narrow);
+  s.v = widen(a.v, a.v_row, k_rows, narrow);
+  s.q_row = wide;
+  s.k_row = s.v_row = narrow;
+  if (backward) {
+    s.out = widen(a.out, a.out_row, a.rows, wide);
+    s.dout = widen(a.dout, a.dout_row, a.rows, wide);
+    s.dq = result(a.dq, a.q_row, a.rows, wide);
+    s.dk = result(a.dk, a.k_row, k_rows, narrow);
+    s.dv = result(a.dv, a.v_row, k_rows, narrow);
+  } else {
+    s.out = result(a.out, a.out_row, a.rows, wide);
+  }
+  s.out_row = s.dout_row = wide;
+  backward ? attention_backward(exec, s) : attention_forward(exec, s);
+  for (int n = 0; n < results; ++n) {
+    const View& v = back[n];
+    parallel(exec, v.rows, [&](std::int64_t i, int) {
+      for (std::int64_t j = 0; j < v.columns; ++j) static_cast<Bf16*>(v.theirs)[i * v.stride + j] = to_bf16(v.own[i * v.columns + j]);
+    });
+  }
 }

@@ -1,38 +1,28 @@
 // Attention, flash-style, with grouped KV heads and gates; formulas and sources in cpu/attention.inl, and its bits: a score is one chain over the head, a row's maximum and
-// sum go over key tiles of 64 from the segment's first key, an output is a chain over keys. In fp32 on the plain cores: this is the path for any shape.
+// sum go over key tiles of 64 from the segment's first key, an output is a chain over keys. On the plain cores, fp32, and bf16 of any shape; bf16 forward with heads of 32, 64
+// or 128 goes to the tensor cores (attention_mma.cuh).
 // Forward and dQ: a block owns 16 queries of a head, a warp 4 of them; a lane has the keys l and l + 32 of a tile, then the columns l, l + 32 ... of the head.
 // dK and dV: a block owns 16 keys of a KV head and goes over its query heads, then queries; nothing is added across blocks.
 #pragma once
-#include "device.cuh"
+#include "attention_mma.cuh"
+#include "attention_tiles.cuh"
 
 namespace bam::cuda {
 
 inline constexpr int attention_queries = 16, attention_keys = 64, attention_threads = 128, attention_warps = attention_threads / warp_lanes;
 
-// The segment whose tile number `tile` is, counted through all segments; all threads of a block find the same. length(segment): its rows.
-struct SegmentTile {
-  Segment segment;
-  std::int64_t first;  // row within the segment
-  bool on;
-};
-template <class Length>
-BAM_DEVICE SegmentTile segment_tile(const AttentionArgs& a, std::int64_t tile, int rows, Length length) {
-  for (std::int64_t s = 0; s < a.segments; ++s) {
-    const std::int64_t tiles = ceil_div(length(a.segment[s]), rows);
-    if (tile < tiles) return {a.segment[s], tile * rows, true};
-    tile -= tiles;
-  }
-  return {{}, 0, false};
+template <class T>
+BAM_DEVICE const T* of(const void* p) {
+  return static_cast<const T*>(p);
 }
-BAM_DEVICE SegmentTile query_tile(const AttentionArgs& a, std::int64_t tile) {
-  return segment_tile(a, tile, attention_queries, [](const Segment& g) { return g.q_length; });
+template <class T>
+BAM_DEVICE T* of(void* p) {
+  return static_cast<T*>(p);
 }
-// What segments hold is known on the device only: each may waste one tile.
-inline std::int64_t query_tiles(const AttentionArgs& a) { return a.rows / attention_queries + a.segments; }
-
 // rows x head_dim into shared memory, by the whole block, times `by`.
-BAM_DEVICE void load_rows(float* to, const float* from, std::int64_t stride, std::int64_t rows, std::int64_t d, float by) {
-  for (std::int64_t n = thread(); n < rows * d; n += block_threads()) to[n] = by * from[n / d * stride + n % d];
+template <class T>
+BAM_DEVICE void load_rows(float* to, const T* from, std::int64_t stride, std::int64_t rows, std::int64_t d, float by) {
+  for (std::int64_t n = thread(); n < rows * d; n += block_threads()) to[n] = by * value(from[n / d * stride + n % d]);
 }
 BAM_DEVICE float dot(const float* x, const float* y, std::int64_t d) {
   float s = 0;
@@ -40,25 +30,26 @@ BAM_DEVICE float dot(const float* x, const float* y, std::int64_t d) {
   return s;
 }
 
+inline std::int64_t attention_forward_floats(std::int64_t d) { return (attention_keys + 2 * attention_queries) * d + attention_queries * attention_keys; }
+template <class T>
 struct AttentionForwardKernel {
   AttentionArgs a;
-  static std::int64_t floats(std::int64_t d) { return (attention_keys + 2 * attention_queries) * d + attention_queries * attention_keys; }
   BAM_DEVICE void operator()() const {
-    const SegmentTile at = query_tile(a, block() / a.heads);
+    const SegmentTile at = query_tile(a, block() / a.heads, attention_queries);
     if (!at.on) return;
     const Segment g = at.segment;
     const std::int64_t d = a.head_dim, h = block() % a.heads, kv = h / a.group % a.kv_heads, past = g.k_length - g.q_length;
     const std::int64_t n = smaller(attention_queries, g.q_length - at.first), end = a.causal ? smaller(g.k_length, past + at.first + n) : g.k_length;
     const int lane = thread() % warp_lanes, own = thread() / warp_lanes;  // queries own, own + 4 ...
     float *tile = shared<float>(), *q = tile + attention_keys * d, *o = q + attention_queries * d, *p = o + attention_queries * d;
-    load_rows(q, f32(a.q) + (g.q_begin + at.first) * a.q_row + h * d, a.q_row, n, d, a.scale);
+    load_rows(q, of<T>(a.q) + (g.q_begin + at.first) * a.q_row + h * d, a.q_row, n, d, a.scale);
     constexpr int mine = attention_queries / attention_warps;
     float m[mine], l[mine];
     for (int i = 0; i < mine; ++i) m[i] = -3e38f, l[i] = 0;  // finite, so that e^(old - new) is 0 and never NaN while a row has seen no key
     for (std::int64_t k0 = 0; k0 < end; k0 += attention_keys) {
       const std::int64_t keys = smaller(attention_keys, end - k0);
       sync();
-      load_rows(tile, f32(a.k) + (g.k_begin + k0) * a.k_row + kv * d, a.k_row, keys, d, 1.0f);
+      load_rows(tile, of<T>(a.k) + (g.k_begin + k0) * a.k_row + kv * d, a.k_row, keys, d, 1.0f);
       sync();
       float fix[mine];
       for (int i = 0; i < mine; ++i) {
@@ -78,7 +69,7 @@ struct AttentionForwardKernel {
         l[i] = total;
       }
       sync();
-      load_rows(tile, f32(a.v) + (g.k_begin + k0) * a.v_row + kv * d, a.v_row, keys, d, 1.0f);
+      load_rows(tile, of<T>(a.v) + (g.k_begin + k0) * a.v_row + kv * d, a.v_row, keys, d, 1.0f);
       sync();
       for (int i = 0; i < mine; ++i) {
         const std::int64_t row = own + i * attention_warps;
@@ -94,38 +85,43 @@ struct AttentionForwardKernel {
       const std::int64_t row = own + i * attention_warps, token = g.q_begin + at.first + row;
       if (row >= n) continue;
       const float inverse = l[i] == 0.0f ? 0.0f : 1.0f / l[i], f = a.gate ? inverse * a.gate[token * a.gate_row + h / a.heads_per_gate] : inverse;
-      for (std::int64_t j = lane; j < d; j += warp_lanes) f32(a.out)[token * a.out_row + h * d + j] = l[i] == 0.0f ? 0.0f : o[row * d + j] * f;
+      for (std::int64_t j = lane; j < d; j += warp_lanes) set(of<T>(a.out)[token * a.out_row + h * d + j], l[i] == 0.0f ? 0.0f : o[row * d + j] * f);
       if (a.lse && lane == 0) a.lse[h * a.rows + token] = m[i] + math::log(l[i]);
     }
   }
 };
 inline void attention_forward(const Exec& exec, const AttentionArgs& a) {
-  launch(exec, {query_tiles(a) * a.heads, attention_threads, AttentionForwardKernel::floats(a.head_dim) * 4}, AttentionForwardKernel{a});
+  const Grid grid{query_tiles(a, attention_queries) * a.heads, attention_threads, attention_forward_floats(a.head_dim) * 4};
+  if (a.dtype == DType::f32) return launch(exec, grid, AttentionForwardKernel<float>{a});
+  if (use_mma() && attention_mma_takes(a)) return attention_forward_mma(exec, a);
+  launch(exec, grid, AttentionForwardKernel<Bf16>{a});
 }
 
 // dot (heads, rows) = dout . out, sixteen lanes a row.
+template <class T>
 struct AttentionDotKernel {
   AttentionArgs a;
   float* dots;
   BAM_DEVICE void operator()() const {
     const RowLane at = row_lane(a.heads * a.rows);
     const std::int64_t h = at.row / a.rows, token = at.row % a.rows, d = at.on ? a.head_dim : 0;
-    const float *x = f32(a.dout) + token * a.dout_row + h * a.head_dim, *y = f32(a.out) + token * a.out_row + h * a.head_dim;
+    const T *x = of<T>(a.dout) + token * a.dout_row + h * a.head_dim, *y = of<T>(a.out) + token * a.out_row + h * a.head_dim;
     float t = 0;
-    for (std::int64_t j = at.lane; j < d; j += row_lanes) t = math::fma(x[j], y[j], t);
+    for (std::int64_t j = at.lane; j < d; j += row_lanes) t = math::fma(value(x[j]), value(y[j]), t);
     t = sum_lanes(t);
     if (at.on && at.lane == 0) dots[at.row] = t;
   }
 };
 
 // dQ, and seen (heads, rows) = the sum over keys of P dP, of which the gate's gradient comes.
+template <class T>
 struct AttentionQueryGradientKernel {
   AttentionArgs a;
   const float* dots;
   float* seen;
   static std::int64_t floats(std::int64_t d) { return (attention_keys + 3 * attention_queries) * d + 2 * attention_queries * attention_keys; }
   BAM_DEVICE void operator()() const {
-    const SegmentTile at = query_tile(a, block() / a.heads);
+    const SegmentTile at = query_tile(a, block() / a.heads, attention_queries);
     if (!at.on) return;
     const Segment g = at.segment;
     const std::int64_t d = a.head_dim, h = block() % a.heads, kv = h / a.group % a.kv_heads, past = g.k_length - g.q_length;
@@ -133,8 +129,8 @@ struct AttentionQueryGradientKernel {
     const int lane = thread() % warp_lanes, own = thread() / warp_lanes;
     float *tile = shared<float>(), *q = tile + attention_keys * d, *dout = q + attention_queries * d, *dq = dout + attention_queries * d, *p = dq + attention_queries * d, *dp = p + attention_queries * attention_keys;
     const std::int64_t begin = g.q_begin + at.first;
-    load_rows(q, f32(a.q) + begin * a.q_row + h * d, a.q_row, n, d, a.scale);
-    load_rows(dout, f32(a.dout) + begin * a.dout_row + h * d, a.dout_row, n, d, 1.0f);
+    load_rows(q, of<T>(a.q) + begin * a.q_row + h * d, a.q_row, n, d, a.scale);
+    load_rows(dout, of<T>(a.dout) + begin * a.dout_row + h * d, a.dout_row, n, d, 1.0f);
     constexpr int mine = attention_queries / attention_warps;
     float total[mine];
     for (int i = 0; i < mine; ++i) total[i] = 0;
@@ -145,13 +141,13 @@ struct AttentionQueryGradientKernel {
           for (std::int64_t row = own + i * attention_warps, k = lane; k < keys && row < n; k += warp_lanes) f(row, k);
       };
       sync();
-      load_rows(tile, f32(a.k) + (g.k_begin + k0) * a.k_row + kv * d, a.k_row, keys, d, 1.0f);
+      load_rows(tile, of<T>(a.k) + (g.k_begin + k0) * a.k_row + kv * d, a.k_row, keys, d, 1.0f);
       sync();
       each([&](std::int64_t row, std::int64_t k) {
         p[row * attention_keys + k] = a.causal && k0 + k > past + at.first + row ? 0.0f : math::exp(dot(tile + k * d, q + row * d, d) - a.lse[h * a.rows + begin + row]);
       });
       sync();
-      load_rows(tile, f32(a.v) + (g.k_begin + k0) * a.v_row + kv * d, a.v_row, keys, d, 1.0f);
+      load_rows(tile, of<T>(a.v) + (g.k_begin + k0) * a.v_row + kv * d, a.v_row, keys, d, 1.0f);
       sync();
       each([&](std::int64_t row, std::int64_t k) { dp[row * attention_keys + k] = dot(tile + k * d, dout + row * d, d); });
       sync();
@@ -163,7 +159,7 @@ struct AttentionQueryGradientKernel {
         const float gate = a.gate ? a.gate[token * a.gate_row + h / a.heads_per_gate] : 1.0f;
         p[row * attention_keys + k] *= math::fma(gate, dp[row * attention_keys + k], 0.0f - dots[h * a.rows + token]);
       });
-      load_rows(tile, f32(a.k) + (g.k_begin + k0) * a.k_row + kv * d, a.k_row, keys, d, a.scale);
+      load_rows(tile, of<T>(a.k) + (g.k_begin + k0) * a.k_row + kv * d, a.k_row, keys, d, a.scale);
       sync();
       for (int i = 0; i < mine; ++i)
         for (std::int64_t row = own + i * attention_warps, j = lane; j < d && row < n; j += warp_lanes) {
@@ -175,12 +171,13 @@ struct AttentionQueryGradientKernel {
     for (int i = 0; i < mine; ++i) {
       const std::int64_t row = own + i * attention_warps;
       if (row >= n) continue;
-      for (std::int64_t j = lane; j < d; j += warp_lanes) f32(a.dq)[(begin + row) * a.q_row + h * d + j] = end > 0 ? dq[row * d + j] : 0.0f;
+      for (std::int64_t j = lane; j < d; j += warp_lanes) set(of<T>(a.dq)[(begin + row) * a.q_row + h * d + j], end > 0 ? dq[row * d + j] : 0.0f);
       if (lane == 0) seen[h * a.rows + begin + row] = total[i];
     }
   }
 };
 
+template <class T>
 struct AttentionKeyGradientKernel {
   AttentionArgs a;
   const float* dots;
@@ -198,8 +195,8 @@ struct AttentionKeyGradientKernel {
     const Segment g = at.segment;
     const std::int64_t d = a.head_dim, past = g.k_length - g.q_length, keys = smaller(own_keys, g.k_length - at.first), t = thread();
     float *k = shared<float>(), *v = k + own_keys * d, *dk = v + own_keys * d, *dv = dk + own_keys * d, *q = dv + own_keys * d, *dout = q + queries * d, *p = dout + queries * d, *ds = p + own_keys * queries;
-    load_rows(k, f32(a.k) + (g.k_begin + at.first) * a.k_row + kv * d, a.k_row, keys, d, 1.0f);
-    load_rows(v, f32(a.v) + (g.k_begin + at.first) * a.v_row + kv * d, a.v_row, keys, d, 1.0f);
+    load_rows(k, of<T>(a.k) + (g.k_begin + at.first) * a.k_row + kv * d, a.k_row, keys, d, 1.0f);
+    load_rows(v, of<T>(a.v) + (g.k_begin + at.first) * a.v_row + kv * d, a.v_row, keys, d, 1.0f);
     for (std::int64_t i = t; i < own_keys * d; i += attention_threads) dk[i] = dv[i] = 0;
     const std::int64_t start = a.causal && at.first > past ? (at.first - past) / queries * queries : 0;  // no query before it sees these keys
     for (std::int64_t h = 0; h < a.heads; ++h) {
@@ -207,8 +204,8 @@ struct AttentionKeyGradientKernel {
       for (std::int64_t i0 = start; i0 < g.q_length; i0 += queries) {
         const std::int64_t n = smaller(queries, g.q_length - i0), begin = g.q_begin + i0;
         sync();
-        load_rows(q, f32(a.q) + begin * a.q_row + h * d, a.q_row, n, d, a.scale);
-        load_rows(dout, f32(a.dout) + begin * a.dout_row + h * d, a.dout_row, n, d, 1.0f);
+        load_rows(q, of<T>(a.q) + begin * a.q_row + h * d, a.q_row, n, d, a.scale);
+        load_rows(dout, of<T>(a.dout) + begin * a.dout_row + h * d, a.dout_row, n, d, 1.0f);
         sync();
         for (std::int64_t i = t; i < keys * queries; i += attention_threads) {
           const std::int64_t key = i / queries, query = i % queries, token = begin + query;
@@ -237,8 +234,8 @@ struct AttentionKeyGradientKernel {
     }
     for (std::int64_t i = t; i < keys * d; i += attention_threads) {
       const std::int64_t row = g.k_begin + at.first + i / d, column = kv * d + i % d;
-      f32(a.dk)[row * a.k_row + column] = dk[i];
-      f32(a.dv)[row * a.v_row + column] = dv[i];
+      set(of<T>(a.dk)[row * a.k_row + column], dk[i]);
+      set(of<T>(a.dv)[row * a.v_row + column], dv[i]);
     }
   }
 };
@@ -247,7 +244,7 @@ struct AttentionGateGradientKernel {
   AttentionArgs a;
   const float* seen;
   BAM_DEVICE void operator()() const {
-    const SegmentTile at = query_tile(a, block());
+    const SegmentTile at = query_tile(a, block(), attention_queries);
     const std::int64_t gates = a.heads / a.heads_per_gate;
     if (!at.on) return;
     for (std::int64_t i = thread(); i < smaller(attention_queries, at.segment.q_length - at.first) * gates; i += block_threads()) {
@@ -259,13 +256,17 @@ struct AttentionGateGradientKernel {
   }
 };
 
-inline void attention_backward(const Exec& exec, const AttentionArgs& a) {
+template <class T>
+void attention_backward_of(const Exec& exec, const AttentionArgs& a) {
   auto* dots = static_cast<float*>(exec.scratch(exec.pool, exec.workers, static_cast<std::size_t>(2 * a.heads * a.rows) * sizeof(float)));
   float* seen = dots + a.heads * a.rows;
-  launch(exec, row_grid(a.heads * a.rows), AttentionDotKernel{a, dots});
-  launch(exec, {query_tiles(a) * a.heads, attention_threads, AttentionQueryGradientKernel::floats(a.head_dim) * 4}, AttentionQueryGradientKernel{a, dots, seen});
-  launch(exec, {8 * multiprocessors(), attention_threads, AttentionKeyGradientKernel::floats(a.head_dim) * 4}, AttentionKeyGradientKernel{a, dots});
-  if (a.dgate) launch(exec, {query_tiles(a), attention_threads, 0}, AttentionGateGradientKernel{a, seen});
+  using QueryGradient = AttentionQueryGradientKernel<T>;
+  using KeyGradient = AttentionKeyGradientKernel<T>;
+  launch(exec, row_grid(a.heads * a.rows), AttentionDotKernel<T>{a, dots});
+  launch(exec, {query_tiles(a, attention_queries) * a.heads, attention_threads, QueryGradient::floats(a.head_dim) * 4}, QueryGradient{a, dots, seen});
+  launch(exec, {8 * multiprocessors(), attention_threads, KeyGradient::floats(a.head_dim) * 4}, KeyGradient{a, dots});
+  if (a.dgate) launch(exec, {query_tiles(a, attention_queries), attention_threads, 0}, AttentionGateGradientKernel{a, seen});
 }
+inline void attention_backward(const Exec& exec, const AttentionArgs& a) { a.dtype == DType::f32 ? attention_backward_of<float>(exec, a) : attention_backward_of<Bf16>(exec, a); }
 
 }  // namespace bam::cuda

@@ -1,11 +1,9 @@
 // C (M, N) = or += op(A) (M, K) op(B) (K, N) in bf16 with float sums, on tensor cores by mma.sync (sm_80 and later). A block owns 128 x 128 of C and walks over K in steps of 32 through three stages of shared memory, filled by asynchronous copies; a warp
 // owns 64 x 32. Shared memory is swizzled in chunks of 16 bytes, so that neither the copies nor ldmatrix meet twice in a bank. Operands are read as they lie: what runs along k, or along the rows of C, is loaded by ldmatrix, or its transpose.
 #pragma once
-#include <cstdlib>
-#include <string_view>
 #include <type_traits>
 
-#include "device.cuh"
+#include "mma.cuh"
 
 namespace bam::cuda {
 
@@ -99,15 +97,9 @@ struct MmaGemmKernel {
   }
 };
 
-// BAM_CUDA_PATH=portable in the environment keeps off the tensor cores.
-inline bool use_mma() {
-  const char* wish = std::getenv("BAM_CUDA_PATH");
-  return !wish || std::string_view(wish) != "portable";
-}
 // What the path takes: chunks of 16 bytes lie within lines and are aligned.
 inline bool mma_takes(const GemmArgs& s) {
-  auto aligned = [](const void* p, std::int64_t ld, std::int64_t line) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0 && ld % 8 == 0 && line % 8 == 0; };
-  return s.batch == 1 && aligned(s.A, s.lda, s.transpose_a ? s.M : s.K) && aligned(s.B, s.ldb, s.transpose_b ? s.K : s.N);
+  return s.batch == 1 && aligned_lines(s.A, s.lda, s.transpose_a ? s.M : s.K) && aligned_lines(s.B, s.ldb, s.transpose_b ? s.K : s.N);
 }
 
 // A and B of s are bf16; C is Out.
