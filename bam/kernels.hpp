@@ -50,9 +50,9 @@ struct GemmArgs {
 // weights == false: C[r, :] (N wide) = or += A[a_index[r], :] (K wide) op(B_e), B_e = B + e * expert_stride.
 // weights == true: C_e (M, N) = or += sum over its rows r, in order, of A[a_index[r], :]^T (M wide) B[b_index[r], :]
 //   (N wide), C_e = C + e * expert_stride; an expert without rows overwrites C_e with 0.
-// A null index is the identity.
+// A null index is the identity. A, B and C hold dtype and out as those of GemmArgs.
 struct GroupedGemmArgs {
-  DType dtype = DType::f32;
+  DType dtype = DType::f32, out = DType::f32;
   Write write = Write::overwrite;
   bool weights = false, transpose_b = false;
   std::int64_t experts = 0, M = 0, N = 0, K = 0;

@@ -222,6 +222,118 @@ TEST_CASE("bf16: attention on every instruction set and by the CUDA kernels") {
   MESSAGE("worst error: portable, forward " << worst_portable << "; tensor cores, forward " << worst_forward << ", backward from it " << worst_backward);
 }
 
+namespace {
+
+// The product of each expert, from rows in order or by an index, into float or bf16; wanted is what fp32 makes of the same values.
+template <class Out>
+double check_grouped(const std::vector<std::int64_t>& counts_of, std::int64_t M, std::int64_t N, std::int64_t K, bool weights, bool transpose_b, bool indexed, Write write, Random& random, std::int64_t& on_tensor_cores) {
+  const auto E = static_cast<std::int64_t>(counts_of.size());
+  std::vector<std::int64_t> offsets{0}, a_index, b_index;
+  for (std::int64_t n : counts_of) offsets.push_back(offsets.back() + n);
+  const std::int64_t rows = offsets.back(), pool = indexed ? rows + 3 : rows;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    a_index.push_back(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(pool))));
+    b_index.push_back(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(pool))));
+  }
+  const std::int64_t a_width = weights ? M : K, b_size = weights ? pool * N : E * K * N, c_size = weights ? E * M * N : rows * N;
+  const std::vector<Bf16> A = draw(pool * a_width, random), B = draw(b_size, random);
+  std::vector<Out> start(static_cast<std::size_t>(c_size) + 8);
+  for (Out& x : start) {
+    const auto v = static_cast<float>(math::normal(random));
+    if constexpr (std::is_same_v<Out, Bf16>) x = to_bf16(v);
+    else x = v;
+  }
+  GroupedGemmArgs s;
+  s.dtype = DType::bf16;
+  s.out = std::is_same_v<Out, Bf16> ? DType::bf16 : DType::f32;
+  s.write = write;
+  s.weights = weights;
+  s.transpose_b = transpose_b;
+  s.experts = E, s.M = M, s.N = N, s.K = K;
+  s.offsets = offsets.data();
+  if (indexed) s.a_index = a_index.data(), s.b_index = b_index.data();
+  s.A = A.data(), s.lda = a_width;
+  s.B = B.data(), s.ldb = !weights && transpose_b ? K : N;
+  s.ldc = N;
+  s.expert_stride = weights ? M * N : K * N;
+  // fp32 on the same values.
+  std::vector<float> a, b, wanted_values;
+  for (Bf16 x : A) a.push_back(to_float(x));
+  for (Bf16 x : B) b.push_back(to_float(x));
+  for (Out x : start) wanted_values.push_back(static_cast<float>(number(x)));
+  GroupedGemmArgs f = s;
+  f.dtype = f.out = DType::f32;
+  f.A = a.data(), f.B = b.data(), f.C = wanted_values.data();
+  kernel::grouped_gemm(f);
+  const std::vector<double> wanted(wanted_values.begin(), wanted_values.end());
+  std::vector<Out> C;
+  auto compute = [&] {
+    C = start;
+    s.C = C.data();
+    kernel::grouped_gemm(s);
+  };
+  auto same = [](const std::vector<Out>& x, const std::vector<Out>& y) { return std::memcmp(x.data(), y.data(), x.size() * sizeof(Out)) == 0; };
+  auto error = [&] {
+    std::vector<double> got;
+    for (Out x : C) got.push_back(number(x));
+    return reference::error_of(got, wanted);
+  };
+  const double bound = std::is_same_v<Out, Bf16> ? 0x1p-8 : 2e-6;
+  setenv("BAM_CUDA_PATH", "portable", 1);
+  std::vector<Out> first;
+  reference::everywhere([&] {
+    compute();
+    if (first.empty()) first = C;
+    CHECK(same(C, first));
+  });
+  unsetenv("BAM_CUDA_PATH");
+  double worst = error();
+  CHECK(worst < bound);
+  if (!reference::emulation_runs) return worst;
+  reference::Settings settings;
+  kernels() = &cuda::table;
+  cuda::emulation::Counts& counts = cuda::emulation::counts();
+  std::vector<Out> again;
+  for (Copies copies : {Copies::late, Copies::early})
+    for (int multiprocessors : {1, 3, 132}) {
+      cuda::emulation::options().copies = copies;
+      cuda::emulation::options().order = multiprocessors == 3 ? Order::random : multiprocessors == 1 ? Order::forward : Order::backward;
+      cuda::emulation::options().multiprocessors = multiprocessors;
+      const auto before = counts;
+      compute();
+      CHECK(counts.bank_conflicts == before.bank_conflicts);
+      on_tensor_cores += counts.matrix_loads > before.matrix_loads;
+      if (again.empty()) again = C;
+      CHECK(same(C, again));
+    }
+  worst = std::max(worst, error());
+  CHECK(worst < bound);
+  return worst;
+}
+
+}  // namespace
+
+TEST_CASE("bf16: grouped gemm on every instruction set and by the CUDA kernels") {
+  Random random(17);
+  double worst[2] = {};
+  std::int64_t on_tensor_cores = 0, rows = 0, aligned = 0;
+  for (const std::vector<std::int64_t>& counts : {std::vector<std::int64_t>{5, 0, 17}, {0, 130, 1, 40}, {0, 0}})
+    for (bool odd : {false, true})
+      for (int mode = 0; mode < 24; ++mode) {
+        const bool weights = mode % 3 == 2, transpose_b = mode % 3 == 1, indexed = (mode / 3 & 1) != 0, narrow = (mode / 6 & 1) != 0;
+        const Write write = mode / 12 ? Write::add : Write::overwrite;
+        const std::int64_t M = odd ? 13 : 24, N = odd ? 7 : 136, K = odd ? 11 : 40;
+        CAPTURE(mode);
+        CAPTURE(odd);
+        double& w = worst[narrow];
+        w = std::max(w, narrow ? check_grouped<Bf16>(counts, M, N, K, weights, transpose_b, indexed, write, random, on_tensor_cores) : check_grouped<float>(counts, M, N, K, weights, transpose_b, indexed, write, random, on_tensor_cores));
+        ++rows;
+        aligned += !odd && counts.size() > 2;
+      }
+  if (reference::emulation_runs) CHECK(on_tensor_cores == 6 * aligned);
+  MESSAGE(rows << " rows; worst error " << worst[0] << " into float, " << worst[1] << " into bf16");
+}
+
 TEST_CASE("bf16: conversions round to nearest, ties to even") {
   CHECK(to_bf16(1.0f).bits == 0x3f80);
   CHECK(to_float({0x3f80}) == 1.0f);

@@ -317,8 +317,11 @@ inline void gemm_bf16(const Exec& exec, const GemmArgs& g) {
 }
 
 // One queue over all experts. Rows are gathered while packing, so no permuted copy of the activations exists.
+inline void grouped_gemm_bf16(const Exec& exec, const GroupedGemmArgs& g);
+
 inline void grouped_gemm(const Exec& exec, const GroupedGemmArgs& g) {
   if (g.experts <= 0 || g.N <= 0 || (g.weights && g.M <= 0)) return;
+  if (g.dtype == DType::bf16) return grouped_gemm_bf16(exec, g);
   std::int64_t most = 0;
   for (std::int64_t e = 0; e < g.experts; ++e) {
     std::int64_t n = g.offsets[e + 1] - g.offsets[e];
@@ -350,4 +353,53 @@ inline void grouped_gemm(const Exec& exec, const GroupedGemmArgs& g) {
     }
     gemm_task(scratch(exec, worker, cut.floats()), cut, p, row * cut.rows, column * cut.columns);
   });
+}
+
+// As gemm_bf16, expert after expert, with the rows of each gathered.
+inline void grouped_gemm_bf16(const Exec& exec, const GroupedGemmArgs& g) {
+  const std::int64_t begin = g.offsets[0], rows = g.offsets[g.experts] - begin, a_width = g.weights ? g.M : g.K, b_width = g.weights || !g.transpose_b ? g.N : g.K;
+  const bool narrow = g.out == DType::bf16;
+  const std::int64_t b_lines = g.weights ? rows : g.transpose_b ? g.N : g.K, c_lines = g.weights ? g.M : rows;
+  float* a = scratch(exec, exec.workers, rows * a_width + b_lines * b_width + (narrow ? c_lines * g.N : 0));
+  float *b = a + rows * a_width, *c = b + b_lines * b_width;
+  auto widen = [&](float* to, const void* from, std::int64_t ld, const std::int64_t* index, std::int64_t first, std::int64_t lines, std::int64_t width) {
+    parallel(exec, lines, [&](std::int64_t i, int) {
+      const Bf16* line = static_cast<const Bf16*>(from) + (index ? index[first + i] : first + i) * ld;
+      for (std::int64_t j = 0; j < width; ++j) to[i * width + j] = to_float(line[j]);
+    });
+  };
+  widen(a, g.A, g.lda, g.a_index, begin, rows, a_width);
+  if (g.weights) widen(b, g.B, g.ldb, g.b_index, begin, rows, b_width);
+  for (std::int64_t e = 0; e < g.experts; ++e) {
+    const std::int64_t first = g.offsets[e] - begin, n = g.offsets[e + 1] - g.offsets[e];
+    GemmArgs s;
+    s.write = g.write;
+    s.A = a + first * a_width, s.lda = a_width;
+    s.N = g.N;
+    s.transpose_a = g.weights;
+    s.M = g.weights ? g.M : n;
+    s.K = g.weights ? n : g.K;
+    if (g.weights) {
+      s.B = b + first * b_width;
+    } else {
+      if (n == 0) continue;
+      widen(b, static_cast<const Bf16*>(g.B) + e * g.expert_stride, g.ldb, nullptr, 0, b_lines, b_width);
+      s.B = b;
+      s.transpose_b = g.transpose_b;
+    }
+    s.ldb = b_width;
+    const std::int64_t at = g.weights ? e * g.expert_stride : g.offsets[e] * g.ldc;
+    Bf16* own = static_cast<Bf16*>(g.C) + (narrow ? at : 0);
+    if (narrow) {
+      if (g.write == Write::add) widen(c, own, g.ldc, nullptr, 0, s.M, g.N);
+      s.C = c, s.ldc = g.N;
+    } else {
+      s.C = f32(g.C) + at, s.ldc = g.ldc;
+    }
+    gemm(exec, s);
+    if (narrow)
+      parallel(exec, s.M, [&](std::int64_t i, int) {
+        for (std::int64_t j = 0; j < g.N; ++j) own[i * g.ldc + j] = to_bf16(c[i * g.N + j]);
+      });
+  }
 }

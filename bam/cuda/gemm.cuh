@@ -84,41 +84,43 @@ inline void gemm(const Exec& exec, const GemmArgs& s) {
   narrow ? portable(GemmKernel<Bf16, Bf16>{}) : portable(GemmKernel<Bf16, float>{});
 }
 
-// Offsets are known on the device only: as many blocks as the device runs at once walk over the tiles of all experts.
+// As MmaGroupedKernel.
+template <class T, class Out>
 struct GroupedGemmKernel {
   GroupedGemmArgs s;
-  BAM_DEVICE std::int64_t row_tiles(std::int64_t e) const { return ceil_div(s.weights ? s.M : s.offsets[e + 1] - s.offsets[e], gemm_tile); }
   BAM_DEVICE void operator()() const {
-    const std::int64_t column_tiles = ceil_div(s.N, gemm_tile);
-    std::int64_t e = 0, before = 0;  // tiles of the experts before e
+    std::int64_t from = 0, before = 0;
     for (std::int64_t tile = block();; tile += grid_blocks()) {
-      while (e < s.experts && tile - before >= row_tiles(e) * column_tiles) before += row_tiles(e++) * column_tiles;
-      if (e == s.experts) return;  // by all threads of the block
-      const std::int64_t begin = s.offsets[e], rows = s.offsets[e + 1] - begin;
-      Product<float, float> p;
+      const GroupedTile t = grouped_tile(s, tile, gemm_tile, from, before);
+      if (!t.on) return;  // by all threads of the block
+      Product<T, Out> p;
       p.columns = s.N;
       p.ldc = s.ldc;
       p.add = s.write == Write::add;
       // Without an index, lines are counted from the expert's first row.
-      p.a = {f32(s.A) + (s.a_index ? 0 : begin * s.lda), s.lda, s.a_index ? s.a_index + begin : nullptr, s.weights};
+      p.a = {static_cast<const T*>(s.A) + (s.a_index ? 0 : t.begin * s.lda), s.lda, s.a_index ? s.a_index + t.begin : nullptr, s.weights};
       if (s.weights) {
         p.rows = s.M;
-        p.k = rows;
-        p.b = {f32(s.B) + (s.b_index ? 0 : begin * s.ldb), s.ldb, s.b_index ? s.b_index + begin : nullptr, true};
-        p.c = f32(s.C) + e * s.expert_stride;
+        p.k = t.rows;
+        p.b = {static_cast<const T*>(s.B) + (s.b_index ? 0 : t.begin * s.ldb), s.ldb, s.b_index ? s.b_index + t.begin : nullptr, true};
+        p.c = static_cast<Out*>(s.C) + t.expert * s.expert_stride;
       } else {
-        p.rows = rows;
+        p.rows = t.rows;
         p.k = s.K;
-        p.b = {f32(s.B) + e * s.expert_stride, s.ldb, nullptr, !s.transpose_b};
-        p.c = f32(s.C) + begin * s.ldc;
+        p.b = {static_cast<const T*>(s.B) + t.expert * s.expert_stride, s.ldb, nullptr, !s.transpose_b};
+        p.c = static_cast<Out*>(s.C) + t.begin * s.ldc;
       }
-      gemm_block(p, (tile - before) / column_tiles * gemm_tile, (tile - before) % column_tiles * gemm_tile);
+      gemm_block(p, t.row, t.column);
     }
   }
 };
 inline void grouped_gemm(const Exec& exec, const GroupedGemmArgs& s) {
   if (s.experts <= 0 || s.N <= 0 || (s.weights && s.M <= 0)) return;
-  launch(exec, {4 * multiprocessors(), gemm_threads, sizeof(GemmShared)}, GroupedGemmKernel{s});
+  const Grid grid{4 * multiprocessors(), gemm_threads, sizeof(GemmShared)};
+  if (s.dtype == DType::f32) return launch(exec, grid, GroupedGemmKernel<float, float>{s});
+  const bool narrow = s.out == DType::bf16;
+  if (use_mma() && grouped_mma_takes(s)) return narrow ? grouped_gemm_mma<Bf16>(exec, s) : grouped_gemm_mma<float>(exec, s);
+  narrow ? launch(exec, grid, GroupedGemmKernel<Bf16, Bf16>{s}) : launch(exec, grid, GroupedGemmKernel<Bf16, float>{s});
 }
 
 }  // namespace bam::cuda

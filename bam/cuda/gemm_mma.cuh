@@ -1,4 +1,4 @@
-// C (M, N) = or += op(A) (M, K) op(B) (K, N) in bf16 with float sums, on tensor cores by mma.sync (sm_80 and later). A block owns 128 x 128 of C and walks over K in steps of 32 through three stages of shared memory, filled by asynchronous copies; a warp
+// C (M, N) = or += op(A) (M, K) op(B) (K, N), dense and grouped by expert, in bf16 with float sums, on tensor cores by mma.sync (sm_80 and later). A block owns 128 x 128 of C and walks over K in steps of 32 through three stages of shared memory, filled by asynchronous copies; a warp
 // owns 64 x 32. Shared memory is swizzled in chunks of 16 bytes, so that neither the copies nor ldmatrix meet twice in a bank. Operands are read as they lie: what runs along k, or along the rows of C, is loaded by ldmatrix, or its transpose.
 #pragma once
 #include <type_traits>
@@ -20,6 +20,7 @@ BAM_INLINE int mma_place(int line, int chunk) {
 struct MmaOperand {
   const Bf16* p;
   std::int64_t ld, extent;  // extent: rows of C that it has
+  const std::int64_t* index = nullptr;  // of lines
 };
 // One stage of an operand: 512 chunks, two of each thread.
 template <bool lines_are_k>
@@ -28,73 +29,82 @@ BAM_DEVICE void mma_load(unsigned char* to, const MmaOperand& x, std::int64_t ro
     const int line = lines_are_k ? n / 16 : n / 4, chunk = lines_are_k ? n % 16 : n % 4;
     const std::int64_t row = row0 + (lines_are_k ? chunk * 8 : line), k = k0 + (lines_are_k ? line : chunk * 8);
     const bool valid = row < x.extent && k < depth;
-    copy_async(to + mma_place<lines_are_k>(line, chunk), valid ? x.p + (lines_are_k ? k * x.ld + row : row * x.ld + k) : x.p, valid);
+    const std::int64_t at = lines_are_k ? k : row, from = valid && x.index ? x.index[at] : at;
+    copy_async(to + mma_place<lines_are_k>(line, chunk), valid ? x.p + from * x.ld + (lines_are_k ? row : k) : x.p, valid);
   }
+}
+
+template <class Out>
+struct MmaProduct {
+  MmaOperand a, b;
+  Out* c;
+  std::int64_t ldc, K;
+  bool add;
+};
+// The tile of C that begins at (row0, column0); reached by the whole block, which is done with shared memory after its next barrier.
+template <bool a_lines_are_k, bool b_lines_are_k, class Out>
+BAM_DEVICE void mma_block(const MmaProduct<Out>& s, std::int64_t row0, std::int64_t column0) {
+  unsigned char* const space = shared<unsigned char>();
+  const std::int64_t steps = ceil_div(s.K, mma_depth);
+  const int lane = thread() % warp_lanes, warp = thread() / warp_lanes, wm = warp / 4 * 64, wn = warp % 4 * 32;
+  auto load = [&](std::int64_t step) {
+    if (step < steps) {
+      unsigned char* const to = space + step % mma_stages * 2 * mma_operand_bytes;
+      mma_load<a_lines_are_k>(to, s.a, row0, step * mma_depth, s.K);
+      mma_load<b_lines_are_k>(to + mma_operand_bytes, s.b, column0, step * mma_depth, s.K);
+    }
+    commit_copies();  // an empty group where there is none, so that waits count alike
+  };
+  FragmentC sums[4][4] = {};
+  for (int stage = 0; stage < mma_stages - 1; ++stage) load(stage);
+  for (std::int64_t step = 0; step < steps; ++step) {
+    wait_copies<mma_stages - 2>();
+    sync();  // all have this stage, and are done with the one before
+    load(step + mma_stages - 1);
+    const unsigned char *ta = space + step % mma_stages * 2 * mma_operand_bytes, *tb = ta + mma_operand_bytes;
+    const int matrix = lane / 8, r = lane % 8;
+    BAM_UNROLL
+    for (int k = 0; k < mma_depth; k += 16) {
+      FragmentA fa[4];
+      FragmentB fb[4];
+      BAM_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        const int m = wm + i * 16;  // matrices: rows 0 and 8, then the same at k + 8
+        load_matrices<a_lines_are_k>(fa[i].r, ta + (a_lines_are_k ? mma_place<true>(k + matrix / 2 * 8 + r, m / 8 + matrix % 2) : mma_place<false>(m + matrix % 2 * 8 + r, k / 8 + matrix / 2)));
+      }
+      BAM_UNROLL
+      for (int j = 0; j < 4; j += 2) {
+        const int n = wn + j * 8;  // matrices: k and k + 8, then the same at columns + 8
+        std::uint32_t both[4];
+        load_matrices<b_lines_are_k>(both, tb + (b_lines_are_k ? mma_place<true>(k + matrix % 2 * 8 + r, n / 8 + matrix / 2) : mma_place<false>(n + matrix / 2 * 8 + r, k / 8 + matrix % 2)));
+        fb[j] = {{both[0], both[1]}};
+        fb[j + 1] = {{both[2], both[3]}};
+      }
+      BAM_UNROLL
+      for (int i = 0; i < 4; ++i)
+        BAM_UNROLL
+        for (int j = 0; j < 4; ++j) mma(sums[i][j], fa[i], fb[j]);
+    }
+  }
+  wait_copies<0>();
+  BAM_UNROLL
+  for (int i = 0; i < 4; ++i)
+    BAM_UNROLL
+    for (int j = 0; j < 4; ++j)
+      BAM_UNROLL
+      for (int v = 0; v < 4; ++v) {
+        const std::int64_t row = row0 + wm + i * 16 + v / 2 * 8 + lane / 4, column = column0 + wn + j * 8 + lane % 4 * 2 + v % 2;
+        if (row >= s.a.extent || column >= s.b.extent) continue;
+        Out& to = s.c[row * s.ldc + column];
+        set(to, s.add ? value(to) + sums[i][j].v[v] : sums[i][j].v[v]);
+      }
 }
 
 template <bool a_lines_are_k, bool b_lines_are_k, class Out>
 struct MmaGemmKernel {
-  MmaOperand a, b;
-  Out* c;
-  std::int64_t ldc, K, column_tiles;
-  bool add;
-
-  BAM_DEVICE void operator()() const {
-    unsigned char* const space = shared<unsigned char>();
-    const std::int64_t row0 = block() / column_tiles * mma_tile, column0 = block() % column_tiles * mma_tile, steps = ceil_div(K, mma_depth);
-    const int lane = thread() % warp_lanes, warp = thread() / warp_lanes, wm = warp / 4 * 64, wn = warp % 4 * 32;
-    auto load = [&](std::int64_t step) {
-      if (step < steps) {
-        unsigned char* const to = space + step % mma_stages * 2 * mma_operand_bytes;
-        mma_load<a_lines_are_k>(to, a, row0, step * mma_depth, K);
-        mma_load<b_lines_are_k>(to + mma_operand_bytes, b, column0, step * mma_depth, K);
-      }
-      commit_copies();  // an empty group where there is none, so that waits count alike
-    };
-    FragmentC sums[4][4] = {};
-    for (int s = 0; s < mma_stages - 1; ++s) load(s);
-    for (std::int64_t step = 0; step < steps; ++step) {
-      wait_copies<mma_stages - 2>();
-      sync();  // all have this stage, and are done with the one before
-      load(step + mma_stages - 1);
-      const unsigned char *ta = space + step % mma_stages * 2 * mma_operand_bytes, *tb = ta + mma_operand_bytes;
-      const int matrix = lane / 8, r = lane % 8;
-      BAM_UNROLL
-      for (int k = 0; k < mma_depth; k += 16) {
-        FragmentA fa[4];
-        FragmentB fb[4];
-        BAM_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          const int m = wm + i * 16;  // matrices: rows 0 and 8, then the same at k + 8
-          load_matrices<a_lines_are_k>(fa[i].r, ta + (a_lines_are_k ? mma_place<true>(k + matrix / 2 * 8 + r, m / 8 + matrix % 2) : mma_place<false>(m + matrix % 2 * 8 + r, k / 8 + matrix / 2)));
-        }
-        BAM_UNROLL
-        for (int j = 0; j < 4; j += 2) {
-          const int n = wn + j * 8;  // matrices: k and k + 8, then the same at columns + 8
-          std::uint32_t both[4];
-          load_matrices<b_lines_are_k>(both, tb + (b_lines_are_k ? mma_place<true>(k + matrix % 2 * 8 + r, n / 8 + matrix / 2) : mma_place<false>(n + matrix / 2 * 8 + r, k / 8 + matrix % 2)));
-          fb[j] = {{both[0], both[1]}};
-          fb[j + 1] = {{both[2], both[3]}};
-        }
-        BAM_UNROLL
-        for (int i = 0; i < 4; ++i)
-          BAM_UNROLL
-          for (int j = 0; j < 4; ++j) mma(sums[i][j], fa[i], fb[j]);
-      }
-    }
-    wait_copies<0>();
-    BAM_UNROLL
-    for (int i = 0; i < 4; ++i)
-      BAM_UNROLL
-      for (int j = 0; j < 4; ++j)
-        BAM_UNROLL
-        for (int v = 0; v < 4; ++v) {
-          const std::int64_t row = row0 + wm + i * 16 + v / 2 * 8 + lane / 4, column = column0 + wn + j * 8 + lane % 4 * 2 + v % 2;
-          if (row >= a.extent || column >= b.extent) continue;
-          Out& to = c[row * ldc + column];
-          set(to, add ? value(to) + sums[i][j].v[v] : sums[i][j].v[v]);
-        }
-  }
+  MmaProduct<Out> product;
+  std::int64_t column_tiles;
+  BAM_DEVICE void operator()() const { mma_block<a_lines_are_k, b_lines_are_k>(product, block() / column_tiles * mma_tile, block() % column_tiles * mma_tile); }
 };
 
 // What the path takes: chunks of 16 bytes lie within lines and are aligned.
@@ -108,12 +118,66 @@ void gemm_mma(const Exec& exec, const GemmArgs& s) {
   const std::int64_t row_tiles = ceil_div(s.M, mma_tile), column_tiles = ceil_div(s.N, mma_tile);
   auto run = [&](auto a_k, auto b_k) {
     launch(exec, {row_tiles * column_tiles, mma_threads, mma_shared_bytes},
-           MmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, Out>{{static_cast<const Bf16*>(s.A), s.lda, s.M}, {static_cast<const Bf16*>(s.B), s.ldb, s.N}, static_cast<Out*>(s.C), s.ldc, s.K, column_tiles, s.write == Write::add});
+           MmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, Out>{{{static_cast<const Bf16*>(s.A), s.lda, s.M}, {static_cast<const Bf16*>(s.B), s.ldb, s.N}, static_cast<Out*>(s.C), s.ldc, s.K, s.write == Write::add}, column_tiles});
   };
   using Yes = std::true_type;
   using No = std::false_type;
   if (s.transpose_a) s.transpose_b ? run(Yes{}, No{}) : run(Yes{}, Yes{});
   else s.transpose_b ? run(No{}, No{}) : run(No{}, Yes{});
+}
+
+// Grouped: as many blocks as the device runs at once walk over the tiles of all experts, whose offsets are known on the device only.
+struct GroupedTile {
+  std::int64_t expert, begin, rows, row, column;  // rows: of the expert
+  bool on;
+};
+// Tile number `tile` of all; `from` and `before` go on where the last call, with a smaller number, left off.
+BAM_DEVICE GroupedTile grouped_tile(const GroupedGemmArgs& s, std::int64_t tile, int size, std::int64_t& from, std::int64_t& before) {
+  const std::int64_t column_tiles = ceil_div(s.N, size);
+  for (; from < s.experts; ++from) {
+    const std::int64_t begin = s.offsets[from], rows = s.offsets[from + 1] - begin, tiles = ceil_div(s.weights ? s.M : rows, size) * column_tiles;
+    if (tile - before < tiles) return {from, begin, rows, (tile - before) / column_tiles * size, (tile - before) % column_tiles * size, true};
+    before += tiles;
+  }
+  return {0, 0, 0, 0, 0, false};
+}
+
+template <bool weights, bool b_lines_are_k, class Out>
+struct MmaGroupedKernel {
+  GroupedGemmArgs s;
+  BAM_DEVICE void operator()() const {
+    std::int64_t from = 0, before = 0;
+    for (std::int64_t tile = block();; tile += grid_blocks()) {
+      const GroupedTile t = grouped_tile(s, tile, mma_tile, from, before);
+      if (!t.on) return;  // by all threads of the block
+      MmaProduct<Out> p{};
+      p.add = s.write == Write::add;
+      p.ldc = s.ldc;
+      // Without an index, lines are counted from the expert's first row.
+      p.a = {static_cast<const Bf16*>(s.A) + (s.a_index ? 0 : t.begin * s.lda), s.lda, weights ? s.M : t.rows, s.a_index ? s.a_index + t.begin : nullptr};
+      if (weights) {
+        p.b = {static_cast<const Bf16*>(s.B) + (s.b_index ? 0 : t.begin * s.ldb), s.ldb, s.N, s.b_index ? s.b_index + t.begin : nullptr};
+        p.c = static_cast<Out*>(s.C) + t.expert * s.expert_stride;
+        p.K = t.rows;
+      } else {
+        p.b = {static_cast<const Bf16*>(s.B) + t.expert * s.expert_stride, s.ldb, s.N, nullptr};
+        p.c = static_cast<Out*>(s.C) + t.begin * s.ldc;
+        p.K = s.K;
+      }
+      mma_block<weights, b_lines_are_k>(p, t.row, t.column);
+      sync();
+    }
+  }
+};
+inline bool grouped_mma_takes(const GroupedGemmArgs& s) {
+  return aligned_lines(s.A, s.lda, s.weights ? s.M : s.K) && aligned_lines(s.B, s.ldb, s.weights || !s.transpose_b ? s.N : s.K) && (s.weights || s.expert_stride % 8 == 0);
+}
+template <class Out>
+void grouped_gemm_mma(const Exec& exec, const GroupedGemmArgs& s) {
+  const Grid grid{2 * multiprocessors(), mma_threads, mma_shared_bytes};
+  if (s.weights) launch(exec, grid, MmaGroupedKernel<true, true, Out>{s});
+  else if (s.transpose_b) launch(exec, grid, MmaGroupedKernel<false, false, Out>{s});
+  else launch(exec, grid, MmaGroupedKernel<false, true, Out>{s});
 }
 
 }  // namespace bam::cuda
