@@ -113,7 +113,8 @@ struct Segment {
 // Key tiles are anchored at a sequence's first key, so a row's result does not depend on the batch around it.
 // lse (H, rows) is log sum exp of the scaled scores. Null gate means 1.
 // Backward: dq, dk, dv (row strides of q, k, v; overwritten for the rows of the segments), dgate (N, gates; overwritten) = dL/dgate.
-// In bf16 q, k, v, out and their gradients hold bf16; sums and softmax are float, and results are rounded once. On tensor cores the weights that multiply v are bf16 too.
+// In bf16 q, k, v, out and their gradients hold bf16; sums and softmax are float, and results are rounded once. On tensor cores the weights and their gradients are rounded to bf16 where they
+// are multiplied.
 struct AttentionArgs {
   DType dtype = DType::f32;
   bool causal = true;

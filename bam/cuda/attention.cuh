@@ -1,5 +1,5 @@
 // Attention, flash-style, with grouped KV heads and gates; formulas and sources in cpu/attention.inl, and its bits: a score is one chain over the head, a row's maximum and
-// sum go over key tiles of 64 from the segment's first key, an output is a chain over keys. On the plain cores, fp32, and bf16 of any shape; bf16 forward with heads of 32, 64
+// sum go over key tiles of 64 from the segment's first key, an output is a chain over keys. On the plain cores, fp32, and bf16 of any shape; bf16 with heads of 32, 64
 // or 128 goes to the tensor cores (attention_mma.cuh).
 // Forward and dQ: a block owns 16 queries of a head, a warp 4 of them; a lane has the keys l and l + 32 of a tile, then the columns l, l + 32 ... of the head.
 // dK and dV: a block owns 16 keys of a KV head and goes over its query heads, then queries; nothing is added across blocks.
@@ -263,8 +263,12 @@ void attention_backward_of(const Exec& exec, const AttentionArgs& a) {
   using QueryGradient = AttentionQueryGradientKernel<T>;
   using KeyGradient = AttentionKeyGradientKernel<T>;
   launch(exec, row_grid(a.heads * a.rows), AttentionDotKernel<T>{a, dots});
-  launch(exec, {query_tiles(a, attention_queries) * a.heads, attention_threads, QueryGradient::floats(a.head_dim) * 4}, QueryGradient{a, dots, seen});
-  launch(exec, {8 * multiprocessors(), attention_threads, KeyGradient::floats(a.head_dim) * 4}, KeyGradient{a, dots});
+  if (std::is_same_v<T, Bf16> && use_mma() && attention_mma_takes(a)) {
+    attention_backward_mma(exec, a, dots, seen);
+  } else {
+    launch(exec, {query_tiles(a, attention_queries) * a.heads, attention_threads, QueryGradient::floats(a.head_dim) * 4}, QueryGradient{a, dots, seen});
+    launch(exec, {8 * multiprocessors(), attention_threads, KeyGradient::floats(a.head_dim) * 4}, KeyGradient{a, dots});
+  }
   if (a.dgate) launch(exec, {query_tiles(a, attention_queries), attention_threads, 0}, AttentionGateGradientKernel{a, seen});
 }
 inline void attention_backward(const Exec& exec, const AttentionArgs& a) { a.dtype == DType::f32 ? attention_backward_of<float>(exec, a) : attention_backward_of<Bf16>(exec, a); }

@@ -1,5 +1,7 @@
-// Attention forward in bf16 on tensor cores (mma.sync), flash-style: cpu/attention.inl has formulas and sources. A block owns 64 queries of a head, a warp 16 of them; scores, their softmax and the output stay in registers, and a score's fragment is,
-// rounded to bf16, the next product's operand. K and V come in tiles of 64 keys by asynchronous copies: K of the next tile while the softmax runs, V while the scores do.
+// Attention in bf16 on tensor cores (mma.sync), flash-style: cpu/attention.inl has formulas and sources.
+// Forward: a block owns 64 queries of a head, a warp 16 of them; scores, their softmax and the output stay in registers, and a score's fragment is,
+// rounded to bf16, the next product's operand. K and V come in tiles of 64 keys by asynchronous copies: V while the scores are computed, the next K while they multiply V.
+// Backward: one kernel for dQ, a warp 16 of a block's 64 queries, over the keys; one for dK and dV, a warp 16 of a block's 64 keys, over the query heads and queries of the group. Both compute the scores again; nothing is added across blocks.
 #pragma once
 #include "attention_tiles.cuh"
 #include "mma.cuh"
@@ -13,10 +15,10 @@ template <int D>
 BAM_INLINE int flash_place(int row, int chunk) {
   return row * D * 2 + (D == 32 ? chunk ^ (row >> 1 & 3) : chunk ^ (row & 7)) * 16;
 }
-// Starts the copies of a tile; rows from `rows` on are zeros.
-template <int D>
+// Starts the copies of a tile of `size` rows; from `rows` on they are zeros.
+template <int D, int size = 64>
 BAM_DEVICE void flash_load(unsigned char* to, const Bf16* from, std::int64_t stride, std::int64_t rows) {
-  for (int n = thread(); n < 64 * D / 8; n += flash_threads) {
+  for (int n = thread(); n < size * D / 8; n += flash_threads) {
     const int row = n / (D / 8), chunk = n % (D / 8);
     copy_async(to + flash_place<D>(row, chunk), row < rows ? from + row * stride + chunk * 8 : from, row < rows);
   }
@@ -30,7 +32,28 @@ BAM_DEVICE float sum_quad(float x) {
   x = x + shuffle_xor(x, 1);
   return x + shuffle_xor(x, 2);
 }
+// The fragments of a tile: a, of 16 rows from `row`, 16 columns from `column`, as the left operand; b, as the right one: 16 rows, the product's columns, by 16 along k; or, transposed, 16 rows along k by 16 of the product's columns.
+template <int D>
+BAM_DEVICE FragmentA flash_left(const unsigned char* tile, int row, int column) {
+  const int lane = thread() % warp_lanes, matrix = lane / 8, r = lane % 8;
+  FragmentA a;
+  load_matrices<false>(a.r, tile + flash_place<D>(row + matrix % 2 * 8 + r, column / 8 + matrix / 2));
+  return a;
+}
+struct FragmentPair {
+  FragmentB first, second;
+};
+template <int D, bool transposed>
+BAM_DEVICE FragmentPair flash_right(const unsigned char* tile, int row, int column) {
+  const int lane = thread() % warp_lanes, matrix = lane / 8, r = lane % 8;
+  std::uint32_t both[4];
+  load_matrices<transposed>(both, tile + (transposed ? flash_place<D>(row + matrix % 2 * 8 + r, column / 8 + matrix / 2) : flash_place<D>(row + matrix / 2 * 8 + r, column / 8 + matrix % 2)));
+  return {{{both[0], both[1]}}, {{both[2], both[3]}}};
+}
 BAM_DEVICE std::uint32_t pack(float low, float high) { return to_bf16(low).bits | static_cast<std::uint32_t>(to_bf16(high).bits) << 16; }
+
+// Two neighbouring fragments of a result as the left operand of a product over their 16 columns.
+BAM_DEVICE FragmentA as_left(const FragmentC& x, const FragmentC& y) { return {{pack(x.v[0], x.v[1]), pack(x.v[2], x.v[3]), pack(y.v[0], y.v[1]), pack(y.v[2], y.v[3])}}; }
 
 template <int D>
 struct FlashForwardKernel {
@@ -45,7 +68,7 @@ struct FlashForwardKernel {
     const std::int64_t end = a.causal ? smaller(g.k_length, past + at.first + n) : g.k_length;
     unsigned char *const tq = shared<unsigned char>(), *const tk = tq + tile_bytes, *const tv = tk + tile_bytes;
     const Bf16 *q = static_cast<const Bf16*>(a.q) + (g.q_begin + at.first) * a.q_row + h * D, *k = static_cast<const Bf16*>(a.k) + g.k_begin * a.k_row + kv * D, *v = static_cast<const Bf16*>(a.v) + g.k_begin * a.v_row + kv * D;
-    const int lane = thread() % warp_lanes, warp = thread() / warp_lanes, matrix = lane / 8, r = lane % 8;
+    const int lane = thread() % warp_lanes, warp = thread() / warp_lanes;
     flash_load<D>(tq, q, a.q_row, n);
     if (end > 0) flash_load<D>(tk, k, a.k_row, end);
     commit_copies();
@@ -53,7 +76,7 @@ struct FlashForwardKernel {
     sync();
     FragmentA fq[D / 16];
     BAM_UNROLL
-    for (int d = 0; d < D / 16; ++d) load_matrices<false>(fq[d].r, tq + flash_place<D>(warp * 16 + matrix % 2 * 8 + r, d * 2 + matrix / 2));
+    for (int d = 0; d < D / 16; ++d) fq[d] = flash_left<D>(tq, warp * 16, d * 16);
     FragmentC out[D / 8] = {};
     float top[2] = {-3e38f, -3e38f}, total[2] = {0, 0};  // of rows lane / 4 and that + 8; finite, so that e^(old - new) is never NaN
     for (std::int64_t k0 = 0; k0 < end; k0 += flash_keys) {
@@ -65,10 +88,9 @@ struct FlashForwardKernel {
       for (int d = 0; d < D / 16; ++d)
         BAM_UNROLL
         for (int j = 0; j < flash_keys / 8; j += 2) {
-          std::uint32_t both[4];  // matrices: columns d and d + 8 of keys j, then of the next eight
-          load_matrices<false>(both, tk + flash_place<D>(j * 8 + matrix / 2 * 8 + r, d * 2 + matrix % 2));
-          mma(s[j], fq[d], {{both[0], both[1]}});
-          mma(s[j + 1], fq[d], {{both[2], both[3]}});
+          const FragmentPair b = flash_right<D, false>(tk, j * 8, d * 16);
+          mma(s[j], fq[d], b.first);
+          mma(s[j + 1], fq[d], b.second);
         }
       float high[2] = {top[0], top[1]};
       BAM_UNROLL
@@ -105,13 +127,12 @@ struct FlashForwardKernel {
       commit_copies();
       BAM_UNROLL
       for (int t = 0; t < flash_keys / 16; ++t) {
-        const FragmentA p{{pack(s[2 * t].v[0], s[2 * t].v[1]), pack(s[2 * t].v[2], s[2 * t].v[3]), pack(s[2 * t + 1].v[0], s[2 * t + 1].v[1]), pack(s[2 * t + 1].v[2], s[2 * t + 1].v[3])}};
+        const FragmentA p = as_left(s[2 * t], s[2 * t + 1]);
         BAM_UNROLL
         for (int j = 0; j < D / 8; j += 2) {
-          std::uint32_t both[4];  // matrices: keys t and t + 8 of columns j, then of the next eight
-          load_matrices<true>(both, tv + flash_place<D>(t * 16 + matrix % 2 * 8 + r, j + matrix / 2));
-          mma(out[j], p, {{both[0], both[1]}});
-          mma(out[j + 1], p, {{both[2], both[3]}});
+          const FragmentPair b = flash_right<D, true>(tv, t * 16, j * 8);
+          mma(out[j], p, b.first);
+          mma(out[j + 1], p, b.second);
         }
       }
       wait_copies<0>();
@@ -133,9 +154,182 @@ struct FlashForwardKernel {
   }
 };
 
+// dQ, and seen (heads, rows) = the sum over keys of P dP, of which the gate's gradient comes. dots (heads, rows) = dout . out.
+template <int D>
+struct FlashQueryGradientKernel {
+  AttentionArgs a;
+  const float* dots;
+  float* seen;
+  static constexpr std::int64_t tile_bytes = 64 * D * 2, shared_bytes = 4 * tile_bytes;
+
+  BAM_DEVICE void operator()() const {
+    const SegmentTile at = query_tile(a, block() / a.heads, flash_queries);
+    if (!at.on) return;  // by the whole block
+    const Segment g = at.segment;
+    const std::int64_t h = block() % a.heads, kv = h / a.group % a.kv_heads, past = g.k_length - g.q_length, n = smaller(flash_queries, g.q_length - at.first), begin = g.q_begin + at.first;
+    const std::int64_t end = a.causal ? smaller(g.k_length, past + at.first + n) : g.k_length;
+    unsigned char *const tq = shared<unsigned char>(), *const tdout = tq + tile_bytes, *const tk = tdout + tile_bytes, *const tv = tk + tile_bytes;
+    const int lane = thread() % warp_lanes, warp = thread() / warp_lanes;
+    flash_load<D>(tq, static_cast<const Bf16*>(a.q) + begin * a.q_row + h * D, a.q_row, n);
+    flash_load<D>(tdout, static_cast<const Bf16*>(a.dout) + begin * a.dout_row + h * D, a.dout_row, n);
+    float lse[2], dot[2], gate[2], total[2] = {0, 0};
+    BAM_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      const std::int64_t row = warp * 16 + lane / 4 + i * 8, token = begin + (row < n ? row : 0);
+      lse[i] = a.lse[h * a.rows + token];
+      dot[i] = dots[h * a.rows + token];
+      gate[i] = a.gate ? a.gate[token * a.gate_row + h / a.heads_per_gate] : 1.0f;
+    }
+    FragmentC dq[D / 8] = {};
+    for (std::int64_t k0 = 0; k0 < end; k0 += flash_keys) {
+      const std::int64_t keys = smaller(flash_keys, end - k0);
+      flash_load<D>(tk, static_cast<const Bf16*>(a.k) + (g.k_begin + k0) * a.k_row + kv * D, a.k_row, keys);
+      flash_load<D>(tv, static_cast<const Bf16*>(a.v) + (g.k_begin + k0) * a.v_row + kv * D, a.v_row, keys);
+      commit_copies();
+      wait_copies<0>();
+      sync();
+      FragmentC s[flash_keys / 8] = {}, dp[flash_keys / 8] = {};
+      BAM_UNROLL
+      for (int d = 0; d < D; d += 16) {
+        const FragmentA fq = flash_left<D>(tq, warp * 16, d), fd = flash_left<D>(tdout, warp * 16, d);
+        BAM_UNROLL
+        for (int j = 0; j < flash_keys / 8; j += 2) {
+          const FragmentPair bk = flash_right<D, false>(tk, j * 8, d), bv = flash_right<D, false>(tv, j * 8, d);
+          mma(s[j], fq, bk.first);
+          mma(s[j + 1], fq, bk.second);
+          mma(dp[j], fd, bv.first);
+          mma(dp[j + 1], fd, bv.second);
+        }
+      }
+      BAM_UNROLL
+      for (int j = 0; j < flash_keys / 8; ++j)
+        BAM_UNROLL
+        for (int i = 0; i < 4; ++i) {
+          const std::int64_t key = j * 8 + lane % 4 * 2 + i % 2, row = at.first + warp * 16 + lane / 4 + i / 2 * 8;
+          const bool hidden = key >= keys || (a.causal && k0 + key > past + row);
+          const float p = hidden ? 0.0f : math::exp(s[j].v[i] * a.scale - lse[i / 2]);
+          total[i / 2] = math::fma(p, dp[j].v[i], total[i / 2]);
+          s[j].v[i] = p * math::fma(gate[i / 2], dp[j].v[i], 0.0f - dot[i / 2]);
+        }
+      BAM_UNROLL
+      for (int t = 0; t < flash_keys / 16; ++t) {
+        const FragmentA ds = as_left(s[2 * t], s[2 * t + 1]);
+        BAM_UNROLL
+        for (int j = 0; j < D / 8; j += 2) {
+          const FragmentPair b = flash_right<D, true>(tk, t * 16, j * 8);
+          mma(dq[j], ds, b.first);
+          mma(dq[j + 1], ds, b.second);
+        }
+      }
+      sync();  // all are done with K and V
+    }
+    commit_copies();
+    wait_copies<0>();  // where there was no key, those of the queries are still under way
+    BAM_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      const float sum = sum_quad(total[i]);
+      const std::int64_t row = warp * 16 + lane / 4 + i * 8, token = begin + row;
+      if (row >= n) continue;
+      Bf16* to = static_cast<Bf16*>(a.dq) + token * a.q_row + h * D;
+      BAM_UNROLL
+      for (int j = 0; j < D / 8; ++j)
+        BAM_UNROLL
+        for (int c = 0; c < 2; ++c) to[j * 8 + lane % 4 * 2 + c] = to_bf16(dq[j].v[i * 2 + c] * a.scale);
+      if (lane % 4 == 0) seen[h * a.rows + token] = sum;
+    }
+  }
+};
+
+template <int D>
+struct FlashKeyGradientKernel {
+  AttentionArgs a;
+  const float* dots;
+  static constexpr int queries = D == 128 ? 16 : 32;  // at a time: two results of D columns are in registers
+  static constexpr std::int64_t tile_bytes = 64 * D * 2, query_bytes = queries * D * 2, shared_bytes = 2 * tile_bytes + 2 * query_bytes;
+
+  BAM_DEVICE void operator()() const {
+    for (std::int64_t unit = block();; unit += grid_blocks()) {
+      const SegmentTile at = segment_tile(a, unit / a.kv_heads, flash_keys, [](const Segment& g) { return g.k_length; });
+      if (!at.on) return;  // by the whole block
+      tile(at, unit % a.kv_heads);
+    }
+  }
+  BAM_DEVICE void tile(const SegmentTile& at, std::int64_t kv) const {
+    const Segment g = at.segment;
+    const std::int64_t past = g.k_length - g.q_length, keys = smaller(flash_keys, g.k_length - at.first), first = g.k_begin + at.first;
+    unsigned char *const tk = shared<unsigned char>(), *const tv = tk + tile_bytes, *const tq = tv + tile_bytes, *const tdout = tq + query_bytes;
+    const int lane = thread() % warp_lanes, warp = thread() / warp_lanes;
+    sync();  // all are done with the last tile
+    flash_load<D>(tk, static_cast<const Bf16*>(a.k) + first * a.k_row + kv * D, a.k_row, keys);
+    flash_load<D>(tv, static_cast<const Bf16*>(a.v) + first * a.v_row + kv * D, a.v_row, keys);
+    commit_copies();
+    FragmentC dk[D / 8] = {}, dv[D / 8] = {};
+    const std::int64_t start = a.causal && at.first > past ? (at.first - past) / queries * queries : 0;  // no query before it sees these keys
+    for (std::int64_t h = 0; h < a.heads; ++h) {
+      if (h / a.group % a.kv_heads != kv) continue;
+      for (std::int64_t i0 = start; i0 < g.q_length; i0 += queries) {
+        const std::int64_t n = smaller(queries, g.q_length - i0), begin = g.q_begin + i0;
+        sync();  // all are done with the last queries
+        flash_load<D, queries>(tq, static_cast<const Bf16*>(a.q) + begin * a.q_row + h * D, a.q_row, n);
+        flash_load<D, queries>(tdout, static_cast<const Bf16*>(a.dout) + begin * a.dout_row + h * D, a.dout_row, n);
+        commit_copies();
+        wait_copies<0>();
+        sync();
+        FragmentC s[queries / 8] = {}, dp[queries / 8] = {};  // transposed: rows are keys
+        BAM_UNROLL
+        for (int d = 0; d < D; d += 16) {
+          const FragmentA fk = flash_left<D>(tk, warp * 16, d), fv = flash_left<D>(tv, warp * 16, d);
+          BAM_UNROLL
+          for (int j = 0; j < queries / 8; j += 2) {
+            const FragmentPair bq = flash_right<D, false>(tq, j * 8, d), bd = flash_right<D, false>(tdout, j * 8, d);
+            mma(s[j], fk, bq.first);
+            mma(s[j + 1], fk, bq.second);
+            mma(dp[j], fv, bd.first);
+            mma(dp[j + 1], fv, bd.second);
+          }
+        }
+        BAM_UNROLL
+        for (int j = 0; j < queries / 8; ++j)
+          BAM_UNROLL
+          for (int i = 0; i < 4; ++i) {
+            const std::int64_t query = j * 8 + lane % 4 * 2 + i % 2, key = warp * 16 + lane / 4 + i / 2 * 8, token = begin + (query < n ? query : 0);
+            const bool hidden = query >= n || key >= keys || (a.causal && at.first + key > past + i0 + query);
+            const float gate = a.gate ? a.gate[token * a.gate_row + h / a.heads_per_gate] : 1.0f;
+            const float p = hidden ? 0.0f : math::exp(s[j].v[i] * a.scale - a.lse[h * a.rows + token]);
+            s[j].v[i] = p * gate;
+            dp[j].v[i] = p * math::fma(gate, dp[j].v[i], 0.0f - dots[h * a.rows + token]);
+          }
+        BAM_UNROLL
+        for (int t = 0; t < queries / 16; ++t) {
+          const FragmentA p = as_left(s[2 * t], s[2 * t + 1]), ds = as_left(dp[2 * t], dp[2 * t + 1]);
+          BAM_UNROLL
+          for (int j = 0; j < D / 8; j += 2) {
+            const FragmentPair bd = flash_right<D, true>(tdout, t * 16, j * 8), bq = flash_right<D, true>(tq, t * 16, j * 8);
+            mma(dv[j], p, bd.first);
+            mma(dv[j + 1], p, bd.second);
+            mma(dk[j], ds, bq.first);
+            mma(dk[j + 1], ds, bq.second);
+          }
+        }
+      }
+    }
+    wait_copies<0>();  // where there was no query, those of the keys are still under way
+    BAM_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const std::int64_t key = warp * 16 + lane / 4 + i / 2 * 8, column = kv * D + lane % 4 * 2 + i % 2;
+      if (key >= keys) continue;
+      BAM_UNROLL
+      for (int j = 0; j < D / 8; ++j) {
+        static_cast<Bf16*>(a.dk)[(first + key) * a.k_row + column + j * 8] = to_bf16(dk[j].v[i] * a.scale);
+        static_cast<Bf16*>(a.dv)[(first + key) * a.v_row + column + j * 8] = to_bf16(dv[j].v[i]);
+      }
+    }
+  }
+};
+
 inline bool attention_mma_takes(const AttentionArgs& a) {
   const std::int64_t d = a.head_dim;
-  return (d == 32 || d == 64 || d == 128) && aligned_lines(a.q, a.q_row, d) && aligned_lines(a.k, a.k_row, d) && aligned_lines(a.v, a.v_row, d);
+  return (d == 32 || d == 64 || d == 128) && aligned_lines(a.q, a.q_row, d) && aligned_lines(a.k, a.k_row, d) && aligned_lines(a.v, a.v_row, d) && (!a.dout || aligned_lines(a.dout, a.dout_row, d));
 }
 template <int D>
 void flash_forward(const Exec& exec, const AttentionArgs& a) {
@@ -145,6 +339,17 @@ inline void attention_forward_mma(const Exec& exec, const AttentionArgs& a) {
   if (a.head_dim == 32) flash_forward<32>(exec, a);
   else if (a.head_dim == 64) flash_forward<64>(exec, a);
   else flash_forward<128>(exec, a);
+}
+
+template <int D>
+void flash_backward(const Exec& exec, const AttentionArgs& a, const float* dots, float* seen) {
+  launch(exec, {query_tiles(a, flash_queries) * a.heads, flash_threads, FlashQueryGradientKernel<D>::shared_bytes}, FlashQueryGradientKernel<D>{a, dots, seen});
+  launch(exec, {2 * multiprocessors(), flash_threads, FlashKeyGradientKernel<D>::shared_bytes}, FlashKeyGradientKernel<D>{a, dots});
+}
+inline void attention_backward_mma(const Exec& exec, const AttentionArgs& a, const float* dots, float* seen) {
+  if (a.head_dim == 32) flash_backward<32>(exec, a, dots, seen);
+  else if (a.head_dim == 64) flash_backward<64>(exec, a, dots, seen);
+  else flash_backward<128>(exec, a, dots, seen);
 }
 
 }  // namespace bam::cuda
