@@ -33,6 +33,45 @@ double number(T x) {
   else return static_cast<double>(x);
 }
 
+// compute() fills C: with the same bits on every instruction set and by the portable CUDA kernels, then on the path that the shape chooses, tensor cores where lines are aligned. The worst error.
+template <class Out, class Compute>
+double check_paths(Compute compute, const std::vector<Out>& C, const std::vector<double>& wanted, std::int64_t& on_tensor_cores) {
+  auto same = [](const std::vector<Out>& a, const std::vector<Out>& b) { return std::memcmp(a.data(), b.data(), a.size() * sizeof(Out)) == 0; };
+  auto error = [&] {
+    std::vector<double> got;
+    for (Out x : C) got.push_back(number(x));
+    return reference::error_of(got, wanted);
+  };
+  const double bound = std::is_same_v<Out, Bf16> ? 0x1p-8 : 2e-6;  // one rounding
+  setenv("BAM_CUDA_PATH", "portable", 1);
+  std::vector<Out> first;
+  reference::everywhere([&] {
+    compute();
+    if (first.empty()) first = C;
+    CHECK(same(C, first));
+  });
+  unsetenv("BAM_CUDA_PATH");
+  double worst = error();
+  CHECK(worst < bound);
+  if (!reference::emulation_runs) return worst;
+  reference::Settings settings;
+  kernels() = &cuda::table;
+  cuda::emulation::Counts& counts = cuda::emulation::counts();
+  std::vector<Out> again;
+  for (const Options& way : ways) {
+    cuda::emulation::options() = way;
+    const auto before = counts;
+    compute();
+    CHECK(counts.bank_conflicts == before.bank_conflicts);
+    on_tensor_cores += counts.matrix_loads > before.matrix_loads;
+    if (again.empty()) again = C;
+    CHECK(same(C, again));
+  }
+  worst = std::max(worst, error());
+  CHECK(worst < bound);
+  return worst;
+}
+
 // Out: what C holds.
 template <class Out>
 double check_gemm(const Problem& z, Random& random, std::int64_t& on_tensor_cores) {
@@ -59,7 +98,6 @@ double check_gemm(const Problem& z, Random& random, std::int64_t& on_tensor_core
     s.C = C.data();
     kernel::gemm(s);
   };
-  auto same = [](const std::vector<Out>& a, const std::vector<Out>& b) { return std::memcmp(a.data(), b.data(), a.size() * sizeof(Out)) == 0; };
   std::vector<double> wanted;
   for (std::int64_t n = 0; n < z.batch; ++n)
     for (std::int64_t i = 0; i < z.M; ++i)
@@ -69,41 +107,7 @@ double check_gemm(const Problem& z, Random& random, std::int64_t& on_tensor_core
           sum += number(A[static_cast<std::size_t>(n * s.batch_a + (z.ta ? k * s.lda + i : i * s.lda + k))]) * number(B[static_cast<std::size_t>(n * s.batch_b + (z.tb ? j * s.ldb + k : k * s.ldb + j))]);
         wanted.push_back(sum);
       }
-  auto error = [&] {
-    std::vector<double> got;
-    for (Out x : C) got.push_back(number(x));
-    return reference::error_of(got, wanted);
-  };
-  const double bound = std::is_same_v<Out, Bf16> ? 0x1p-8 : 2e-6;  // one rounding
-  setenv("BAM_CUDA_PATH", "portable", 1);
-  std::vector<Out> first;
-  reference::everywhere([&] {
-    compute();
-    if (first.empty()) first = C;
-    CHECK(same(C, first));
-  });
-  unsetenv("BAM_CUDA_PATH");
-  double worst = error();
-  CHECK(worst < bound);
-
-  if (!reference::emulation_runs) return worst;
-  // On the path that the shape chooses: tensor cores where lines are aligned.
-  reference::Settings settings;
-  kernels() = &cuda::table;
-  cuda::emulation::Counts& counts = cuda::emulation::counts();
-  std::vector<Out> again;
-  for (const Options& way : ways) {
-    cuda::emulation::options() = way;
-    const auto before = counts;
-    compute();
-    CHECK(counts.bank_conflicts == before.bank_conflicts);
-    on_tensor_cores += counts.matrix_loads > before.matrix_loads;
-    if (again.empty()) again = C;
-    CHECK(same(C, again));
-  }
-  worst = std::max(worst, error());
-  CHECK(worst < bound);
-  return worst;
+  return check_paths(compute, C, wanted, on_tensor_cores);
 }
 
 // Attention over segments, forward and backward, from and into packed rows [q | k | v]. What comes of it in fp32, from the same bf16 values, is what is wanted.
@@ -273,40 +277,7 @@ double check_grouped(const std::vector<std::int64_t>& counts_of, std::int64_t M,
     s.C = C.data();
     kernel::grouped_gemm(s);
   };
-  auto same = [](const std::vector<Out>& x, const std::vector<Out>& y) { return std::memcmp(x.data(), y.data(), x.size() * sizeof(Out)) == 0; };
-  auto error = [&] {
-    std::vector<double> got;
-    for (Out x : C) got.push_back(number(x));
-    return reference::error_of(got, wanted);
-  };
-  const double bound = std::is_same_v<Out, Bf16> ? 0x1p-8 : 2e-6;
-  setenv("BAM_CUDA_PATH", "portable", 1);
-  std::vector<Out> first;
-  reference::everywhere([&] {
-    compute();
-    if (first.empty()) first = C;
-    CHECK(same(C, first));
-  });
-  unsetenv("BAM_CUDA_PATH");
-  double worst = error();
-  CHECK(worst < bound);
-  if (!reference::emulation_runs) return worst;
-  reference::Settings settings;
-  kernels() = &cuda::table;
-  cuda::emulation::Counts& counts = cuda::emulation::counts();
-  std::vector<Out> again;
-  for (const Options& way : ways) {
-    cuda::emulation::options() = way;
-    const auto before = counts;
-    compute();
-    CHECK(counts.bank_conflicts == before.bank_conflicts);
-    on_tensor_cores += counts.matrix_loads > before.matrix_loads;
-    if (again.empty()) again = C;
-    CHECK(same(C, again));
-  }
-  worst = std::max(worst, error());
-  CHECK(worst < bound);
-  return worst;
+  return check_paths(compute, C, wanted, on_tensor_cores);
 }
 
 }  // namespace
@@ -330,6 +301,23 @@ TEST_CASE("bf16: grouped gemm on every instruction set and by the CUDA kernels")
       }
   if (reference::emulation_runs) CHECK(on_tensor_cores == std::ssize(ways) * aligned);
   MESSAGE(rows << " rows; worst error " << worst[0] << " into float, " << worst[1] << " into bf16");
+}
+
+TEST_CASE("bf16: a path that is none is refused") {
+  if (!reference::emulation_runs) return;
+  reference::Settings settings;
+  kernels() = &cuda::table;
+  const std::vector<Bf16> A(64);
+  std::vector<float> C(64);
+  GemmArgs s;
+  s.dtype = DType::bf16;
+  s.M = s.N = s.K = s.lda = s.ldb = s.ldc = 8;
+  s.A = s.B = A.data(), s.C = C.data();
+  setenv("BAM_CUDA_PATH", "portabel", 1);
+  CHECK_THROWS_WITH_AS(kernel::gemm(s), doctest::Contains("wanted portable or mma, got 'portabel'"), Error);
+  setenv("BAM_CUDA_PATH", "mma", 1);
+  CHECK_NOTHROW(kernel::gemm(s));
+  unsetenv("BAM_CUDA_PATH");
 }
 
 TEST_CASE("bf16: conversions round to nearest, ties to even") {

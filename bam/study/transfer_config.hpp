@@ -138,9 +138,8 @@ inline TransferConfig parse_transfer(const std::string& text, const std::string&
     std::int64_t train = 0, most = 0;
     for (const std::string& l : all) train = std::max(train, c.corpus->available(t, l));
     for (const std::string& l : c.seen) most = std::max(most, c.corpus->available(t, l));
-    const auto* files = dynamic_cast<const LanguageFiles*>(c.corpus.get());
     if (train == 0)
-      fail(ErrorKind::input, "study.data", where, ": task ", t, " has no training example in the languages of the study", files && files->dropped(t) > 0 ? str(" (", files->dropped(t), " were left out because validation or test hold them too)") : "",
+      fail(ErrorKind::input, "study.data", where, ": task ", t, " has no training example in the languages of the study", c.corpus->dropped(t) > 0 ? str(" (", c.corpus->dropped(t), " were left out because validation or test hold them too)") : "",
            "; name other files or languages");
     const bool tested = std::any_of(all.begin(), all.end(), [&](const std::string& l) { return !c.corpus->items(t, l, 1, 1, c.seed).empty(); });
     if (!tested) fail(ErrorKind::input, "study.data", where, ": task ", t, " has no test item in the languages of the study; name other files or languages");

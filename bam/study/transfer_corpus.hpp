@@ -46,6 +46,7 @@ class TransferCorpus {
   virtual void each_document(const std::string& language, std::uint64_t seed, std::int64_t limit, const std::function<void(const std::string&)>& f) const = 0;
 
   virtual std::int64_t available(const std::string& task, const std::string& language) const = 0;  // training examples
+  virtual std::int64_t dropped(const std::string&) const { return 0; }  // training examples of a task that were left out because validation or test hold them
   // Training examples, n or more of them. shuffled: with each other's completions.
   virtual clt::Pool pool(const std::string& task, const std::string& language, std::int64_t n, std::uint64_t seed, bool shuffled) const = 0;
   virtual std::vector<std::string> validation(const std::string& task, const std::string& language, std::int64_t n, std::uint64_t seed) const = 0;

@@ -153,8 +153,7 @@ class LanguageFiles : public TransferCorpus {
     for (const auto& [task, n] : dropped_) dropped.set(task, n);
     return io::Json::object({{"sources", std::move(sources)}, {"dropped_held_out", std::move(dropped)}});
   }
-  // Training examples that were left out because validation or test hold them.
-  std::int64_t dropped(const std::string& task) const { return dropped_.at(task); }
+  std::int64_t dropped(const std::string& task) const override { return dropped_.at(task); }
 
  private:
   struct Set {
