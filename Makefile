@@ -4,7 +4,7 @@ PRESET ?= release
 JOBS ?= $(shell nproc)
 BUILD = build/$(PRESET)
 
-.PHONY: demo test build deps bench check-all sanitize clean
+.PHONY: demo test build deps bench emulated check-all sanitize clean
 
 demo: deps
 	cmake --preset $(PRESET) > /dev/null
@@ -25,6 +25,11 @@ bench: deps
 	cmake --preset release -DBAM_BENCH=ON > /dev/null
 	cmake --build build/release -j $(JOBS)
 	build/release/bench/kernels_bench
+
+# build/emulated/bam: --device cuda runs the CUDA kernels on the CPU, thread by thread. A proof, and slow.
+emulated: deps
+	cmake --preset emulated > /dev/null
+	cmake --build build/emulated -j $(JOBS) --target bam_app
 
 # The subset of the tests that is marked for it, under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: deps

@@ -46,6 +46,10 @@ Case make(std::string name, std::vector<Tensor> x, Op op, F f) {
           [f](const Arrays<Complex>& a) { return list(f(a)); }};
 }
 
+// Where the op of a case runs.
+Tensor there(const Tensor& t) { return t.defined() ? t.to(default_device()) : t; }
+Rope there(const Rope& r) { return {there(r.table), there(r.positions), r.rotate_half}; }
+
 struct Outcome {
   std::vector<Floats> y, dx;
   bool operator==(const Outcome& o) const {
@@ -57,13 +61,13 @@ struct Outcome {
 // upstream.size() uses of the op on one tape: the second finds a gradient and adds to it.
 Outcome run(const Case& c, const std::vector<std::vector<Tensor>>& upstream) {
   std::vector<Tensor> leaves, outputs, dy;
-  for (const Tensor& t : c.x) leaves.push_back(parameter(t.clone()));
+  for (const Tensor& t : c.x) leaves.push_back(parameter(there(t.clone())));
   Outcome o;
   Tape tape;
   for (const auto& u : upstream) {
     std::vector<Tensor> y = c.op(leaves);
     for (const Tensor& t : y) outputs.push_back(t), o.y.push_back(floats(t));
-    dy.insert(dy.end(), u.begin(), u.end());
+    for (const Tensor& t : u) dy.push_back(there(t));
   }
   tape.backward(outputs, dy);
   for (const Tensor& t : leaves) o.dx.push_back(floats(t.grad()));
@@ -288,11 +292,11 @@ TEST_CASE("rope and qkv_projection, pairs and halves") {
       for (std::int32_t v : turn.positions.values<std::int32_t>()) p.push_back(v);
       std::int64_t width = r.heads * r.d;
       cases.push_back(make(
-          label("rope", r.n, r.heads, r.d, half ? "half" : "pairs"), {randn({r.n, width}, random)}, [=](const auto& t) { return rope(t[0], turn); },
+          label("rope", r.n, r.heads, r.d, half ? "half" : "pairs"), {randn({r.n, width}, random)}, [=](const auto& t) { return rope(t[0], there(turn)); },
           [=](const auto& a) { return reference::rope(a[0], p, width, r.heads, r.d, 10000, half); }));
       cases.push_back(make(
           label("qkv_projection", r.n, r.heads, r.d, half ? "half" : "pairs"), {randn({r.n, r.c}, random), randn({width, r.c}, random)},
-          [=](const auto& t) { return qkv_projection(t[0], t[1], turn, r.turned); },
+          [=](const auto& t) { return qkv_projection(t[0], t[1], there(turn), r.turned); },
           [=](const auto& a) { return reference::rope(reference::linear(a[0], a[1], r.n, r.c, width), p, width, r.turned, r.d, 10000, half); }));
     }
   check_all("rope", cases, {2e-6, 2e-6});
@@ -337,7 +341,7 @@ TEST_CASE("attention: grouped KV heads, gates, packed documents") {
           auto none = a[0];
           none.clear();
           return reference::attention(reference::columns(a[0], width, 0, q), reference::columns(a[0], width, q, kv),
-                                      reference::columns(a[0], width, q + kv, kv), a.size() > 1 ? a[1] : none, r.gates, size, *s);
+                                      reference::columns(a[0], width, q + kv, kv), a.size() > 1 ? a[1] : none, r.gates, size, s.list());
         }));
   }
   check_all("attention", cases, {3e-6, 3e-6});
@@ -345,13 +349,14 @@ TEST_CASE("attention: grouped KV heads, gates, packed documents") {
 
 namespace {
 // The contract row itself, q, k and v apart: what a cache needs, with its backward.
-Tensor attention_rows(const std::vector<Tensor>& t, const reference::AttentionSize& z, const std::vector<Segment>& parts) {
+Tensor attention_rows(const std::vector<Tensor>& t, const reference::AttentionSize& z, const Segments& parts) {
   const Tensor &q = t[0], &k = t[1], &v = t[2], gate = t.size() > 3 ? t[3] : Tensor();
-  Tensor out(q.shape()), lse({z.heads, q.rows()});
+  const Device device = q.device();
+  Tensor out(q.shape(), DType::f32, device), lse({z.heads, q.rows()}, DType::f32, device);
   AttentionArgs a;
   a.causal = z.causal;
-  a.segments = static_cast<std::int64_t>(parts.size());
-  a.segment = parts.data();
+  a.segments = static_cast<std::int64_t>(parts.list().size());
+  a.segment = parts.address(device);
   a.rows = q.rows();
   a.heads = z.heads;
   a.kv_heads = z.kv_heads;
@@ -363,23 +368,24 @@ Tensor attention_rows(const std::vector<Tensor>& t, const reference::AttentionSi
   a.v = v.raw();
   a.q_row = a.out_row = a.dout_row = q.columns();
   a.k_row = a.v_row = k.columns();
-  if (gate.defined()) a.gate = gate.data(), a.gate_row = gate.columns(), a.heads_per_gate = z.heads / gate.columns();
+  if (gate.defined()) a.gate = gate.address(), a.gate_row = gate.columns(), a.heads_per_gate = z.heads / gate.columns();
   a.out = out.raw();
-  a.lse = lse.data();
-  kernel::attention_forward(a);
+  a.lse = lse.address();
+  kernel::attention_forward(a, device);
   record({q, k, v, gate.defined() ? gate : q}, {out}, [=, o = out.detach(), g = out.gradient()]() mutable {
-    Tensor dq = zeros(q.shape()), dk = zeros(k.shape()), dv = zeros(v.shape()), dgate = gate.defined() ? zeros(gate.shape()) : Tensor();
-    a.lse = lse.data();
+    auto cleared = [&](const Tensor& like) { return zeros(like.shape(), DType::f32, device); };
+    Tensor dq = cleared(q), dk = cleared(k), dv = cleared(v), dgate = gate.defined() ? cleared(gate) : Tensor();
+    a.lse = lse.address();
     a.dout = g->data();
     a.dq = dq.raw();
     a.dk = dk.raw();
     a.dv = dv.raw();
-    if (gate.defined()) a.dgate = dgate.data();
-    kernel::attention_backward(a);
+    if (gate.defined()) a.dgate = dgate.address();
+    kernel::attention_backward(a, device);
     for (auto [to, from] : {std::pair{q, dq}, {k, dk}, {v, dv}, {gate, dgate}}) {
       if (!to.defined()) continue;
       auto [y, write] = to.gradient()->target(to.numel());
-      detail::broadcast_copy(from.data(), from.shape(), y, to.shape(), write);
+      detail::broadcast_copy(from.address(), from.shape(), y, to.shape(), write, device);
     }
   });
   return out;
@@ -405,7 +411,7 @@ TEST_CASE("attention rows: queries at an offset, keys elsewhere, rows that see n
     if (r.gates) x.push_back(randn({r.q_rows, r.gates}, random));
     reference::AttentionSize z{r.heads, r.kv_heads, r.heads / r.kv_heads, r.d, r.causal};
     cases.push_back(make(
-        label("attention rows", r.q_rows, r.k_rows, r.heads, r.d), x, [=](const auto& t) { return attention_rows(t, z, r.segments); },
+        label("attention rows", r.q_rows, r.k_rows, r.heads, r.d), x, [=, parts = Segments(r.segments)](const auto& t) { return attention_rows(t, z, parts); },
         [=](const auto& a) {
           auto gate = a.size() > 3 ? a[3] : a[0];
           return reference::attention(a[0], a[1], a[2], gate, r.gates, z, r.segments);
@@ -454,7 +460,7 @@ TEST_CASE("router: gates, balance and z") {
     cases.push_back(make(
         label("route", r.n, r.e, r.k, r.renormalize, r.real, r.f), {randn({r.n, r.e}, random)},
         [=](const auto& t) {
-          Routing o = route(t[0], r.k, r.renormalize, real_rows, share);
+          Routing o = route(t[0], r.k, r.renormalize, there(real_rows), there(share));
           return std::vector<Tensor>{o.gates, o.balance, o.z};
         },
         [=](const auto& a) {
@@ -508,6 +514,7 @@ TEST_CASE("mixture_ffn: grouped experts, some without a token") {
         [=](const auto& t) {
           Routing o = routing;
           o.gates = t[2];
+          o.chosen = there(o.chosen);
           return mixture_ffn(t[0], t[1], o, t[3], t[4]);
         },
         [=](const auto& a) { return reference::mixture_ffn(a[0], a[1], a[2], chosen, a[3], a[4], r.e, r.c, r.f); }));
@@ -531,13 +538,13 @@ TEST_CASE("rows by index: embedding, take_rows, add_rows") {
     auto ids = below(n, v, random, 5);
     std::vector<std::int64_t> wide(ids.begin(), ids.end());
     cases.push_back(make(
-        label("embedding", n, v, c), {randn({v, c}, random)}, [i = tensor(ids)](const auto& t) { return embedding(t[0], i); },
+        label("embedding", n, v, c), {randn({v, c}, random)}, [i = tensor(ids)](const auto& t) { return embedding(t[0], there(i)); },
         [=](const auto& a) { return reference::take_rows(a[0], wide, c); }));
     cases.push_back(make(
-        label("take_rows", n, v, c), {randn({v, c}, random)}, [i = tensor(wide)](const auto& t) { return take_rows(t[0], i); },
+        label("take_rows", n, v, c), {randn({v, c}, random)}, [i = tensor(wide)](const auto& t) { return take_rows(t[0], there(i)); },
         [=](const auto& a) { return reference::take_rows(a[0], wide, c); }));
     cases.push_back(make(
-        label("add_rows", n, v, c), {randn({n, c}, random)}, [=, i = tensor(wide)](const auto& t) { return add_rows(t[0], i, v); },
+        label("add_rows", n, v, c), {randn({n, c}, random)}, [=, i = tensor(wide)](const auto& t) { return add_rows(t[0], there(i), v); },
         [=](const auto& a) { return reference::add_rows(a[0], wide, c, v); }));
   }
   check_all("rows by index", cases, {1e-6, 1e-6});
@@ -569,12 +576,12 @@ TEST_CASE("softmax, log_softmax and cross-entropy") {
         label("log_softmax", n, v), {x}, [](const auto& t) { return log_softmax(t[0]); }, [=](const auto& a) { return softmax_rows(a, true); }));
     for (float scale : {1.0f, 0.25f})
       cases.push_back(make(
-          label("cross_entropy_rows", n, v, scale), {x}, [=, i = tensor(targets)](const auto& t) { return cross_entropy_rows(t[0], i, scale); },
+          label("cross_entropy_rows", n, v, scale), {x}, [=, i = tensor(targets)](const auto& t) { return cross_entropy_rows(t[0], there(i), scale); },
           [=](const auto& a) { return reference::cross_entropy(a[0], targets, v, static_cast<double>(scale)); }));
     std::int64_t c = v % 19 + 1;
     cases.push_back(make(
         label("linear_cross_entropy", n, v, c), {randn({n, c}, random), randn({v, c}, random)},
-        [=, i = tensor(targets)](const auto& t) { return linear_cross_entropy(t[0], t[1], i, 0.5f); },
+        [=, i = tensor(targets)](const auto& t) { return linear_cross_entropy(t[0], t[1], there(i), 0.5f); },
         [=](const auto& a) { return reference::cross_entropy(reference::linear(a[0], a[1], n, c, v), targets, v, 0.5); }));
   }
   check_all("softmax and cross-entropy", cases, {2e-6, 4e-6});
@@ -788,7 +795,7 @@ TEST_CASE("reductions over axes, and the losses made of them") {
     targets[0] = 1;
     double trained = static_cast<double>(std::count_if(targets.begin(), targets.end(), [](auto i) { return i >= 0; }));
     cases.push_back(make(
-        label("cross_entropy", n), {randn({n, 5}, random)}, [i = tensor(targets)](const auto& t) { return cross_entropy(t[0], i); },
+        label("cross_entropy", n), {randn({n, 5}, random)}, [i = tensor(targets)](const auto& t) { return cross_entropy(t[0], there(i)); },
         [=](const auto& a) {
           auto total = a[0][0] * 0.0;
           for (auto v : reference::cross_entropy(a[0], targets, 5, 1)) total += v / trained;

@@ -211,7 +211,7 @@ TEST_CASE("law: attention on a cache equals attention on the whole, bit for bit"
     for (std::int64_t part : {65, 1, 1, 31, 1, 38}) {  // a prompt, single tokens, a longer piece; the cache begins at row 100
       std::vector<std::int64_t> at_row(at(part));
       std::iota(at_row.begin(), at_row.end(), 100 + done);
-      auto one = std::make_shared<std::vector<Segment>>(1, Segment{0, part, 100, done + part});
+      const Segments one({Segment{0, part, 100, done + part}});
       Tensor y = cached_attention(rows_of(qkv, done, done + part), rows_of(gates, done, done + part), shape, one, cache, tensor(at_row));
       CHECK(same_bits(floats(y), floats(rows_of(full, done, done + part))));
       done += part;

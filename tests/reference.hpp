@@ -349,6 +349,7 @@ struct Settings {  // restored on the way out, also by a failed REQUIRE
     bam::set_threads(threads_before);
     bam::cpu::use(isa_before);
     bam::kernels() = nullptr;
+    bam::default_device() = bam::Device::cpu;
     bam::cuda::emulation::options() = emulation_before;
   }
 };
@@ -379,13 +380,15 @@ void everywhere(F f) {
   using bam::cuda::emulation::Order;
   const std::string name = "CUDA on the emulation";
   CAPTURE(name);
-  bam::kernels() = &bam::cuda::table;
+  bam::kernels() = &bam::cuda::table;  // rows and tensors that stay, on host memory
+  bam::default_device() = bam::Device::cuda;  // models, and tensors that are taken there, on the device's
   for (const Options& o : {Options{.order = Order::forward, .fill = 0xff, .multiprocessors = 3}, Options{.order = Order::backward, .fill = 0x55, .multiprocessors = 1}, Options{.order = Order::random, .fill = 0xff, .multiprocessors = 132}}) {
     bam::cuda::emulation::options() = o;
     const int order = static_cast<int>(o.order);
     CAPTURE(order);
     f();
   }
+  bam::Allocator::get(bam::Device::cuda).trim();  // the emulation opens and closes what there is
 }
 
 template <class S>
@@ -407,7 +410,10 @@ double error_of(const A& a, const std::vector<double>& b) {
 }
 
 using Floats = std::vector<float>;
-inline Floats floats(const bam::Tensor& t) { return {t.values().begin(), t.values().end()}; }
+inline Floats floats(const bam::Tensor& t) {
+  const bam::Tensor here = t.to(bam::Device::cpu);
+  return {here.values().begin(), here.values().end()};
+}
 inline bool same_bits(const Floats& a, const Floats& b) { return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * 4) == 0); }
 
 // n draws from [0, limit); with `missing`, one in so many is -1.

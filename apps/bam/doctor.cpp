@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "bam/cpu/peak.hpp"
+#include "bam/tensor/device.hpp"
 #include "flags.hpp"
 #include "machine.hpp"
 #include "output.hpp"
@@ -76,7 +77,7 @@ void doctor(const Common& common) {
       supported.push_back(cpu::name_of(isa));
     }
   const std::string processor = proc_value("/proc/cpuinfo", "model name");
-  const std::string missing = cuda_missing();
+  const std::string missing = unavailable(Device::cuda);
   const SelfTest test = gemm_self_test();
   const double rate = cpu::peak_flops(cpu::isa(), 200);
   const auto cores = static_cast<std::int64_t>(std::thread::hardware_concurrency());

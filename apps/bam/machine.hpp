@@ -1,4 +1,4 @@
-// What this machine has: processor, memory, GPU.
+// What this machine has: processor and memory.
 #pragma once
 #include <unistd.h>
 
@@ -33,16 +33,6 @@ inline std::string proc_value(const char* path, std::string_view key) {
 
 inline std::int64_t memory_bytes() {
   return static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::int64_t>(sysconf(_SC_PAGESIZE));
-}
-
-// "" when CUDA can be used, else what was looked for and is not there.
-inline std::string cuda_missing() {
-#ifndef BAM_CUDA
-  return "this build has no CUDA backend";
-#else
-  if (access("/dev/nvidiactl", F_OK) != 0) return "no /dev/nvidiactl, so no NVIDIA driver";
-  return "";
-#endif
 }
 
 // Bytes that a process may still take: the smaller of the system's and, where one is set, the control group's.

@@ -9,6 +9,7 @@
 #include "bam/core/nearest.hpp"
 #include "bam/cpu/backend.hpp"
 #include "bam/cpu/parallel.hpp"
+#include "bam/tensor/device.hpp"
 #include "flags.hpp"
 #include "machine.hpp"
 #include "output.hpp"
@@ -23,7 +24,7 @@ std::string version_text() {
 #else
   std::string compiler = "g++ " + std::to_string(__GNUC__) + "." + std::to_string(__GNUC_MINOR__);
 #endif
-  return str("bam ", version, " (isa ", cpu::name_of(cpu::isa()), ", cuda ", cuda_missing().empty() ? "yes" : "no", ", ", compiler, ")");
+  return str("bam ", version, " (isa ", cpu::name_of(cpu::isa()), ", cuda ", unavailable(Device::cuda).empty() ? "yes" : "no", ", ", compiler, ")");
 }
 
 // A verb may have a flag of that name of its own.
@@ -109,9 +110,10 @@ void apply(Common& c, const CLI::App& verb) {
           if (static_cast<unsigned char>(ch) < 0x20)
             fail(ErrorKind::usage, "flag.value", flag, ": wanted a path without control characters, got '", printable(text, 100), "'");
       }
-  if (std::string missing = cuda_missing(); c.device == "cuda" && !missing.empty())
+  if (std::string missing = c.device == "cuda" ? unavailable(Device::cuda) : ""; !missing.empty())
     fail(ErrorKind::limit, "device.absent", "--device cuda: wanted an NVIDIA GPU, ", missing, "; use --device cpu");
-  if (c.device == "auto") c.device = cuda_missing().empty() ? "cuda" : "cpu";
+  if (c.device == "cuda" || (c.device == "auto" && unavailable(Device::cuda).empty() && !emulated(Device::cuda))) default_device() = Device::cuda;
+  if (default_device() == Device::cuda) say(str("device cuda: ", describe(Device::cuda)));
   cpu::isa();  // a bad BAM_ISA is told before anything else
   if (c.threads != 0) cpu::pool().resize(static_cast<int>(c.threads));
 }

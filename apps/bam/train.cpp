@@ -31,13 +31,14 @@ void run(const Common& common, const Flags& f) {
   shape.context = config.train.context;
   shape.dropout = config.train.dropout > 0;
   MemoryEstimate memory = estimate_memory(model.model, shape);
-  std::int64_t available = memory_available();
+  const Device device = default_device();
+  const std::int64_t available = device == Device::cpu ? memory_available() : memory_available_on(device);
   note(common, str("model: ", grouped(count.total), " parameters, ", grouped(count.active), " active; ", config.train.steps > 0 ? str(config.train.steps, " steps") : str(config.train.epochs, " epochs in steps"), " of ", grouped(shape.tokens_per_step),
-                   " tokens; estimated memory ", bytes_text(memory.peak), " of ", bytes_text(available), "; ", cpu::name_of(cpu::isa()), ", ", threads(), " threads; out ", common.out));
+                   " tokens; estimated memory ", bytes_text(memory.peak), " of ", bytes_text(available), "; ", device == Device::cpu ? str(cpu::name_of(cpu::isa()), ", ", threads(), " threads") : str(name_of(device)), "; out ", common.out));
   if (memory.peak > available && !common.force)
     fail(ErrorKind::limit, "memory.estimate", "train: the run needs about ", bytes_text(memory.peak), ", ", bytes_text(available), " are available; lower micro_batch or context, set recompute = true, or --force");
 
-  double limit = common.quiet && !f.profile ? 0 : cpu::peak_flops(cpu::isa(), 100);
+  double limit = device != Device::cpu || (common.quiet && !f.profile) ? 0 : cpu::peak_flops(cpu::isa(), 100);
   Progress progress(common, static_cast<double>(count_flops(model.model, config.train.context).train_per_token), limit);
   Profile profile_data;
   if (f.profile) profile() = &profile_data;

@@ -19,7 +19,7 @@ struct Common {
   std::string out;
   std::optional<std::uint64_t> seed;
   std::int64_t threads = 0;     // 0: as many as the machine has
-  std::string device = "cpu";   // cpu or cuda; "auto" is resolved before the verb runs
+  std::string device = "cpu";   // cpu, cuda or auto; the verbs read default_device()
   bool json = false, quiet = false, force = false;
   std::function<void()> run;
 

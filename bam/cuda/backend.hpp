@@ -1,10 +1,28 @@
-// The CUDA backend: every row of the contract by kernels of our own, in fp32 with the bits of the CPU's. backend.cu is compiled by nvcc, or by the host's compiler for
-// the emulation, on which the same kernels run on the CPU (emulator.hpp).
+// The CUDA backend: every row of the contract by kernels of our own, in fp32 with the bits of the CPU's, and the device that they run on. backend.cu has the kernels and
+// is compiled by nvcc, or by the host's compiler for the emulation, on which the same kernels run on the CPU (emulator.hpp). The device is runtime.cu's or, emulated,
+// emulated_device.cpp's. Nothing here needs the toolkit.
 #pragma once
+#include <string>
+
 #include "../kernels.hpp"
 
 namespace bam::cuda {
 
 extern const KernelTable table;  // pointers in args structs are the device's
+
+// One device a process, the first; one stream, on which kernels and copies follow each other.
+std::string unavailable();           // why no kernel can run here; empty: they can
+std::string describe();              // what it is, for people
+bool emulated();                     // whether it is the CPU in truth
+std::int64_t memory_available();     // bytes that can still be allocated
+Exec execution();                    // its stream and scratch memory
+void* allocate(std::int64_t bytes);  // null: there is no more
+void release(void* p);
+// rows times width bytes, rows at distances of pitch bytes. On return the host may read what came, and change what it sent.
+enum class Way : std::uint8_t { to_device, to_host, within };
+void copy(Way way, void* to, std::int64_t to_pitch, const void* from, std::int64_t from_pitch, std::int64_t width, std::int64_t rows);
+void synchronize();
+// On the emulation, Error(internal): a pointer in an args struct is not the device's. The bytes between its members are 0.
+void check_arguments(const void* args, std::size_t bytes);
 
 }  // namespace bam::cuda

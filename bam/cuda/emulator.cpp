@@ -368,6 +368,7 @@ void run(std::int64_t blocks, int threads, std::int64_t shared_bytes, void (*bod
   m.body = body;
   m.kernel = kernel;
   m.threads = threads;
+  const Reach reach;
   ++counts().launches;
   m.random = Random(options().seed, static_cast<std::uint32_t>(counts().launches));
   Place& place = running();

@@ -18,6 +18,7 @@ struct Options {
   std::uint64_t seed = 1;         // of the random order
   int multiprocessors = 3;        // that the emulated device says it has
   std::int64_t shared_limit = 227 * 1024;
+  std::int64_t device_bytes = std::int64_t{1} << 36;  // of memory that the device says it has
 };
 Options& options();
 
@@ -33,6 +34,14 @@ struct Place {
   std::int64_t block = 0, blocks = 0;
 };
 Place& running();
+
+// While one lives, the device's memory can be read and written (emulated_device.cpp): during launches and copies.
+struct Reach {
+  Reach();
+  ~Reach();
+  Reach(const Reach&) = delete;
+  Reach& operator=(const Reach&) = delete;
+};
 
 void run(std::int64_t blocks, int threads, std::int64_t shared_bytes, void (*body)(const void*), const void* kernel);
 

@@ -9,7 +9,20 @@ void require(cudaError_t e, const char* what) {
   if (e != cudaSuccess) fail(ErrorKind::limit, "cuda.runtime", "CUDA, ", what, ": ", cudaGetErrorString(e));
 }
 
-// Grown on demand, one block a context: calls on a stream follow each other.
+struct Context {
+  cudaStream_t stream = nullptr;
+  void* scratch = nullptr;  // grown on demand: calls on a stream follow each other
+  std::size_t scratch_bytes = 0;
+};
+Context& context() {
+  static Context value = [] {
+    Context c;
+    require(cudaStreamCreateWithFlags(&c.stream, cudaStreamNonBlocking), "stream");
+    return c;
+  }();
+  return value;
+}
+
 void* grow_scratch(void* pool, int, std::size_t bytes) {
   Context& c = *static_cast<Context*>(pool);
   if (bytes > c.scratch_bytes) {
@@ -17,7 +30,7 @@ void* grow_scratch(void* pool, int, std::size_t bytes) {
     require(cudaFree(c.scratch), "free");
     c.scratch = nullptr;
     c.scratch_bytes = 0;
-    require(cudaMalloc(&c.scratch, bytes), "scratch memory");
+    require(cudaMalloc(&c.scratch, bytes), "scratch memory; lower micro_batch or context");
     c.scratch_bytes = bytes;
   }
   return c.scratch;
@@ -25,17 +38,61 @@ void* grow_scratch(void* pool, int, std::size_t bytes) {
 
 }  // namespace
 
-Exec execution(Context& context) {
-  Exec exec;
-  exec.scratch = grow_scratch;
-  exec.pool = &context;
-  return exec;
+std::string unavailable() {
+  int n = 0;
+  if (cudaError_t e = cudaGetDeviceCount(&n); e != cudaSuccess) return cudaGetErrorString(e);
+  if (n == 0) return "the driver sees no GPU";
+  int major = 0, minor = 0;
+  require(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "device");
+  require(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0), "device");
+  return major >= 8 ? "" : str("its compute capability is ", major, ".", minor, ", wanted 8.0 or more");
 }
 
+std::string describe() {
+  cudaDeviceProp p{};
+  require(cudaGetDeviceProperties(&p, 0), "device");
+  return str(p.name, ", compute capability ", p.major, ".", p.minor, ", ", p.multiProcessorCount, " multiprocessors, ", static_cast<std::int64_t>(p.totalGlobalMem >> 20), " MiB");
+}
+
+bool emulated() { return false; }
+std::int64_t memory_available() {
+  std::size_t available = 0, total = 0;
+  require(cudaMemGetInfo(&available, &total), "memory");
+  return static_cast<std::int64_t>(available);
+}
+
+Exec execution() {
+  Exec exec;
+  exec.scratch = grow_scratch;
+  exec.pool = &context();
+  return exec;
+}
+cudaStream_t stream_of(const Exec& exec) { return exec.scratch == grow_scratch ? static_cast<Context*>(exec.pool)->stream : nullptr; }
+
+void* allocate(std::int64_t bytes) {
+  void* p = nullptr;
+  if (cudaMalloc(&p, static_cast<std::size_t>(bytes)) == cudaSuccess) return p;
+  cudaGetLastError();  // it was told to the caller
+  return nullptr;
+}
+void release(void* p) {
+  synchronize();
+  require(cudaFree(p), "free");
+}
+
+void copy(Way way, void* to, std::int64_t to_pitch, const void* from, std::int64_t from_pitch, std::int64_t width, std::int64_t rows) {
+  const cudaMemcpyKind kind = way == Way::to_device ? cudaMemcpyHostToDevice : way == Way::to_host ? cudaMemcpyDeviceToHost : cudaMemcpyDeviceToDevice;
+  auto size = [](std::int64_t n) { return static_cast<std::size_t>(n); };
+  if (rows == 1) require(cudaMemcpyAsync(to, from, size(width), kind, context().stream), "copy");
+  else require(cudaMemcpy2DAsync(to, size(to_pitch), from, size(from_pitch), size(width), size(rows), kind, context().stream), "copy");
+  if (way != Way::within) synchronize();
+}
+void synchronize() { require(cudaStreamSynchronize(context().stream), "a kernel or copy"); }
+void check_arguments(const void*, std::size_t) {}
+
 int multiprocessors() {
-  int device = 0, n = 0;
-  require(cudaGetDevice(&device), "device");
-  require(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, device), "multiprocessors");
+  int n = 0;
+  require(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, 0), "multiprocessors");
   return n;
 }
 

@@ -4,19 +4,11 @@
 
 #include <cstdint>
 
-#include "../kernels.hpp"
+#include "backend.hpp"
 
 namespace bam::cuda {
 
-// The stream of a call, and its scratch memory on the device: an Exec of execution() has it as its pool.
-struct Context {
-  cudaStream_t stream = nullptr;
-  void* scratch = nullptr;
-  std::size_t scratch_bytes = 0;
-};
-Exec execution(Context& context);
-inline cudaStream_t stream_of(const Exec& exec) { return exec.pool ? static_cast<Context*>(exec.pool)->stream : nullptr; }
-
+cudaStream_t stream_of(const Exec& exec);  // of execution(); any other Exec has the default stream
 int multiprocessors();
 // Lets a kernel have more than 48 KiB of shared memory. Error(limit): more than a block of this device can have.
 void allow_shared(const void* kernel, std::int64_t bytes);

@@ -96,7 +96,7 @@ inline std::vector<AnswerScores> score_answers(const Decoder& model, const std::
       for (std::int32_t i = 0; i < lengths.back(); ++i) positions.push_back(i);
     }
     TokenBatch batch{tensor(ids), tensor(positions), segments(lengths), {}};
-    Tensor nll = model.nll(model.hidden(batch), tensor(targets));
+    const Tensor nll = model.nll(model.hidden(batch), tensor(targets)).to(Device::cpu);
     const float* p = nll.data();
     for (std::size_t r = at; r < end; ++r) {
       const std::size_t n = questions[rows[r].question].answers[rows[r].answer].ids.size() + 1;

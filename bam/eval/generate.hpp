@@ -86,7 +86,7 @@ class SequenceCache {
     check(slots >= 1 && rows >= 1, "generate.cache", "generate: ", slots, " sequences of ", rows, " tokens");
     for (std::int64_t i = 0; i < model.config().num_hidden_layers; ++i) {
       Shape shape{slots * rows, model.config().kv_width()};
-      layers_.push_back({Tensor(shape), Tensor(shape)});
+      layers_.push_back({Tensor(shape, DType::f32, model.device()), Tensor(shape, DType::f32, model.device())});
     }
   }
 
@@ -107,11 +107,11 @@ class SequenceCache {
   Tensor feed(const std::vector<Part>& parts) {
     std::vector<std::int32_t> ids, positions, last;
     std::vector<std::int64_t> cache_rows;
-    auto segments = std::make_shared<std::vector<Segment>>();
+    std::vector<Segment> segments;
     for (const Part& part : parts) {
       auto n = static_cast<std::int64_t>(part.ids.size()), past = length(part.slot), first = static_cast<std::int64_t>(part.slot) * rows_;
       check(n >= 1 && past + n <= rows_, "generate.cache", "generate: ", n, " tokens behind ", past, " in a cache of ", rows_);
-      segments->push_back({static_cast<std::int64_t>(ids.size()), n, first, past + n});
+      segments.push_back({static_cast<std::int64_t>(ids.size()), n, first, past + n});
       for (std::int64_t i = 0; i < n; ++i) {
         std::int32_t id = part.ids[static_cast<std::size_t>(i)];
         check(id >= 0 && id < model_->config().vocab_size, "generate.ids", "generate: id ", id, ", the vocabulary has ", model_->config().vocab_size);
@@ -126,8 +126,8 @@ class SequenceCache {
     options.cache = &layers_;
     options.cache_rows = tensor(cache_rows);
     Hidden hidden = model_->hidden({tensor(ids), tensor(positions), segments, {}}, options);
-    hidden.states = embedding(hidden.states, tensor(last));  // the output layer sees one row a part
-    return model_->logits(hidden);
+    hidden.states = embedding(hidden.states, tensor(last).to(model_->device()));  // the output layer sees one row a part
+    return model_->logits(hidden).to(Device::cpu);
   }
 
  private:

@@ -87,7 +87,7 @@ inline NllResult evaluate_nll(const Decoder& model, const std::vector<DocumentTo
       lengths.push_back(window.inputs);
     }
     TokenBatch batch{tensor(ids), tensor(positions), segments(lengths), {}};
-    Tensor nll = model.nll(model.hidden(batch), tensor(targets));
+    const Tensor nll = model.nll(model.hidden(batch), tensor(targets)).to(Device::cpu);
     const float* p = nll.data();
     for (std::size_t w = at; w < end; ++w)
       for (std::int64_t i = 0; i < windows[w].inputs; ++i, ++p) {

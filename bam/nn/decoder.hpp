@@ -24,7 +24,7 @@
 
 namespace bam {
 
-// Tokens of several sequences, one after the other. N tokens.
+// Tokens of several sequences, one after the other. N tokens. On the CPU: a decoder takes them to its own device.
 struct TokenBatch {
   Tensor ids;         // (N) I32
   Tensor positions;   // (N) I32, from 0 in each sequence
@@ -36,8 +36,8 @@ struct ForwardOptions {
   float dropout = 0;  // on each branch's output, before the residual sum
   DropoutKey key;     // stream is chosen per layer and branch
   bool recompute = false;
-  std::vector<Tensor> balance_f;         // per router with losses, (E) each; empty: f of this batch
-  std::vector<KvCache>* cache = nullptr;  // per layer; then cache_rows (N, I64) says where new keys go
+  std::vector<Tensor> balance_f;         // per router with losses, (E) each, on the decoder's device; empty: f of this batch
+  std::vector<KvCache>* cache = nullptr;  // per layer; then cache_rows (N, I64, on the CPU) says where new keys go
   Tensor cache_rows;
 };
 
@@ -54,10 +54,10 @@ class Decoder {
   };
 
   // Uninitialised weights: load them, or call initialize.
-  explicit Decoder(const ModelConfig& config) : config_(config) {
+  explicit Decoder(const ModelConfig& config, Device device = default_device()) : config_(config) {
     const auto& c = config_;
-    auto matrix = [](std::int64_t rows, std::int64_t columns) { return parameter(Tensor({rows, columns})); };
-    auto vector = [](std::int64_t n) { return parameter(Tensor({n})); };
+    auto matrix = [=](std::int64_t rows, std::int64_t columns) { return parameter(Tensor({rows, columns}, DType::f32, device)); };
+    auto vector = [=](std::int64_t n) { return parameter(Tensor({n}, DType::f32, device)); };
     embedding_ = matrix(c.vocab_size, c.hidden_size);
     for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
       Layer l;
@@ -68,8 +68,8 @@ class Decoder {
       if (c.moa()) l.attention_router = matrix(c.num_attention_experts, c.hidden_size);
       if (c.moe()) {
         l.ffn_router = matrix(c.num_experts, c.hidden_size);
-        l.ffn_in = parameter(Tensor({c.num_experts, 2 * c.intermediate_size, c.hidden_size}));
-        l.ffn_out = parameter(Tensor({c.num_experts, c.hidden_size, c.intermediate_size}));
+        l.ffn_in = parameter(Tensor({c.num_experts, 2 * c.intermediate_size, c.hidden_size}, DType::f32, device));
+        l.ffn_out = parameter(Tensor({c.num_experts, c.hidden_size, c.intermediate_size}, DType::f32, device));
       } else {
         l.ffn_in = matrix(2 * c.intermediate_size, c.hidden_size);
         l.ffn_out = matrix(c.hidden_size, c.intermediate_size);
@@ -82,6 +82,7 @@ class Decoder {
   }
 
   const ModelConfig& config() const { return config_; }
+  Device device() const { return embedding_.device(); }
   std::vector<Layer>& layers() { return layers_; }
   const Tensor& embedding() const { return embedding_; }
   const Tensor& head() const { return head_; }
@@ -145,10 +146,14 @@ class Decoder {
     return layers_.size() * (static_cast<std::size_t>(config_.moe()) + static_cast<std::size_t>(attention_losses()));
   }
 
-  Hidden hidden(const TokenBatch& batch, const ForwardOptions& options = {}) const {
+  // The results lie on the decoder's device. Error(internal): an id or a position is out of range.
+  Hidden hidden(const TokenBatch& tokens, const ForwardOptions& options = {}) const {
     const auto& c = config_;
-    check(batch.positions.numel() == batch.ids.numel(), "decoder.positions", "decoder: ", batch.positions.numel(), " positions for ", batch.ids.numel(), " ids");
-    Rope rope{table(batch.positions), batch.positions, c.family == Family::llama};
+    check(tokens.positions.numel() == tokens.ids.numel(), "decoder.positions", "decoder: ", tokens.positions.numel(), " positions for ", tokens.ids.numel(), " ids");
+    detail::check_index("decoder", tokens.ids, c.vocab_size);
+    const Tensor& turns = table(tokens.positions);
+    const TokenBatch batch{tokens.ids.to(device()), tokens.positions.to(device()), tokens.segments, tokens.real.defined() ? tokens.real.to(device()) : Tensor()};
+    Rope rope{turns, batch.positions, c.family == Family::llama};
     Hidden result;
     Tensor h = bam::embedding(embedding_, batch.ids);
     for (std::size_t i = 0; i < layers_.size(); ++i) {
@@ -170,7 +175,8 @@ class Decoder {
 
   // nll (N) of targets (N, I32; below 0: not trained).
   Tensor nll(const Hidden& hidden, const Tensor& targets) const {
-    return linear_cross_entropy(hidden.states, head_, targets, config_.logit_scale);
+    detail::check_targets("decoder", targets, hidden.states.rows(), config_.vocab_size);
+    return linear_cross_entropy(hidden.states, head_, targets.to(device()), config_.logit_scale);
   }
   // (N, V)
   Tensor logits(const Hidden& hidden) const { return scale(linear(hidden.states, head_), config_.logit_scale); }
@@ -187,7 +193,7 @@ class Decoder {
       wanted = std::max<std::int64_t>(wanted, p + 1);
     }
     if (wanted > most || !rope_.defined())
-      rope_ = rope_table(std::max<std::int64_t>({wanted, 2 * most, 1}), config_.head_dim, config_.rope_theta);
+      rope_ = rope_table(std::max<std::int64_t>({wanted, 2 * most, 1}), config_.head_dim, config_.rope_theta).to(device());
     return rope_;
   }
 
@@ -227,7 +233,7 @@ class Decoder {
     if (c.moe()) {
       Routing r = route(linear(u2, l.ffn_router), c.num_experts_per_tok, c.norm_topk_prob, batch.real, f_of(attention_losses() ? 1 : 0));
       add_routing(r);
-      out[0] = o.dropout > 0 ? add(h1, drop(mixture_ffn(zeros(h1.shape()), u2, r, l.ffn_in, l.ffn_out), 1))
+      out[0] = o.dropout > 0 ? add(h1, drop(mixture_ffn(zeros(h1.shape(), DType::f32, h1.device()), u2, r, l.ffn_in, l.ffn_out), 1))
                              : mixture_ffn(h1, u2, r, l.ffn_in, l.ffn_out);
     } else {
       Tensor act = swiglu(linear(u2, l.ffn_in));

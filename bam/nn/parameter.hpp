@@ -16,20 +16,16 @@ struct Parameter {
 
   std::int64_t numel() const { return rows * columns; }
   Shape shape() const { return vector ? Shape{columns} : Shape{rows, columns}; }
-  void read(float* out) const { read(block.data(), out); }  // dense copy of the values
+  // Dense copies to and from the host, whatever the device.
+  void read(float* out) const { read(block.address(), out); }
   void read_gradient(float* out) const {
     if (block.has_grad()) read(block.gradient()->data(), out);
     else std::memset(out, 0, static_cast<std::size_t>(numel()) * 4);
   }
-  void write(const float* values) {
-    float* p = block.data() + offset;
-    for (std::int64_t r = 0; r < rows; ++r) std::memcpy(p + r * stride, values + r * columns, static_cast<std::size_t>(columns) * 4);
-  }
+  void write(const float* values) { copy_rows(block.address() + offset, block.device(), stride * 4, values, Device::cpu, columns * 4, columns * 4, rows); }
 
  private:
-  void read(const float* from, float* out) const {
-    for (std::int64_t r = 0; r < rows; ++r) std::memcpy(out + r * columns, from + offset + r * stride, static_cast<std::size_t>(columns) * 4);
-  }
+  void read(const float* from, float* out) const { copy_rows(out, Device::cpu, columns * 4, from + offset, block.device(), stride * 4, columns * 4, rows); }
 };
 
 // The whole of a matrix or vector.

@@ -29,8 +29,8 @@ std::vector<Tensor> recompute(const Tensor& x, F f) {
     for (std::size_t i = 0; i < again.size(); ++i) {
       auto& [gradient, shape] = outputs[i];
       if (gradient->empty()) continue;
-      Tensor g(shape);
-      std::memcpy(g.raw(), gradient->data(), static_cast<std::size_t>(g.numel()) * 4);
+      Tensor g(shape, DType::f32, gradient->device());
+      copy_bytes(g.raw(), g.device(), gradient->data(), g.device(), g.numel() * 4);
       wanted.push_back(again[i]);
       upstream.push_back(g);
     }

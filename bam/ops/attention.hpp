@@ -14,29 +14,52 @@ struct AttentionShape {
   bool causal = true;
   float scale = 0;  // 0: 1 / sqrt(head_dim)
 };
-using Segments = std::shared_ptr<const std::vector<Segment>>;
+// Which tokens see which. Copies share the list, and the copy of it that a device reads.
+class Segments {
+ public:
+  Segments() : Segments(std::vector<Segment>()) {}
+  Segments(std::vector<Segment> list) : shared_(std::make_shared<Shared>(Shared{std::move(list), {}})) {}
+  const std::vector<Segment>& list() const { return shared_->list; }
+  // Where kernels of the device find it.
+  const Segment* address(Device d) const {
+    if (d == Device::cpu) return list().data();
+    if (!shared_->copy.defined()) {
+      const auto n = static_cast<std::int64_t>(list().size() * sizeof(Segment));
+      shared_->copy = Tensor({n}, DType::u8, d);
+      copy_bytes(shared_->copy.raw(), d, list().data(), Device::cpu, n);
+    }
+    return static_cast<const Segment*>(shared_->copy.raw());
+  }
+
+ private:
+  struct Shared {
+    std::vector<Segment> list;
+    Tensor copy;
+  };
+  std::shared_ptr<Shared> shared_;
+};
 
 // Sequences of these lengths, one after the other.
 inline Segments segments(const std::vector<std::int64_t>& lengths) {
-  auto s = std::make_shared<std::vector<Segment>>();
+  std::vector<Segment> s;
   std::int64_t at = 0;
   for (std::int64_t n : lengths) {
-    s->push_back({at, n, at, n});
+    s.push_back({at, n, at, n});
     at += n;
   }
   return s;
 }
 
 namespace detail {
-inline AttentionArgs attention_args(const AttentionShape& shape, const Segments& segments, std::int64_t rows) {
+inline AttentionArgs attention_args(const AttentionShape& shape, const Segments& segments, std::int64_t rows, Device device) {
   check(shape.heads > 0 && shape.kv_heads > 0 && shape.head_dim > 0, "attention.shape", "attention: ", shape.heads, " heads, ", shape.kv_heads, " kv heads of ", shape.head_dim);
   std::int64_t group = shape.group ? shape.group : shape.heads / shape.kv_heads;
   check(group > 0 && shape.heads % group == 0 && (shape.heads / group) % shape.kv_heads == 0, "attention.group",
         "attention: ", shape.heads, " heads in groups of ", group, " over ", shape.kv_heads, " kv heads");
   AttentionArgs a;
   a.causal = shape.causal;
-  a.segments = static_cast<std::int64_t>(segments->size());
-  a.segment = segments->data();
+  a.segments = static_cast<std::int64_t>(segments.list().size());
+  a.segment = segments.address(device);
   a.rows = rows;
   a.heads = shape.heads;
   a.kv_heads = shape.kv_heads;
@@ -48,7 +71,7 @@ inline AttentionArgs attention_args(const AttentionShape& shape, const Segments&
 }
 inline void check_segments(const Segments& segments, std::int64_t q_rows, std::int64_t k_rows) {
   std::int64_t covered = 0;
-  for (const Segment& s : *segments) {
+  for (const Segment& s : segments.list()) {
     check(s.q_begin >= 0 && s.q_length >= 0 && s.q_begin + s.q_length <= q_rows && s.k_begin >= 0 && s.k_length >= s.q_length &&
               s.k_begin + s.k_length <= k_rows,
           "attention.segment", "attention: segment (", s.q_begin, ", ", s.q_length, ", ", s.k_begin, ", ", s.k_length, ") of ", q_rows, " queries and ", k_rows, " keys");
@@ -62,33 +85,34 @@ inline void check_segments(const Segments& segments, std::int64_t q_rows, std::i
 inline Tensor attention(const Tensor& qkv, const Tensor& gates, const AttentionShape& shape, const Segments& segments) {
   std::int64_t n = qkv.rows(), d = shape.head_dim, width = (shape.heads + 2 * shape.kv_heads) * d;
   check(qkv.columns() == width, "attention.shape", "attention: qkv has ", qkv.columns(), " columns, wanted ", width);
-  AttentionArgs a = detail::attention_args(shape, segments, n);
+  const Device device = detail::device_of("attention", qkv, gates);
+  AttentionArgs a = detail::attention_args(shape, segments, n, device);
   detail::check_segments(segments, n, n);
   if (gates.defined()) {
     check(gates.rows() == n && shape.heads % gates.columns() == 0, "attention.gates", "attention: gates are ", to_string(gates.shape()), " for ", n, " rows and ", shape.heads, " heads");
-    a.gate = gates.data();
+    a.gate = gates.address();
     a.gate_row = gates.columns();
     a.heads_per_gate = shape.heads / gates.columns();
   }
-  Tensor out({n, shape.heads * d}), lse({shape.heads, n});
+  Tensor out({n, shape.heads * d}, DType::f32, device), lse({shape.heads, n}, DType::f32, device);
   std::int64_t k_at = shape.heads * d, v_at = k_at + shape.kv_heads * d;
-  a.q = qkv.data();
-  a.k = qkv.data() + k_at;
-  a.v = qkv.data() + v_at;
+  a.q = qkv.address();
+  a.k = qkv.address() + k_at;
+  a.v = qkv.address() + v_at;
   a.q_row = a.k_row = a.v_row = width;
   a.out = out.raw();
-  a.lse = lse.data();
-  kernel::attention_forward(a);
+  a.lse = lse.address();
+  kernel::attention_forward(a, device);
   record({qkv, gates.defined() ? gates : qkv}, {out}, [a, qkv, gates, segments, out = out.detach(), lse, g = out.gradient(), k_at, v_at]() mutable {
     a.dout = g->data();
-    Gradient own;
+    Gradient own(qkv.device());
     float* dqkv = own.target(qkv.numel()).first;
     a.dq = dqkv;
     a.dk = dqkv + k_at;
     a.dv = dqkv + v_at;
-    Gradient gate_gradient;
+    Gradient gate_gradient(qkv.device());
     if (gates.defined()) a.dgate = gate_gradient.target(gates.numel()).first;
-    kernel::attention_backward(a);
+    kernel::attention_backward(a, qkv.device());
     if (qkv.wants_grad()) qkv.gradient()->absorb(own, qkv.numel());
     if (gates.defined() && gates.wants_grad()) gates.gradient()->absorb(gate_gradient, gates.numel());
   });
@@ -99,35 +123,37 @@ inline Tensor attention(const Tensor& qkv, const Tensor& gates, const AttentionS
 struct KvCache {
   Tensor k, v;
 };
-// The new rows of qkv are copied to cache rows `cache_row` (N, I64); segments say which cache rows each sequence sees.
+// The new rows of qkv are copied to cache rows `cache_row` (N, I64, on the CPU); segments say which cache rows each sequence sees.
 inline Tensor cached_attention(const Tensor& qkv, const Tensor& gates, const AttentionShape& shape, const Segments& segments,
                                KvCache& cache, const Tensor& cache_row) {
   std::int64_t n = qkv.rows(), d = shape.head_dim, width = (shape.heads + 2 * shape.kv_heads) * d, kv = shape.kv_heads * d;
   check(qkv.columns() == width, "attention.shape", "attention: qkv has ", qkv.columns(), " columns, wanted ", width);
   check(cache_row.numel() == n, "attention.cache", "attention: ", cache_row.numel(), " cache rows for ", n, " tokens");
-  AttentionArgs a = detail::attention_args(shape, segments, n);
+  const Device device = detail::device_of("attention", qkv, gates, cache.k, cache.v);
+  AttentionArgs a = detail::attention_args(shape, segments, n, device);
   detail::check_segments(segments, n, cache.k.rows());
   std::int64_t k_at = shape.heads * d;
   const std::int64_t* at = cache_row.data<std::int64_t>();
-  for (std::int64_t i = 0; i < n; ++i) {
-    check(at[i] >= 0 && at[i] < cache.k.rows(), "attention.cache", "attention: cache row ", at[i], " of ", cache.k.rows());
-    std::memcpy(cache.k.data() + at[i] * kv, qkv.data() + i * width + k_at, static_cast<std::size_t>(kv) * 4);
-    std::memcpy(cache.v.data() + at[i] * kv, qkv.data() + i * width + k_at + kv, static_cast<std::size_t>(kv) * 4);
+  for (std::int64_t i = 0; i < n; ++i) check(at[i] >= 0 && at[i] < cache.k.rows(), "attention.cache", "attention: cache row ", at[i], " of ", cache.k.rows());
+  for (std::int64_t i = 0, run; i < n; i += run) {  // rows that follow each other at one go
+    for (run = 1; i + run < n && at[i + run] == at[i] + run;) ++run;
+    for (auto [to, from] : {std::pair(&cache.k, k_at), std::pair(&cache.v, k_at + kv)})
+      copy_rows(to->address() + at[i] * kv, device, kv * 4, qkv.address() + i * width + from, device, width * 4, kv * 4, run);
   }
   if (gates.defined()) {
-    a.gate = gates.data();
+    a.gate = gates.address();
     a.gate_row = gates.columns();
     a.heads_per_gate = shape.heads / gates.columns();
   }
-  Tensor out({n, shape.heads * d}), lse({shape.heads, n});
-  a.q = qkv.data();
+  Tensor out({n, shape.heads * d}, DType::f32, device), lse({shape.heads, n}, DType::f32, device);
+  a.q = qkv.address();
   a.q_row = width;
-  a.k = cache.k.data();
-  a.v = cache.v.data();
+  a.k = cache.k.address();
+  a.v = cache.v.address();
   a.k_row = a.v_row = kv;
   a.out = out.raw();
-  a.lse = lse.data();
-  kernel::attention_forward(a);
+  a.lse = lse.address();
+  kernel::attention_forward(a, device);
   return out;
 }
 

@@ -14,7 +14,7 @@ struct DropoutKey {
 inline Tensor dropout(const Tensor& x, float p, const DropoutKey& key) {
   check(p >= 0 && p < 1, "dropout.p", "dropout: p is ", p, ", wanted 0 <= p < 1");
   if (p == 0) return x;
-  Tensor y(x.shape());
+  Tensor y(x.shape(), DType::f32, x.device());
   DropoutArgs a;
   a.p = p;
   a.seed = key.seed;
@@ -25,11 +25,11 @@ inline Tensor dropout(const Tensor& x, float p, const DropoutKey& key) {
   a.columns = x.columns();
   a.x = x.raw();
   a.y = y.raw();
-  kernel::dropout(a);
+  kernel::dropout(a, x.device());
   record({x}, {y}, [a, r = x.gradient(), n = x.numel(), g = y.gradient()]() mutable {  // not x: its values are not needed
     a.x = g->data();
     std::tie(a.y, a.write) = r->target(n);
-    kernel::dropout(a);
+    kernel::dropout(a, r->device());
   });
   return y;
 }

@@ -19,10 +19,10 @@ inline Tensor reduce_axis(const Tensor& x, std::int64_t axis, Reduce op, float f
   for (std::int64_t i = axis + 1; i < x.rank(); ++i) a.inner *= x.size(i);
   a.n = x.size(axis);
   shape[static_cast<std::size_t>(axis)] = 1;
-  Tensor y(shape);
+  Tensor y(shape, DType::f32, x.device());
   a.x = x.raw();
   a.y = y.raw();
-  kernel::reduce(a);
+  kernel::reduce(a, x.device());
   return y;
 }
 
@@ -46,7 +46,7 @@ inline void broadcast_strides(const Shape& shape, const Shape& target, std::int6
     step *= size;
   }
 }
-inline void binary_into(Binary op, const float* a, const Shape& a_shape, const float* b, const Shape& b_shape, float* y, const Shape& shape, float factor, Write write) {
+inline void binary_into(Binary op, const float* a, const Shape& a_shape, const float* b, const Shape& b_shape, float* y, const Shape& shape, float factor, Write write, Device device) {
   BinaryArgs k;
   k.op = op;
   k.write = write;
@@ -58,14 +58,15 @@ inline void binary_into(Binary op, const float* a, const Shape& a_shape, const f
   k.a = a;
   k.b = b;
   k.y = y;
-  kernel::binary(k);
+  kernel::binary(k, device);
 }
 inline Tensor broadcast(Binary op, const Tensor& a, const Tensor& b, float factor) {
-  Tensor y(broadcast_shape(a.shape(), b.shape()));
-  binary_into(op, a.data(), a.shape(), b.data(), b.shape(), y.data(), y.shape(), factor, Write::overwrite);
+  const Device device = device_of("broadcast", a, b);
+  Tensor y(broadcast_shape(a.shape(), b.shape()), DType::f32, device);
+  binary_into(op, a.address(), a.shape(), b.address(), b.shape(), y.address(), y.shape(), factor, Write::overwrite, device);
   return y;
 }
-inline void broadcast_copy(const float* x, const Shape& x_shape, float* y, const Shape& shape, Write write) {
+inline void broadcast_copy(const float* x, const Shape& x_shape, float* y, const Shape& shape, Write write, Device device) {
   check(shape.size() <= max_rank, "broadcast.rank", "broadcast: more than ", max_rank, " axes");
   CopyArgs a;
   a.write = write;
@@ -77,7 +78,7 @@ inline void broadcast_copy(const float* x, const Shape& x_shape, float* y, const
     if (shape[i] == 1) a.y_stride[i] = 1;
   a.x = x;
   a.y = y;
-  kernel::copy(a);
+  kernel::copy(a, device);
 }
 // Sums over the axes, which stay with size 1.
 inline Tensor reduce_axes(Tensor x, const std::vector<std::int64_t>& axes) {
@@ -91,15 +92,15 @@ inline void add_reduced(const Tensor& t, Tensor full) {
   for (std::size_t i = 0; i < aligned.size(); ++i)
     if (aligned[i] == 1 && full.shape()[i] != 1) full = reduce_axis(full, static_cast<std::int64_t>(i), Reduce::sum, 1.0f);
   auto [d, write] = t.gradient()->target(t.numel());
-  broadcast_copy(full.data(), t.shape(), d, t.shape(), write);
+  broadcast_copy(full.address(), t.shape(), d, t.shape(), write, t.device());
 }
 
 inline Tensor binary(Binary op, const Tensor& a, const Tensor& b) {
   Tensor y = broadcast(op, a, b, 1.0f);
   if (op == Binary::greater || op == Binary::equal) return y;  // piecewise constant
   record({a, b}, {y}, [op, a, b, shape = y.shape(), g = y.gradient()] {
-    Tensor dy(shape);
-    std::memcpy(dy.raw(), g->data(), static_cast<std::size_t>(dy.numel()) * 4);
+    Tensor dy(shape, DType::f32, g->device());
+    copy_bytes(dy.raw(), dy.device(), g->data(), g->device(), dy.numel() * 4);
     auto masked = [&](const Tensor& x, const Tensor& z) {  // dy where x wins; both where equal share it by halves
       Tensor win = broadcast(Binary::greater, x, z, 1.0f), tie = broadcast(Binary::equal, x, z, 0.5f);
       return broadcast(Binary::mul, dy, broadcast(Binary::add, win, tie, 1.0f), 1.0f);
@@ -115,7 +116,7 @@ inline Tensor binary(Binary op, const Tensor& a, const Tensor& b) {
     }
     if (b.wants_grad()) {
       switch (op) {
-        case Binary::sub: add_reduced(b, broadcast(Binary::mul, dy, ones({1}), -1.0f)); break;
+        case Binary::sub: add_reduced(b, broadcast(Binary::mul, dy, ones({1}, DType::f32, dy.device()), -1.0f)); break;
         case Binary::mul: add_reduced(b, broadcast(Binary::mul, dy, a, 1.0f)); break;
         case Binary::div: {  // -dy a / b^2
           Tensor q = broadcast(Binary::div, broadcast(Binary::mul, dy, a, 1.0f), b, 1.0f);
@@ -131,20 +132,20 @@ inline Tensor binary(Binary op, const Tensor& a, const Tensor& b) {
   return y;
 }
 inline Tensor unary(Unary op, const Tensor& x, float factor = 1.0f, float shift = 0.0f) {
-  Tensor y(x.shape());
+  Tensor y(x.shape(), DType::f32, x.device());
   UnaryArgs a;
   a.op = op;
   a.scale = factor;
   a.shift = shift;
   a.n = x.numel();
-  a.x = x.data();
-  a.y = y.data();
-  kernel::unary_forward(a);
+  a.x = x.address();
+  a.y = y.address();
+  kernel::unary_forward(a, x.device());
   record({x}, {y}, [a, x, g = y.gradient()]() mutable {
     a.y = nullptr;
     a.dy = g->data();
     std::tie(a.dx, a.write) = x.gradient()->target(x.numel());
-    kernel::unary_backward(a);
+    kernel::unary_backward(a, x.device());
   });
   return y;
 }

@@ -8,6 +8,7 @@ namespace bam {
 namespace detail {
 inline void check_index(const char* op, const Tensor& index, std::int64_t rows) {
   check(index.dtype() == DType::i32 || index.dtype() == DType::i64, "index.dtype", op, ": index is ", name_of(index.dtype()), ", wanted I32 or I64");
+  if (index.device() != Device::cpu) return;  // what lies on a device is not read back for a check
   for (std::int64_t i = 0; i < index.numel(); ++i) {
     std::int64_t v = index.dtype() == DType::i32 ? index.data<std::int32_t>()[i] : index.data<std::int64_t>()[i];
     check(v < rows, "index.range", op, ": index ", v, " at ", i, " of a table of ", rows, " rows");
@@ -15,8 +16,8 @@ inline void check_index(const char* op, const Tensor& index, std::int64_t rows) 
 }
 template <class Args>
 void set_index(Args& a, const Tensor& index) {
-  if (index.dtype() == DType::i32) a.index32 = index.data<std::int32_t>();
-  else a.index = index.data<std::int64_t>();
+  if (index.dtype() == DType::i32) a.index32 = index.address<std::int32_t>();
+  else a.index = index.address<std::int64_t>();
 }
 inline void gather_rows(const float* x, std::int64_t columns, const Tensor& index, float* y, Write write) {
   GatherArgs a;
@@ -26,7 +27,7 @@ inline void gather_rows(const float* x, std::int64_t columns, const Tensor& inde
   a.x = x;
   set_index(a, index);
   a.y = y;
-  kernel::gather(a);
+  kernel::gather(a, index.device());
 }
 inline void scatter_rows(const float* x, std::int64_t columns, const Tensor& index, float* y, std::int64_t targets, Write write) {
   ScatterArgs a;
@@ -37,7 +38,7 @@ inline void scatter_rows(const float* x, std::int64_t columns, const Tensor& ind
   a.x = x;
   set_index(a, index);
   a.y = y;
-  kernel::scatter(a);
+  kernel::scatter(a, index.device());
 }
 }  // namespace detail
 
@@ -45,8 +46,8 @@ inline void scatter_rows(const float* x, std::int64_t columns, const Tensor& ind
 inline Tensor take_rows(const Tensor& x, const Tensor& index) {
   check(x.rank() == 2, "take_rows.shape", "take_rows: x is ", to_string(x.shape()), ", wanted (V, C)");
   detail::check_index("take_rows", index, x.rows());
-  Tensor y({index.numel(), x.columns()});
-  detail::gather_rows(x.data(), x.columns(), index, y.data(), Write::overwrite);
+  Tensor y({index.numel(), x.columns()}, DType::f32, detail::device_of("take_rows", x, index));
+  detail::gather_rows(x.address(), x.columns(), index, y.address(), Write::overwrite);
   record({x}, {y}, [x, index, g = y.gradient()] {
     auto [dx, write] = x.gradient()->target(x.numel());
     detail::scatter_rows(g->data(), x.columns(), index, dx, x.rows(), write);
@@ -59,8 +60,8 @@ inline Tensor embedding(const Tensor& table, const Tensor& ids) { return take_ro
 inline Tensor add_rows(const Tensor& x, const Tensor& index, std::int64_t targets) {
   check(x.rank() == 2 && index.numel() == x.rows(), "add_rows.shape", "add_rows: x is ", to_string(x.shape()), ", ", index.numel(), " indices");
   detail::check_index("add_rows", index, targets);
-  Tensor y({targets, x.columns()});
-  detail::scatter_rows(x.data(), x.columns(), index, y.data(), targets, Write::overwrite);
+  Tensor y({targets, x.columns()}, DType::f32, detail::device_of("add_rows", x, index));
+  detail::scatter_rows(x.address(), x.columns(), index, y.address(), targets, Write::overwrite);
   record({x}, {y}, [x, index, g = y.gradient()] {
     auto [dx, write] = x.gradient()->target(x.numel());
     detail::gather_rows(g->data(), x.columns(), index, dx, write);

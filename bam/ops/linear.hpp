@@ -29,11 +29,11 @@ inline void linear_backward(const Tensor& x, const Tensor& w, const float* dy) {
   std::int64_t n = x.rows(), k = x.columns(), o = w.size(0);
   if (w.wants_grad()) {
     auto [dw, write] = w.gradient()->target(o * k);
-    kernel::gemm(gemm_args(o, k, n, dy, o, true, x.data(), k, false, dw, k, write));
+    kernel::gemm(gemm_args(o, k, n, dy, o, true, x.address(), k, false, dw, k, write), x.device());
   }
   if (x.wants_grad()) {
     auto [dx, write] = x.gradient()->target(n * k);
-    kernel::gemm(gemm_args(n, k, o, dy, o, false, w.data(), k, false, dx, k, write));
+    kernel::gemm(gemm_args(n, k, o, dy, o, false, w.address(), k, false, dx, k, write), x.device());
   }
 }
 inline Shape with_last(Shape shape, std::int64_t n) {
@@ -49,8 +49,9 @@ inline void check_linear(const char* op, const Tensor& x, const Tensor& w) {
 inline Tensor linear(const Tensor& x, const Tensor& w) {
   detail::check_linear("linear", x, w);
   std::int64_t n = x.rows(), k = x.columns(), o = w.size(0);
-  Tensor y(detail::with_last(x.shape(), o));
-  kernel::gemm(detail::gemm_args(n, o, k, x.data(), k, false, w.data(), k, true, y.data(), o, Write::overwrite));
+  const Device device = detail::device_of("linear", x, w);
+  Tensor y(detail::with_last(x.shape(), o), DType::f32, device);
+  kernel::gemm(detail::gemm_args(n, o, k, x.address(), k, false, w.address(), k, true, y.address(), o, Write::overwrite), device);
   record({x, w}, {y}, [x, w, g = y.gradient()] { detail::linear_backward(x, w, g->data()); });
   return y;
 }
@@ -59,8 +60,9 @@ inline Tensor linear_add(const Tensor& residual, const Tensor& x, const Tensor& 
   detail::check_linear("linear_add", x, w);
   std::int64_t n = x.rows(), k = x.columns(), o = w.size(0);
   check(residual.numel() == n * o, "linear_add.shape", "linear_add: residual is ", to_string(residual.shape()), ", product is (", n, ", ", o, ")");
+  const Device device = detail::device_of("linear_add", residual, x, w);
   Tensor y = residual.clone();
-  kernel::gemm(detail::gemm_args(n, o, k, x.data(), k, false, w.data(), k, true, y.data(), o, Write::add));
+  kernel::gemm(detail::gemm_args(n, o, k, x.address(), k, false, w.address(), k, true, y.address(), o, Write::add), device);
   record({residual, x, w}, {y}, [r = residual.gradient(), x, w, g = y.gradient(), n, o] {
     detail::linear_backward(x, w, g->data());
     if (r->wanted) r->absorb(*g, n * o);
@@ -83,37 +85,38 @@ inline Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a = false,
   Shape shape = batch_a == 1 && b.rank() > a.rank() ? b.shape() : batch_a >= batch_b ? a.shape() : b.shape();
   shape[shape.size() - 2] = M;
   shape[shape.size() - 1] = N;
-  Tensor y(shape);
-  auto product = [](std::int64_t n, std::int64_t m, std::int64_t nn, std::int64_t k, const float* A, std::int64_t lda, bool ta, std::int64_t sa,
+  const Device device = detail::device_of("matmul", a, b);
+  Tensor y(shape, DType::f32, device);
+  auto product = [device](std::int64_t n, std::int64_t m, std::int64_t nn, std::int64_t k, const float* A, std::int64_t lda, bool ta, std::int64_t sa,
                     const float* B, std::int64_t ldb, bool tb, std::int64_t sb, float* C, std::int64_t ldc, std::int64_t sc, Write write) {
     GemmArgs args = detail::gemm_args(m, nn, k, A, lda, ta, B, ldb, tb, C, ldc, write);
     args.batch = n;
     args.batch_a = sa;
     args.batch_b = sb;
     args.batch_c = sc;
-    if (sc != 0 || n <= 1) return kernel::gemm(args);
+    if (sc != 0 || n <= 1) return kernel::gemm(args, device);
     args.batch = 1;  // a repeated operand's gradient is a sum over the batch, in order
     for (std::int64_t i = 0; i < n; ++i) {
       args.A = A + i * sa;
       args.B = B + i * sb;
       args.write = i ? Write::add : write;
-      kernel::gemm(args);
+      kernel::gemm(args, device);
     }
   };
   std::int64_t sa = batch_a == 1 ? 0 : matrix(a), sb = batch_b == 1 ? 0 : matrix(b), sy = M * N;
   std::int64_t lda = a.size(-1), ldb = b.size(-1);
-  product(batch, M, N, K, a.data(), lda, transpose_a, sa, b.data(), ldb, transpose_b, sb, y.data(), N, sy, Write::overwrite);
+  product(batch, M, N, K, a.address(), lda, transpose_a, sa, b.address(), ldb, transpose_b, sb, y.address(), N, sy, Write::overwrite);
   record({a, b}, {y}, [=, g = y.gradient()] {
     const float* dy = g->data();
     if (a.wants_grad()) {
       auto [da, write] = a.gradient()->target(a.numel());
-      if (transpose_a) product(batch, K, M, N, b.data(), ldb, transpose_b, sb, dy, N, true, sy, da, M, sa, write);
-      else product(batch, M, K, N, dy, N, false, sy, b.data(), ldb, !transpose_b, sb, da, K, sa, write);
+      if (transpose_a) product(batch, K, M, N, b.address(), ldb, transpose_b, sb, dy, N, true, sy, da, M, sa, write);
+      else product(batch, M, K, N, dy, N, false, sy, b.address(), ldb, !transpose_b, sb, da, K, sa, write);
     }
     if (b.wants_grad()) {
       auto [db, write] = b.gradient()->target(b.numel());
-      if (transpose_b) product(batch, N, K, M, dy, N, true, sy, a.data(), lda, transpose_a, sa, db, K, sb, write);
-      else product(batch, K, N, M, a.data(), lda, !transpose_a, sa, dy, N, false, sy, db, N, sb, write);
+      if (transpose_b) product(batch, N, K, M, dy, N, true, sy, a.address(), lda, transpose_a, sa, db, K, sb, write);
+      else product(batch, K, N, M, a.address(), lda, !transpose_a, sa, dy, N, false, sy, db, N, sb, write);
     }
   });
   return y;

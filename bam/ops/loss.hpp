@@ -14,6 +14,7 @@ inline constexpr std::int64_t logits_chunk_bytes = 64 << 20;
 namespace detail {
 inline void check_targets(const char* op, const Tensor& targets, std::int64_t rows, std::int64_t classes) {
   check(targets.dtype() == DType::i32 && targets.numel() == rows, "loss.targets", op, ": ", targets.numel(), " targets of ", name_of(targets.dtype()), " for ", rows, " rows, wanted I32");
+  if (targets.device() != Device::cpu) return;  // what lies on a device is not read back for a check
   for (std::int64_t i = 0; i < rows; ++i)
     check(targets.data<std::int32_t>()[i] < classes, "loss.target", op, ": target ", targets.data<std::int32_t>()[i], " of ", classes, " classes");
 }
@@ -23,28 +24,30 @@ inline void check_targets(const char* op, const Tensor& targets, std::int64_t ro
 inline Tensor cross_entropy_rows(const Tensor& logits, const Tensor& targets, float scale = 1.0f) {
   std::int64_t n = logits.rows(), v = logits.columns();
   detail::check_targets("cross_entropy", targets, n, v);
-  Tensor nll({n}), lse({n});
+  const Device device = detail::device_of("cross_entropy", logits, targets);
+  Tensor nll({n}, DType::f32, device), lse({n}, DType::f32, device);
   CrossEntropyArgs a;
   a.rows = n;
   a.columns = a.x_row = a.dx_row = v;
   a.scale = scale;
   a.x = logits.raw();
-  a.target = targets.data<std::int32_t>();
-  a.nll = nll.data();
-  a.lse = lse.data();
-  kernel::cross_entropy_forward(a);
+  a.target = targets.address<std::int32_t>();
+  a.nll = nll.address();
+  a.lse = lse.address();
+  kernel::cross_entropy_forward(a, device);
   record({logits}, {nll}, [a, logits, targets, lse, g = nll.gradient()]() mutable {
     a.nll = nullptr;
     a.dnll = g->data();
     std::tie(a.dx, a.write) = logits.gradient()->target(logits.numel());
-    kernel::cross_entropy_backward(a);
+    kernel::cross_entropy_backward(a, logits.device());
   });
   return nll;
 }
 // Mean over the trained rows: a scalar.
 inline Tensor cross_entropy(const Tensor& logits, const Tensor& targets) {
   std::int64_t trained = 0;
-  for (std::int64_t i = 0; i < targets.numel(); ++i) trained += targets.data<std::int32_t>()[i] >= 0;
+  const Tensor here = targets.to(Device::cpu);
+  for (std::int32_t t : here.values<std::int32_t>()) trained += t >= 0;
   check(trained > 0, "loss.empty", "cross_entropy: no target is trained");
   return scale(sum(cross_entropy_rows(logits, targets)), 1.0f / static_cast<float>(trained));
 }
@@ -55,45 +58,46 @@ inline Tensor linear_cross_entropy(const Tensor& x, const Tensor& w, const Tenso
   std::int64_t n = x.rows(), c = x.columns(), v = w.size(0);
   detail::check_targets("linear_cross_entropy", targets, n, v);
   std::int64_t chunk = std::max<std::int64_t>(1, std::min(n, logits_chunk_bytes / (4 * std::max<std::int64_t>(v, 1))));
-  Tensor nll({n}), lse({n}), logits({n ? chunk : 0, v});
+  const Device device = detail::device_of("linear_cross_entropy", x, w, targets);
+  Tensor nll({n}, DType::f32, device), lse({n}, DType::f32, device), logits({n ? chunk : 0, v}, DType::f32, device);
   CrossEntropyArgs base;
   base.columns = base.x_row = base.dx_row = v;
   base.scale = logit_scale;
   base.x = logits.raw();
   base.dx = logits.raw();
   auto compute = [=](std::int64_t at, std::int64_t rows, float* out) {
-    kernel::gemm(detail::gemm_args(rows, v, c, x.data() + at * c, c, false, w.data(), c, true, out, v, Write::overwrite));
+    kernel::gemm(detail::gemm_args(rows, v, c, x.address() + at * c, c, false, w.address(), c, true, out, v, Write::overwrite), device);
   };
   for (std::int64_t at = 0; at < n; at += chunk) {
     CrossEntropyArgs a = base;
     a.rows = std::min(chunk, n - at);
-    compute(at, a.rows, logits.data());
-    a.target = targets.data<std::int32_t>() + at;
-    a.nll = nll.data() + at;
-    a.lse = lse.data() + at;
-    kernel::cross_entropy_forward(a);
+    compute(at, a.rows, logits.address());
+    a.target = targets.address<std::int32_t>() + at;
+    a.nll = nll.address() + at;
+    a.lse = lse.address() + at;
+    kernel::cross_entropy_forward(a, device);
   }
   bool kept = chunk >= n;
   record({x, w}, {nll}, [=, kept_logits = kept ? logits : Tensor(), g = nll.gradient()]() {
-    Tensor work = kept ? kept_logits : Tensor({chunk, v});
+    Tensor work = kept ? kept_logits : Tensor({chunk, v}, DType::f32, device);
     Write dx_write = Write::overwrite;  // each chunk owns its rows: all are written as the first one is
     for (std::int64_t at = 0; at < n; at += chunk) {
       CrossEntropyArgs a = base;
       a.rows = std::min(chunk, n - at);
-      if (!kept) compute(at, a.rows, work.data());
+      if (!kept) compute(at, a.rows, work.address());
       a.x = a.dx = work.raw();
-      a.target = targets.data<std::int32_t>() + at;
-      a.lse = const_cast<float*>(lse.data()) + at;
+      a.target = targets.address<std::int32_t>() + at;
+      a.lse = const_cast<float*>(lse.address()) + at;
       a.dnll = g->data() + at;
-      kernel::cross_entropy_backward(a);
+      kernel::cross_entropy_backward(a, device);
       if (w.wants_grad()) {
         auto [dw, write] = w.gradient()->target(w.numel());
-        kernel::gemm(detail::gemm_args(v, c, a.rows, work.data(), v, true, x.data() + at * c, c, false, dw, c, write));
+        kernel::gemm(detail::gemm_args(v, c, a.rows, work.address(), v, true, x.address() + at * c, c, false, dw, c, write), device);
       }
       if (x.wants_grad()) {
         auto [dx, write] = x.gradient()->target(x.numel());
         if (at == 0) dx_write = write;
-        kernel::gemm(detail::gemm_args(a.rows, c, v, work.data(), v, false, w.data(), c, false, dx + at * c, c, dx_write));
+        kernel::gemm(detail::gemm_args(a.rows, c, v, work.address(), v, false, w.address(), c, false, dx + at * c, c, dx_write), device);
       }
     }
   });

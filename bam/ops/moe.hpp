@@ -15,24 +15,25 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
   check(routing.gates.rows() == n && routing.gates.columns() == e, "moe.gates", "mixture_ffn: gates are ", to_string(routing.gates.shape()));
   check(residual.numel() == n * c, "moe.residual", "mixture_ffn: residual is ", to_string(residual.shape()));
 
-  Tensor offsets({e + 1}, DType::i64), slot_token({slots}, DType::i64), token_slot({n, k}, DType::i64), slot_gate({slots});
+  const Device device = detail::device_of("mixture_ffn", residual, u, routing.gates, routing.chosen, w_in, w_out);
+  Tensor offsets({e + 1}, DType::i64, device), slot_token({slots}, DType::i64, device), token_slot({n, k}, DType::i64, device), slot_gate({slots}, DType::f32, device);
   RoutePlanArgs plan;
   plan.tokens = n;
   plan.experts = e;
   plan.top_k = k;
-  plan.chosen = routing.chosen.data<std::int32_t>();
-  plan.gates = routing.gates.data();
-  plan.offsets = offsets.data<std::int64_t>();
-  plan.slot_token = slot_token.data<std::int64_t>();
-  plan.token_slot = token_slot.data<std::int64_t>();
-  plan.slot_gate = slot_gate.data();
-  kernel::route_plan(plan);
+  plan.chosen = routing.chosen.address<std::int32_t>();
+  plan.gates = routing.gates.address();
+  plan.offsets = offsets.address<std::int64_t>();
+  plan.slot_token = slot_token.address<std::int64_t>();
+  plan.token_slot = token_slot.address<std::int64_t>();
+  plan.slot_gate = slot_gate.address();
+  kernel::route_plan(plan, device);
 
   GroupedGemmArgs base;
   base.experts = e;
   base.offsets = plan.offsets;
 
-  Tensor x({slots, 2 * f}), act({slots, f}), out({slots, c});
+  Tensor x({slots, 2 * f}, DType::f32, device), act({slots, f}, DType::f32, device), out({slots, c}, DType::f32, device);
   GroupedGemmArgs in = base;
   in.transpose_b = true;
   in.N = 2 * f;
@@ -45,12 +46,12 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
   in.expert_stride = 2 * f * c;
   in.C = x.raw();
   in.ldc = 2 * f;
-  kernel::grouped_gemm(in);
+  kernel::grouped_gemm(in, device);
 
   SwigluArgs s = detail::swiglu_args(x, f);
-  s.scale = slot_gate.data();
+  s.scale = slot_gate.address();
   s.y = act.raw();
-  kernel::swiglu_forward(s);
+  kernel::swiglu_forward(s, device);
 
   GroupedGemmArgs down = base;
   down.transpose_b = true;
@@ -63,7 +64,7 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
   down.expert_stride = c * f;
   down.C = out.raw();
   down.ldc = c;
-  kernel::grouped_gemm(down);
+  kernel::grouped_gemm(down, device);
 
   Tensor y = residual.clone();
   GatherArgs combine;
@@ -76,13 +77,13 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
   combine.index = plan.token_slot;
   combine.y = y.raw();
   combine.y_row = c;
-  kernel::gather(combine);
+  kernel::gather(combine, device);
 
   record({residual, u, routing.gates, w_in, w_out}, {y},
          [=, r = residual.gradient(), gates = routing.gates.gradient(), g = y.gradient(), kept = std::vector<Tensor>{offsets, x, slot_gate}]() {
            const float* dy = g->data();
-           const std::int64_t *token = slot_token.data<std::int64_t>(), *slot = token_slot.data<std::int64_t>();
-           Tensor dact({slots, f}), dx({slots, 2 * f}), dscale({slots});
+           const std::int64_t *token = slot_token.address<std::int64_t>(), *slot = token_slot.address<std::int64_t>();
+           Tensor dact({slots, f}, DType::f32, device), dx({slots, 2 * f}, DType::f32, device), dscale({slots}, DType::f32, device);
            GroupedGemmArgs a = base;  // dact = dy W_out
            a.N = f;
            a.K = c;
@@ -94,7 +95,7 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
            a.expert_stride = c * f;
            a.C = dact.raw();
            a.ldc = f;
-           kernel::grouped_gemm(a);
+           kernel::grouped_gemm(a, device);
            if (w_out.wants_grad()) {  // dW_out = dy^T act
              GroupedGemmArgs w = base;
              w.weights = true;
@@ -108,24 +109,24 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
              std::tie(w.C, w.write) = w_out.gradient()->target(w_out.numel());
              w.ldc = f;
              w.expert_stride = c * f;
-             kernel::grouped_gemm(w);
+             kernel::grouped_gemm(w, device);
            }
            SwigluArgs b = s;
            b.y = nullptr;
            b.dy = dact.raw();
            b.dx = dx.raw();
-           b.dscale = dscale.data();
-           kernel::swiglu_backward(b);
+           b.dscale = dscale.address();
+           kernel::swiglu_backward(b, device);
            if (gates->wanted) {
              RouteGradientArgs d;
              d.tokens = n;
              d.experts = e;
              d.top_k = k;
-             d.chosen = routing.chosen.data<std::int32_t>();
+             d.chosen = routing.chosen.address<std::int32_t>();
              d.token_slot = slot;
-             d.dscale = dscale.data();
+             d.dscale = dscale.address();
              std::tie(d.dgates, d.write) = gates->target(n * e);
-             kernel::route_gradient(d);
+             kernel::route_gradient(d, device);
            }
            if (w_in.wants_grad()) {  // dW_in = dx^T u
              GroupedGemmArgs w = base;
@@ -140,10 +141,10 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
              std::tie(w.C, w.write) = w_in.gradient()->target(w_in.numel());
              w.ldc = c;
              w.expert_stride = 2 * f * c;
-             kernel::grouped_gemm(w);
+             kernel::grouped_gemm(w, device);
            }
            if (u.wants_grad()) {
-             Tensor du({slots, c});
+             Tensor du({slots, c}, DType::f32, device);
              GroupedGemmArgs d = base;
              d.N = c;
              d.K = 2 * f;
@@ -154,7 +155,7 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
              d.expert_stride = 2 * f * c;
              d.C = du.raw();
              d.ldc = c;
-             kernel::grouped_gemm(d);
+             kernel::grouped_gemm(d, device);
              GatherArgs sum;
              sum.rows = n;
              sum.columns = c;
@@ -164,7 +165,7 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
              sum.index = slot;
              std::tie(sum.y, sum.write) = u.gradient()->target(n * c);
              sum.y_row = c;
-             kernel::gather(sum);
+             kernel::gather(sum, device);
            }
            if (r->wanted) r->absorb(*g, n * c);
          });

@@ -9,24 +9,25 @@ inline Tensor normalize(const Tensor& x, const Tensor& w, float eps, bool rms) {
   const char* op = rms ? "rms_norm" : "layer_norm";
   check(x.rank() >= 1 && w.rank() == 1 && w.numel() == x.columns(), "norm.shape", op, ": w is ", to_string(w.shape()), ", x is ", to_string(x.shape()));
   check(eps >= 0, "norm.eps", op, ": eps is ", eps);
-  Tensor y(x.shape()), mean({rms ? 0 : x.rows()}), rstd({x.rows()});
+  const Device device = detail::device_of(op, x, w);
+  Tensor y(x.shape(), DType::f32, device), mean({rms ? 0 : x.rows()}, DType::f32, device), rstd({x.rows()}, DType::f32, device);
   NormArgs a;
   a.rms = rms;
   a.eps = eps;
   a.rows = x.rows();
   a.columns = x.columns();
   a.x = x.raw();
-  a.w = w.data();
+  a.w = w.address();
   a.y = y.raw();
-  a.mean = mean.data();
-  a.rstd = rstd.data();
-  kernel::norm_forward(a);
+  a.mean = mean.address();
+  a.rstd = rstd.address();
+  kernel::norm_forward(a, device);
   record({x, w}, {y}, [a, x, w, mean, rstd, g = y.gradient()]() mutable {
     a.y = nullptr;
     a.dy = g->data();
     if (x.wants_grad()) std::tie(a.dx, a.write_dx) = x.gradient()->target(x.numel());
     if (w.wants_grad()) std::tie(a.dw, a.write_dw) = w.gradient()->target(w.numel());
-    kernel::norm_backward(a);
+    kernel::norm_backward(a, x.device());
   });
   return y;
 }

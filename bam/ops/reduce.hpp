@@ -32,7 +32,7 @@ inline Tensor sum(const Tensor& x, std::vector<std::int64_t> axes = {}, bool kee
   Tensor out = keep ? y : y.reshape(detail::without(x.shape(), axes));
   record({x}, {out}, [x, kept = y.shape(), g = out.gradient()] {
     auto [dx, write] = x.gradient()->target(x.numel());
-    detail::broadcast_copy(g->data(), kept, dx, x.shape(), write);
+    detail::broadcast_copy(g->data(), kept, dx, x.shape(), write, x.device());
   });
   return out;
 }
@@ -50,7 +50,7 @@ inline Tensor max(const Tensor& x, std::int64_t axis = -1, bool keep = false) {
   record({x}, {out}, [x, y = y.detach(), g = out.gradient()] {
     Tensor hit = detail::broadcast(Binary::equal, x, y, 1.0f);
     auto [dx, write] = x.gradient()->target(x.numel());
-    detail::binary_into(Binary::mul, hit.data(), hit.shape(), g->data(), y.shape(), dx, x.shape(), 1.0f, write);
+    detail::binary_into(Binary::mul, hit.address(), hit.shape(), g->data(), y.shape(), dx, x.shape(), 1.0f, write, x.device());
   });
   return out;
 }

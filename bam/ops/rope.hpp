@@ -38,9 +38,9 @@ inline void rotate(const Rope& rope, const float* x, float* y, std::int64_t rows
   a.x = x;
   a.y = y;
   a.x_row = a.y_row = row_stride;
-  a.positions = rope.positions.data<std::int32_t>();
-  a.table = rope.table.data();
-  kernel::rope(a);
+  a.positions = rope.positions.address<std::int32_t>();
+  a.table = rope.table.address();
+  kernel::rope(a, rope.table.device());
 }
 inline void check_rope(const Rope& rope, std::int64_t rows) {
   check(rope.positions.numel() == rows && rope.positions.dtype() == DType::i32, "rope.positions", "rope: ", rope.positions.numel(), " positions for ", rows, " rows");
@@ -51,8 +51,8 @@ inline Tensor rope(const Tensor& x, const Rope& rope) {
   detail::check_rope(rope, x.rows());
   std::int64_t heads = x.columns() / rope.table.columns();
   check(heads * rope.table.columns() == x.columns(), "rope.shape", "rope: x has ", x.columns(), " columns, heads are ", rope.table.columns(), " wide");
-  Tensor y(x.shape());
-  detail::rotate(rope, x.data(), y.data(), x.rows(), x.columns(), heads, false);
+  Tensor y(x.shape(), DType::f32, detail::device_of("rope", x, rope.table, rope.positions));
+  detail::rotate(rope, x.address(), y.address(), x.rows(), x.columns(), heads, false);
   record({x}, {y}, [x, rope, heads, g = y.gradient()] {
     detail::rotate(rope, g->data(), g->data(), x.rows(), x.columns(), heads, true);
     x.gradient()->absorb(*g, x.numel());
@@ -66,9 +66,10 @@ inline Tensor qkv_projection(const Tensor& x, const Tensor& w, const Rope& rope,
   detail::check_rope(rope, x.rows());
   std::int64_t n = x.rows(), k = x.columns(), o = w.size(0);
   check(turned_heads * rope.table.columns() <= o, "rope.shape", "qkv_projection: ", turned_heads, " heads of ", rope.table.columns(), " in ", o, " columns");
-  Tensor y(detail::with_last(x.shape(), o));
-  kernel::gemm(detail::gemm_args(n, o, k, x.data(), k, false, w.data(), k, true, y.data(), o, Write::overwrite));
-  detail::rotate(rope, y.data(), y.data(), n, o, turned_heads, false);
+  const Device device = detail::device_of("qkv_projection", x, w, rope.table, rope.positions);
+  Tensor y(detail::with_last(x.shape(), o), DType::f32, device);
+  kernel::gemm(detail::gemm_args(n, o, k, x.address(), k, false, w.address(), k, true, y.address(), o, Write::overwrite), device);
+  detail::rotate(rope, y.address(), y.address(), n, o, turned_heads, false);
   record({x, w}, {y}, [x, w, rope, turned_heads, n, o, g = y.gradient()] {
     detail::rotate(rope, g->data(), g->data(), n, o, turned_heads, true);
     detail::linear_backward(x, w, g->data());

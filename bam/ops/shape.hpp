@@ -27,7 +27,7 @@ inline void copy_recorded(CopyArgs a, const Tensor& x, std::int64_t x_at, Tensor
   std::int64_t width = size_of(x.dtype());
   a.x = static_cast<const char*>(x.raw()) + x_at * width;
   a.y = static_cast<char*>(y.raw()) + y_at * width;
-  kernel::copy(a);
+  kernel::copy(a, device_of("copy", x, y));
 }
 inline void copy_back(CopyArgs a, const Tensor& x, std::int64_t x_at, const Gradient& g, std::int64_t y_at) {
   bool whole = true;
@@ -38,14 +38,14 @@ inline void copy_back(CopyArgs a, const Tensor& x, std::int64_t x_at, const Grad
     FillArgs f;
     f.n = x.numel();
     f.y = x.gradient()->target(x.numel()).first;
-    kernel::fill(f);
+    kernel::fill(f, x.device());
   }
   auto [dx, write] = x.gradient()->target(x.numel());
   std::swap(a.x_stride, a.y_stride);
   a.write = write;
   a.x = g.data() + y_at;
   a.y = dx + x_at;
-  kernel::copy(a);
+  kernel::copy(a, x.device());
 }
 }  // namespace detail
 
@@ -60,7 +60,7 @@ inline Tensor permute(const Tensor& x, const std::vector<std::int64_t>& order) {
     shape[i] = x.size(order[i]);
     stride[i] = own[static_cast<std::size_t>(order[i])];
   }
-  Tensor y(shape, x.dtype());
+  Tensor y(shape, x.dtype(), x.device());
   CopyArgs a = detail::copy_args(shape, stride, detail::dense_strides(shape), x.dtype());
   detail::copy_recorded(a, x, 0, y, 0);
   record({x}, {y}, [a, x, g = y.gradient()] { detail::copy_back(a, x, 0, *g, 0); });
@@ -78,7 +78,7 @@ inline Tensor slice(const Tensor& x, std::int64_t axis, std::int64_t begin, std:
   check(begin >= 0 && begin <= end && end <= size, "slice.range", "slice: ", begin, " .. ", end, " of ", size);
   Shape shape = x.shape(), stride = detail::dense_strides(shape);
   shape[static_cast<std::size_t>(axis)] = end - begin;
-  Tensor y(shape, x.dtype());
+  Tensor y(shape, x.dtype(), x.device());
   std::int64_t at = begin * stride[static_cast<std::size_t>(axis)];
   CopyArgs a = detail::copy_args(shape, stride, detail::dense_strides(shape), x.dtype());
   detail::copy_recorded(a, x, at, y, 0);
@@ -100,7 +100,7 @@ inline Tensor concat(const std::vector<Tensor>& parts, std::int64_t axis) {
     total += p.size(axis);
   }
   shape[i] = total;
-  Tensor y(shape, parts[0].dtype());
+  Tensor y(shape, parts[0].dtype(), parts[0].device());
   Shape stride = detail::dense_strides(shape);
   std::int64_t at = 0;
   for (const Tensor& p : parts) {

@@ -7,19 +7,19 @@ namespace bam {
 namespace detail {
 inline Tensor softmax(const Tensor& x, bool log) {
   check(x.rank() >= 1, "softmax.rank", "softmax: wanted at least one axis");
-  Tensor y(x.shape());
+  Tensor y(x.shape(), DType::f32, x.device());
   SoftmaxArgs a;
   a.log = log;
   a.rows = x.rows();
   a.columns = x.columns();
   a.x = x.raw();
   a.y = y.raw();
-  kernel::softmax_forward(a);
+  kernel::softmax_forward(a, x.device());
   record({x}, {y}, [a, x, y = y.detach(), g = y.gradient()]() mutable {
     a.x = nullptr;
     a.dy = g->data();
     std::tie(a.dx, a.write) = x.gradient()->target(x.numel());
-    kernel::softmax_backward(a);
+    kernel::softmax_backward(a, x.device());
   });
   return y;
 }

@@ -19,14 +19,14 @@ inline SwigluArgs swiglu_args(const Tensor& x, std::int64_t f) {
 inline Tensor swiglu(const Tensor& x) {
   check(x.rank() >= 1 && x.columns() % 2 == 0, "swiglu.shape", "swiglu: x is ", to_string(x.shape()), ", wanted an even last axis");
   std::int64_t f = x.columns() / 2;
-  Tensor y(x.rank() ? [&] { Shape s = x.shape(); s.back() = f; return s; }() : Shape{});
+  Tensor y(x.rank() ? [&] { Shape s = x.shape(); s.back() = f; return s; }() : Shape{}, DType::f32, x.device());
   SwigluArgs a = detail::swiglu_args(x, f);
   a.y = y.raw();
-  kernel::swiglu_forward(a);
+  kernel::swiglu_forward(a, x.device());
   record({x}, {y}, [a, x, g = y.gradient()]() mutable {
     a.dy = g->data();
     std::tie(a.dx, a.write) = x.gradient()->target(x.numel());
-    kernel::swiglu_backward(a);
+    kernel::swiglu_backward(a, x.device());
   });
   return y;
 }

@@ -30,7 +30,12 @@ class AdamW {
 
   // Norm over all gradients, in a fixed order.
   double gradient_norm() {
-    double total = 0;
+    std::int64_t parts = 0;
+    auto parts_of = [](const Block& b) { return b.tensor.has_grad() ? (b.tensor.numel() + SumSquaresArgs::block - 1) / SumSquaresArgs::block : 0; };
+    for (const Block& b : blocks_) parts += parts_of(b);
+    if (parts == 0) return 0;
+    Tensor partial({parts}, DType::f64, device());
+    double* at = partial.address<double>();
     for (Block& b : blocks_) {
       if (!b.tensor.has_grad()) continue;
       for (const View& v : b.views)
@@ -38,11 +43,13 @@ class AdamW {
       SumSquaresArgs a;
       a.n = b.tensor.numel();
       a.x = b.tensor.gradient()->data();
-      std::vector<double> partial(static_cast<std::size_t>((a.n + a.block - 1) / a.block));
-      a.partial = partial.data();
-      kernel::sum_squares(a);
-      for (double p : partial) total += p;
+      a.partial = at;
+      at += parts_of(b);
+      kernel::sum_squares(a, device());
     }
+    double total = 0;
+    const Tensor here = partial.to(Device::cpu);
+    for (double p : here.values<double>()) total += p;
     return std::sqrt(total);
   }
 
@@ -60,24 +67,26 @@ class AdamW {
     s.correction1 = static_cast<float>(1 - math::pow(options_.beta1, t));
     s.correction2 = static_cast<float>(1 - math::pow(options_.beta2, t));
     s.factor = options_.clip > 0 && norm > options_.clip ? static_cast<float>(options_.clip / norm) : 1.0f;
+    Tensor scalars({static_cast<std::int64_t>(sizeof s)}, DType::u8, device());
+    copy_bytes(scalars.raw(), device(), &s, Device::cpu, sizeof s);
     for (Block& b : blocks_) {
       if (!b.tensor.has_grad()) continue;
       AdamWArgs a;
       a.beta1 = static_cast<float>(options_.beta1);
       a.beta2 = static_cast<float>(options_.beta2);
       a.eps = static_cast<float>(options_.eps);
-      a.scalars = &s;
+      a.scalars = static_cast<const AdamWScalars*>(scalars.raw());
       for (const View& v : b.views) {
         if (v.frozen) continue;
         a.decay = v.decay ? static_cast<float>(options_.weight_decay) : 0.0f;
         a.rows = v.rows;
         a.columns = v.columns;
         a.stride = v.stride;
-        a.p = b.tensor.data() + v.offset;
+        a.p = b.tensor.address() + v.offset;
         a.g = b.tensor.gradient()->data() + v.offset;
-        a.m = b.m.data() + v.offset;
-        a.v = b.v.data() + v.offset;
-        kernel::adamw(a);
+        a.m = b.m.address() + v.offset;
+        a.v = b.v.address() + v.offset;
+        kernel::adamw(a, device());
       }
       b.tensor.gradient()->clear(true);
     }
@@ -127,11 +136,22 @@ class AdamW {
       return;
     }
     check(p.block.wants_grad(), "adamw.parameter", "adamw: '", p.name, "' wants no gradient; mark it with parameter()");
-    blocks_.push_back({p.block, zeros(p.block.shape()), zeros(p.block.shape()), {view}});
+    check(blocks_.empty() || p.block.device() == device(), "device.mixed", "adamw: '", p.name, "' lies on ", name_of(p.block.device()), ", others on ", name_of(device()));
+    auto moment = [&] { return zeros(p.block.shape(), DType::f32, p.block.device()); };
+    blocks_.push_back({p.block, moment(), moment(), {view}});
   }
+  Device device() const { return blocks_.empty() ? Device::cpu : blocks_[0].tensor.device(); }
   static void clear_view(Block& b, const View& v) {
-    for (std::int64_t r = 0; r < v.rows; ++r)
-      std::memset(b.tensor.gradient()->data() + v.offset + r * v.stride, 0, static_cast<std::size_t>(v.columns) * 4);
+    const Tensor zero = zeros({1}, DType::f32, b.tensor.device());
+    CopyArgs a;
+    a.rank = 2;
+    a.shape[0] = v.rows;
+    a.shape[1] = v.columns;
+    a.y_stride[0] = v.stride;
+    a.y_stride[1] = 1;
+    a.x = zero.raw();
+    a.y = b.tensor.gradient()->data() + v.offset;
+    kernel::copy(a, b.tensor.device());
   }
 
   AdamWOptions options_;

@@ -301,7 +301,8 @@ class BamStudy {
         for (std::int64_t t = 0; t < n; ++t) positions.push_back(static_cast<std::int32_t>(t));
         Hidden h = model.hidden(TokenBatch{tensor(inputs), tensor(positions), segments({n}), {}});
         tokens += static_cast<double>(n);
-        auto add = [](std::vector<std::vector<double>>& to, std::size_t layer, const Tensor& gates, bool chosen) {
+        auto add = [](std::vector<std::vector<double>>& to, std::size_t layer, const Tensor& all, bool chosen) {
+          const Tensor gates = all.to(Device::cpu);
           if (to.size() <= layer) to.resize(layer + 1, std::vector<double>(static_cast<std::size_t>(gates.columns()), 0.0));
           for (std::int64_t k = 0; k < gates.numel(); ++k) {
             const double g = static_cast<double>(gates.data()[k]);

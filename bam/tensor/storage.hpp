@@ -1,5 +1,5 @@
-// Storage and the caching allocator behind it. Freed blocks are kept and reused, never returned to the system: fresh
-// pages cost more than the arithmetic on them. Blocks of 2 MiB and more lie on huge pages.
+// Storage and the caching allocators behind it, one a device. Freed blocks are kept and reused, and returned to the system only where it has no more: fresh
+// pages cost more than the arithmetic on them. On the CPU blocks of 2 MiB and more lie on huge pages.
 #pragma once
 #include <sys/mman.h>
 
@@ -11,7 +11,7 @@
 #include <new>
 #include <vector>
 
-#include "../core/error.hpp"
+#include "device.hpp"
 
 namespace bam {
 
@@ -23,12 +23,12 @@ struct AllocatorStats {
 
 class Allocator {
  public:
-  static Allocator& get() {
-    static Allocator* value = new Allocator;  // outlives every static tensor
-    return *value;
+  static Allocator& get(Device d = Device::cpu) {
+    static Allocator* values[] = {new Allocator(Device::cpu), new Allocator(Device::cuda)};  // outlive every static tensor
+    return *values[static_cast<int>(d)];
   }
 
-  // Throws Error(limit) when the system refuses.
+  // Error(limit): the device has no more.
   void* allocate(std::int64_t bytes) {
     std::int64_t size = rounded(bytes);
     std::lock_guard lock(mutex_);
@@ -44,10 +44,10 @@ class Allocator {
       return p;
     }
     void* p = fresh(size);
+    if (!p && give_back()) p = fresh(size);
     if (!p) {
       stats_.in_use -= size;
-      fail(ErrorKind::limit, "memory.exhausted", "allocate: wanted ", bytes, " bytes beside ", stats_.in_use,
-           " in use, the system has no more; lower micro_batch or context");
+      fail(ErrorKind::limit, "memory.exhausted", "wanted ", bytes, " bytes on ", name_of(device_), " beside ", stats_.in_use, " in use, there are no more; lower micro_batch or context");
     }
     stats_.reserved += size;
     sizes_[p] = {size, size};
@@ -59,6 +59,11 @@ class Allocator {
     stats_.in_use -= it->second.counted;
     free_[it->second.block].push_back(p);
     sizes_.erase(it);
+  }
+  // Returns the memory that no tensor has to the system.
+  void trim() {
+    std::lock_guard lock(mutex_);
+    give_back();
   }
   AllocatorStats stats() {
     std::lock_guard lock(mutex_);
@@ -75,20 +80,35 @@ class Allocator {
     if (bytes <= 0) return 64;
     return bytes >= huge ? (bytes + 65535) / 65536 * 65536 : (bytes + 63) / 64 * 64;
   }
-  static void* fresh(std::int64_t size) {
+  explicit Allocator(Device d) : device_(d) {}
+  void* fresh(std::int64_t size) {
+    if (device_ != Device::cpu) return detail::device_allocate(device_, size);
     auto n = static_cast<std::size_t>(size);
     if (size < huge) return ::operator new(n, std::align_val_t{64}, std::nothrow);
-    std::size_t span = n + huge;  // the unaligned ends cost address space only
-    void* p = mmap(nullptr, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* p = mmap(nullptr, n + huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) return nullptr;
-    auto at = (reinterpret_cast<std::uintptr_t>(p) + huge - 1) / huge * huge;
+    auto at = (reinterpret_cast<std::uintptr_t>(p) + huge - 1) / huge * huge;  // the unaligned ends cost address space only
     madvise(reinterpret_cast<void*>(at), n, MADV_HUGEPAGE);
     return reinterpret_cast<void*>(at);
+  }
+  // Whether there was any.
+  bool give_back() {
+    const bool any = !free_.empty();
+    for (auto& [size, blocks] : free_)
+      for (void* p : blocks) {
+        if (device_ != Device::cpu) detail::device_release(p);
+        else if (size < huge) ::operator delete(p, std::align_val_t{64});
+        else munmap(p, static_cast<std::size_t>(size));
+        stats_.reserved -= size;
+      }
+    free_.clear();
+    return any;
   }
 
   struct Sizes {
     std::int64_t block, counted;
   };
+  const Device device_;
   std::mutex mutex_;
   std::map<std::int64_t, std::vector<void*>> free_;
   std::map<void*, Sizes> sizes_;
@@ -97,16 +117,18 @@ class Allocator {
 
 class Storage {
  public:
-  explicit Storage(std::int64_t bytes) : data_(Allocator::get().allocate(bytes)), bytes_(bytes) {}
-  ~Storage() { Allocator::get().release(data_); }
+  explicit Storage(std::int64_t bytes, Device d = Device::cpu) : data_(Allocator::get(d).allocate(bytes)), bytes_(bytes), device_(d) {}
+  ~Storage() { Allocator::get(device_).release(data_); }
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
   void* data() { return data_; }
   std::int64_t bytes() const { return bytes_; }
+  Device device() const { return device_; }
 
  private:
   void* data_;
   std::int64_t bytes_;
+  Device device_;
 };
 
 }  // namespace bam

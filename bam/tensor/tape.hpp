@@ -63,7 +63,7 @@ class Tape {
       a.x_stride[0] = a.y_stride[0] = 1;
       a.x = upstream[i].raw();
       a.y = y;
-      kernel::copy(a);
+      kernel::copy(a, detail::device_of("backward", t, upstream[i]));
     }
     Pause pause;
     while (!records_.empty()) {
@@ -77,7 +77,7 @@ class Tape {
   }
   void backward(const Tensor& loss) {
     check(loss.numel() == 1, "tape.loss", "backward: wanted a scalar loss, shape is ", to_string(loss.shape()));
-    Tensor one = ones(loss.shape());
+    Tensor one = ones(loss.shape(), DType::f32, loss.device());
     backward(std::span(&loss, 1), std::span<const Tensor>(&one, 1));
   }
 

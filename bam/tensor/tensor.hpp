@@ -1,4 +1,4 @@
-// A tensor is a value: shape, dtype and shared storage, always dense and row-major. Copies alias. Beside the storage it
+// A tensor is a value: shape, dtype, device and shared storage, always dense and row-major. Copies alias. Beside the storage it
 // carries its gradient, so that a gradient lives as long as what it belongs to and no longer.
 #pragma once
 #include <cstring>
@@ -33,16 +33,18 @@ inline std::string to_string(const Shape& shape) {
   return s + ")";
 }
 
-// Where a gradient is gathered, in fp32. The first contribution to an empty gradient overwrites, later ones add.
+// Where a gradient is gathered, in fp32, on the device of what it belongs to. The first contribution to an empty gradient overwrites, later ones add.
 class Gradient {
  public:
+  explicit Gradient(Device d = Device::cpu) : device_(d) {}
   bool wanted = false;  // somebody below asks for it
+  Device device() const { return device_; }
 
   bool empty() const { return !filled_; }
   // Memory of n floats to write to, and how: a kernel's output pointer and its Write.
   std::pair<float*, Write> target(std::int64_t n) {
     Write write = filled_ ? Write::add : Write::overwrite;
-    if (!buffer_) buffer_ = std::make_shared<Storage>(n * 4);
+    if (!buffer_) buffer_ = std::make_shared<Storage>(n * 4, device_);
     filled_ = true;
     return {static_cast<float*>(buffer_->data()), write};
   }
@@ -62,7 +64,7 @@ class Gradient {
       a.x_stride[0] = a.y_stride[0] = 1;
       a.x = other.data();
       a.y = y;
-      kernel::copy(a);
+      kernel::copy(a, device_);
     }
     other.clear();
   }
@@ -77,6 +79,7 @@ class Gradient {
   }
 
  private:
+  Device device_;
   std::shared_ptr<Storage> buffer_;
   bool filled_ = false;
 };
@@ -84,14 +87,19 @@ class Gradient {
 class Tensor {
  public:
   Tensor() = default;
-  explicit Tensor(Shape shape, DType dtype = DType::f32)
+  // Uninitialised. Error(limit): the device is absent, or has no memory left.
+  explicit Tensor(Shape shape, DType dtype = DType::f32, Device device = Device::cpu)
       : shape_(std::move(shape)),
         dtype_(dtype),
         numel_(bam::numel(shape_)),
-        gradient_(std::make_shared<Gradient>()) {
+        gradient_(std::make_shared<Gradient>(device)) {
     std::int64_t bytes;
     check(!__builtin_mul_overflow(numel_, size_of(dtype), &bytes), "shape.overflow", "shape: ", to_string(shape_), " is too large");
-    storage_ = std::make_shared<Storage>(bytes);
+    try {
+      storage_ = std::make_shared<Storage>(bytes, device);
+    } catch (const Error& e) {
+      throw Error(e.kind(), e.id(), str("tensor ", to_string(shape_), " of ", name_of(dtype), ": ", e.what()));
+    }
   }
 
   bool defined() const { return storage_ != nullptr; }
@@ -111,17 +119,27 @@ class Tensor {
     return n;
   }
   DType dtype() const { return dtype_; }
+  Device device() const { return storage_ ? storage_->device() : Device::cpu; }
+  // The memory as kernels of the tensor's device see it; data() is for the host.
   void* raw() { return storage_->data(); }
   const void* raw() const { return storage_->data(); }
   template <class T = float>
-  T* data() {
+  T* address() {
     check(sizeof(T) == size_of(dtype_), "dtype.access", "tensor: holds ", name_of(dtype_));
     return static_cast<T*>(storage_->data());
   }
   template <class T = float>
+  const T* address() const {
+    return const_cast<Tensor*>(this)->address<T>();
+  }
+  template <class T = float>
+  T* data() {
+    check(device() == Device::cpu, "device.access", "tensor: ", to_string(shape_), " lies on ", name_of(device()), "; to(bam::Device::cpu) copies it here");
+    return address<T>();
+  }
+  template <class T = float>
   const T* data() const {
-    check(sizeof(T) == size_of(dtype_), "dtype.access", "tensor: holds ", name_of(dtype_));
-    return static_cast<const T*>(static_cast<const void*>(storage_->data()));
+    return const_cast<Tensor*>(this)->data<T>();
   }
   template <class T = float>
   std::span<const T> values() const {
@@ -129,7 +147,14 @@ class Tensor {
   }
   float item() const {
     check(numel_ == 1 && dtype_ == DType::f32, "item.shape", "item: wanted one F32 element, shape is ", to_string(shape_));
-    return data<float>()[0];
+    return to(Device::cpu).data()[0];
+  }
+  // This tensor where it lies there already, else a copy there, without a gradient: for inputs, weights and results, not between the ops of a tape.
+  Tensor to(Device d) const {
+    if (d == device()) return *this;
+    Tensor t(shape_, dtype_, d);
+    copy_bytes(t.raw(), d, raw(), device(), numel_ * size_of(dtype_));
+    return t;
   }
 
   // Same memory, same gradient, another shape of as many elements.
@@ -142,12 +167,12 @@ class Tensor {
   // Same memory, a gradient of its own: a second use of one parameter (tied embeddings), or a constant.
   Tensor detach() const {
     Tensor t = *this;
-    t.gradient_ = std::make_shared<Gradient>();
+    t.gradient_ = std::make_shared<Gradient>(device());
     return t;
   }
   Tensor clone() const {
-    Tensor t(shape_, dtype_);
-    if (numel_) std::memcpy(t.raw(), raw(), static_cast<std::size_t>(numel_ * size_of(dtype_)));
+    Tensor t(shape_, dtype_, device());
+    copy_bytes(t.raw(), device(), raw(), device(), numel_ * size_of(dtype_));
     return t;
   }
 
@@ -157,13 +182,7 @@ class Tensor {
   }
   bool wants_grad() const { return gradient_ && gradient_->wanted; }
   bool has_grad() const { return gradient_ && !gradient_->empty(); }
-  // A copy of the gradient, of this shape; zeros when there is none.
-  Tensor grad() const {
-    Tensor g(shape_);
-    if (has_grad()) std::memcpy(g.raw(), gradient_->data(), static_cast<std::size_t>(numel_) * 4);
-    else std::memset(g.raw(), 0, static_cast<std::size_t>(numel_) * 4);
-    return g;
-  }
+  Tensor grad() const;  // a copy of the gradient, of this shape; zeros when there is none
   const std::shared_ptr<Gradient>& gradient() const { return gradient_; }
 
  private:
@@ -174,18 +193,25 @@ class Tensor {
   std::shared_ptr<Gradient> gradient_;
 };
 
-inline Tensor full(Shape shape, double value, DType dtype = DType::f32) {
-  Tensor t(std::move(shape), dtype);
+inline Tensor full(Shape shape, double value, DType dtype = DType::f32, Device device = Device::cpu) {
+  Tensor t(std::move(shape), dtype, device);
   FillArgs a;
   a.dtype = dtype;
   a.n = t.numel();
   a.value = value;
   a.y = t.raw();
-  kernel::fill(a);
+  kernel::fill(a, device);
   return t;
 }
-inline Tensor zeros(Shape shape, DType dtype = DType::f32) { return full(std::move(shape), 0, dtype); }
-inline Tensor ones(Shape shape) { return full(std::move(shape), 1); }
+inline Tensor zeros(Shape shape, DType dtype = DType::f32, Device device = Device::cpu) { return full(std::move(shape), 0, dtype, device); }
+inline Tensor ones(Shape shape, DType dtype = DType::f32, Device device = Device::cpu) { return full(std::move(shape), 1, dtype, device); }
+
+inline Tensor Tensor::grad() const {
+  if (!has_grad()) return zeros(shape_, DType::f32, device());
+  Tensor g(shape_, DType::f32, device());
+  copy_bytes(g.raw(), device(), gradient_->data(), device(), numel_ * 4);
+  return g;
+}
 
 namespace detail {
 template <class T>
@@ -195,6 +221,18 @@ constexpr DType dtype_of() {
   else if constexpr (std::is_same_v<T, std::int32_t>) return DType::i32;
   else if constexpr (std::is_same_v<T, std::int64_t>) return DType::i64;
   else return DType::u8;
+}
+}  // namespace detail
+
+namespace detail {
+// The device that an op's tensors share. Undefined ones are passed over.
+template <class... Rest>
+Device device_of(const char* op, const Tensor& first, const Rest&... rest) {
+  auto agree = [&](const Tensor& t) {
+    check(!t.defined() || t.device() == first.device(), "device.mixed", op, ": ", to_string(t.shape()), " lies on ", name_of(t.device()), ", ", to_string(first.shape()), " on ", name_of(first.device()), "; move one with to()");
+  };
+  (agree(rest), ...);
+  return first.device();
 }
 }  // namespace detail
 

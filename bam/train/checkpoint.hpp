@@ -35,8 +35,7 @@ inline std::string final_hash(const std::string& running, const AdamW& optimizer
     h.update(v.data(), v.size() * 4);
   }
   for (auto& s : optimizer.state()) {
-    h.update(s.m.raw(), static_cast<std::size_t>(s.m.numel()) * 4);
-    h.update(s.v.raw(), static_cast<std::size_t>(s.v.numel()) * 4);
+    for (const Tensor& moment : {s.m.to(Device::cpu), s.v.to(Device::cpu)}) h.update(moment.raw(), static_cast<std::size_t>(moment.numel()) * 4);
   }
   return h.hex();
 }

@@ -169,7 +169,8 @@ class Run {
     manifest_.set("compiler", "g++ " __VERSION__);
 #endif
     manifest_.set("flags", options_.flags);
-    manifest_.set("isa", cpu::name_of(cpu::isa()));
+    if (model_->device() == Device::cpu) manifest_.set("isa", cpu::name_of(cpu::isa()));
+    else manifest_.set("device", describe(model_->device()));
     manifest_.set("seed", static_cast<std::int64_t>(c.train.seed));
     manifest_.set("tokenizer", io::sha256_file(tokenizer_file));
     manifest_.set("data", data_->manifest());
@@ -283,7 +284,7 @@ class Run {
     o.example_loss = t.example_loss;
     RunResult result;
     std::int64_t end = options_.stop_at ? std::min(*options_.stop_at, t.steps) : t.steps;
-    Allocator::get().reset_peak();
+    Allocator::get(model_->device()).reset_peak();
     while (step_ < end && !validation_.exhausted()) {
       auto start = std::chrono::steady_clock::now();
       StepRows rows = data_->next(t.batch);
@@ -322,7 +323,7 @@ class Run {
     result.steps = step_;
     result.final_loss = last_loss_;
     result.final_nll = last_nll_;
-    result.peak_bytes = Allocator::get().stats().peak;
+    result.peak_bytes = Allocator::get(model_->device()).stats().peak;
     result.hash = detail::final_hash(hash_, *optimizer_, parameters_);
     event(events, "end", result.hash);
     return result;

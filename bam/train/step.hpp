@@ -37,14 +37,14 @@ struct RouterCounts {
 
 // Runs of tokens that see each other: a sequence starts where position is 0 and at each row. Pads are passed over.
 inline Segments row_segments(const StepRows& rows, std::int64_t first, std::int64_t end) {
-  auto list = std::make_shared<std::vector<Segment>>();
+  std::vector<Segment> list;
   std::int64_t token = 0;
   for (std::int64_t at = first * rows.context; at < end * rows.context; ++at) {
     const auto i = static_cast<std::size_t>(at);
     if (!rows.real[i]) continue;
-    if (at % rows.context == 0 || rows.positions[i] == 0) list->push_back({token, 0, token, 0});
-    ++list->back().q_length;
-    ++list->back().k_length;
+    if (at % rows.context == 0 || rows.positions[i] == 0) list.push_back({token, 0, token, 0});
+    ++list.back().q_length;
+    ++list.back().k_length;
     ++token;
   }
   return list;
@@ -58,7 +58,7 @@ class GradientTree {
   void push() {
     Level top{1, {}};
     for (Tensor& t : tensors_) {
-      top.gradients.emplace_back();
+      top.gradients.emplace_back(t.device());
       top.gradients.back().swap(*t.gradient());
     }
     stack_.push_back(std::move(top));
@@ -125,14 +125,14 @@ inline StepResult accumulate_gradients(Decoder& model, const StepRows& rows, con
     for (std::size_t r = 0; r < routers; ++r) {
       bool attention = c.moa() && c.attention_routing != AttentionRouting::soft && (!c.moe() || r % 2 == 0);
       std::int64_t experts = attention ? c.num_attention_experts : c.num_experts;
-      Tensor t = full({experts}, 1.0 / static_cast<double>(experts));
+      std::vector<float> share(static_cast<std::size_t>(experts), static_cast<float>(1.0 / static_cast<double>(experts)));
       if (r < counts.counts.size()) {
         std::int64_t total = 0;
         for (std::int64_t n : counts.counts[r]) total += n;
         for (std::int64_t e = 0; e < experts && total > 0; ++e)
-          t.data()[e] = static_cast<float>(static_cast<double>(counts.counts[r][static_cast<std::size_t>(e)]) / static_cast<double>(total));
+          share[static_cast<std::size_t>(e)] = static_cast<float>(static_cast<double>(counts.counts[r][static_cast<std::size_t>(e)]) / static_cast<double>(total));
       }
-      f.push_back(t);
+      f.push_back(tensor(share).to(model.device()));
     }
   RouterCounts now;
   now.counts.resize(routers);
@@ -166,29 +166,32 @@ inline StepResult accumulate_gradients(Decoder& model, const StepRows& rows, con
       if (gradients) tape.emplace();
       Hidden hidden = model.hidden(batch, options);
       Tensor nll = model.nll(hidden, targets);
-      Tensor per_token = full({n}, per_target), weights = rows.weights.empty() ? Tensor() : part(rows.weights);
+      const Tensor token_nll = nll.to(Device::cpu);
+      std::vector<float> per_token(static_cast<std::size_t>(n), per_target);
+      const Tensor weights = rows.weights.empty() ? Tensor() : part(rows.weights);
       for (std::int64_t i = 0; weights.defined() && i < n; ++i) {
-        weighted_sum += static_cast<double>(weights.data()[i]) * static_cast<double>(nll.data()[i]);
-        if (o.example_loss) per_token.data()[i] = static_cast<float>(static_cast<double>(weights.data()[i]) / weight_sum);
+        weighted_sum += static_cast<double>(weights.data()[i]) * static_cast<double>(token_nll.data()[i]);
+        if (o.example_loss) per_token[static_cast<std::size_t>(i)] = static_cast<float>(static_cast<double>(weights.data()[i]) / weight_sum);
       }
-      std::vector<Tensor> outputs{nll}, upstream{per_token};
+      std::vector<Tensor> outputs{nll}, upstream{tensor(per_token).to(model.device())};
       for (Routing& r : hidden.routers) {
         outputs.push_back(r.balance);
-        upstream.push_back(full({n}, c.router_aux_loss_coef * per_position));
+        upstream.push_back(full({n}, c.router_aux_loss_coef * per_position, DType::f32, model.device()));
         outputs.push_back(r.z);
-        upstream.push_back(full({n}, c.router_z_loss_coef * per_position));
+        upstream.push_back(full({n}, c.router_z_loss_coef * per_position, DType::f32, model.device()));
       }
-      for (std::int64_t i = 0; i < n; ++i) nll_sum += static_cast<double>(nll.data()[i]);
+      for (std::int64_t i = 0; i < n; ++i) nll_sum += static_cast<double>(token_nll.data()[i]);
       for (std::size_t r = 0; r < hidden.routers.size(); ++r) {
-        for (float v : hidden.routers[r].balance.values()) balance[r] += static_cast<double>(v);
-        for (float v : hidden.routers[r].z.values()) z[r] += static_cast<double>(v);
-        auto experts = hidden.routers[r].counts.values<std::int64_t>();
+        const Tensor of_balance = hidden.routers[r].balance.to(Device::cpu), of_z = hidden.routers[r].z.to(Device::cpu), of_counts = hidden.routers[r].counts.to(Device::cpu);
+        for (float v : of_balance.values()) balance[r] += static_cast<double>(v);
+        for (float v : of_z.values()) z[r] += static_cast<double>(v);
+        auto experts = of_counts.values<std::int64_t>();
         now.counts[r].resize(experts.size());
         for (std::size_t e = 0; e < experts.size(); ++e) now.counts[r][e] += experts[e];
       }
       if (logits) {
         Tape::Pause pause;
-        *logits = model.logits(hidden);
+        *logits = model.logits(hidden).to(Device::cpu);
       }
       hidden = {};
       if (tape) tape->backward(outputs, upstream);

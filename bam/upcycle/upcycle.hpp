@@ -205,7 +205,7 @@ inline double upcycle_identity(const Decoder& seed, std::int64_t models, Upcycle
     positions.push_back(static_cast<std::int32_t>(t));
   }
   TokenBatch batch{tensor(ids), tensor(positions), segments({tokens}), {}};
-  Tensor want = seed.logits(seed.hidden(batch)), got = mixture.logits(mixture.hidden(batch));
+  const Tensor want = seed.logits(seed.hidden(batch)).to(Device::cpu), got = mixture.logits(mixture.hidden(batch)).to(Device::cpu);
   double difference = 0, norm = 0;
   for (std::int64_t i = 0; i < want.numel(); ++i) {
     double w = want.data()[i], d = static_cast<double>(got.data()[i]) - w;

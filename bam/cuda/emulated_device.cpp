@@ -1,0 +1,124 @@
+// The emulated device: memory of its own that only launches and copies reach, so that host code which touches a tensor of the device crashes here as it would there.
+#include <sys/mman.h>
+
+#include <cstring>
+
+#include "../core/error.hpp"
+#include "backend.hpp"
+#include "emulator.hpp"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define BAM_POISON_GAPS 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define BAM_POISON_GAPS 1
+#endif
+#endif
+#ifdef BAM_POISON_GAPS
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace bam::cuda {
+namespace {
+
+constexpr std::int64_t page = 4096, alignment = 256, gap = 256, address_space = std::int64_t{1} << 36;
+
+struct Memory {
+  char* begin = nullptr;
+  std::int64_t used = 0;
+  int open = 0;  // how many Reach live
+  std::int64_t blocks = 0;
+  void* scratch = nullptr;
+  std::int64_t scratch_bytes = 0;
+
+  void reserve() {
+    if (begin) return;
+    void* p = mmap(nullptr, static_cast<std::size_t>(address_space), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) fail(ErrorKind::limit, "memory.exhausted", "emulated device: no address space for its memory");
+    begin = static_cast<char*>(p);
+  }
+  std::size_t pages() const { return static_cast<std::size_t>((used + page - 1) / page * page); }
+  void protect(int what) {
+    if (used && mprotect(begin, pages(), what) != 0) fail(ErrorKind::limit, "memory.exhausted", "emulated device: its memory cannot be opened");
+  }
+};
+Memory& memory() {
+  static Memory value;
+  return value;
+}
+
+void* grow_scratch(void*, int, std::size_t bytes) {
+  Memory& m = memory();
+  if (static_cast<std::int64_t>(bytes) > m.scratch_bytes) {
+    m.scratch = allocate(static_cast<std::int64_t>(bytes));
+    if (!m.scratch) fail(ErrorKind::limit, "memory.exhausted", "emulated device: no memory for ", bytes, " bytes of scratch; lower micro_batch or context");
+    m.scratch_bytes = static_cast<std::int64_t>(bytes);
+  }
+  return m.scratch;
+}
+
+}  // namespace
+
+namespace emulation {
+Reach::Reach() {
+  if (memory().open++ == 0) memory().protect(PROT_READ | PROT_WRITE);
+}
+Reach::~Reach() {
+  if (--memory().open == 0) memory().protect(PROT_NONE);
+}
+}  // namespace emulation
+
+std::string unavailable() { return ""; }
+std::string describe() { return "EMULATED on the CPU, one fiber per CUDA thread: the results of the kernels, nothing of their speed"; }
+bool emulated() { return true; }
+std::int64_t memory_available() { return emulation::options().device_bytes - memory().used; }
+Exec execution() {
+  Exec exec;
+  exec.scratch = grow_scratch;
+  return exec;
+}
+
+// There are gaps between blocks, which AddressSanitizer knows. An address is used again only when there is no block left.
+void* allocate(std::int64_t bytes) {
+  Memory& m = memory();
+  m.reserve();
+  const std::int64_t at = (m.used + gap + alignment - 1) / alignment * alignment;
+  if (at + bytes + gap > emulation::options().device_bytes || at + bytes + gap > address_space) return nullptr;
+  m.used = at + bytes + gap;
+  ++m.blocks;
+  emulation::Reach reach;
+#ifdef BAM_POISON_GAPS
+  __asan_poison_memory_region(m.begin + at - gap, static_cast<std::size_t>(bytes + 2 * gap));
+  __asan_unpoison_memory_region(m.begin + at, static_cast<std::size_t>(bytes));
+#endif
+  std::memset(m.begin + at, 0xff, static_cast<std::size_t>(bytes));
+  return m.begin + at;
+}
+void release(void*) {
+  Memory& m = memory();
+  if (--m.blocks > (m.scratch ? 1 : 0)) return;
+  madvise(m.begin, m.pages(), MADV_DONTNEED);
+  m = {.begin = m.begin, .open = m.open};
+}
+
+void copy(Way way, void* to, std::int64_t to_pitch, const void* from, std::int64_t from_pitch, std::int64_t width, std::int64_t rows) {
+  auto inside = [](const void* p) { return static_cast<const char*>(p) >= memory().begin && static_cast<const char*>(p) < memory().begin + memory().used; };
+  check(inside(to) == (way != Way::to_host) && inside(from) == (way != Way::to_device), "emulator.copy", "emulated device: a copy goes another way than it says");
+  emulation::Reach reach;
+  for (std::int64_t r = 0; r < rows; ++r) std::memcpy(static_cast<char*>(to) + r * to_pitch, static_cast<const char*>(from) + r * from_pitch, static_cast<std::size_t>(width));
+}
+void synchronize() {}
+
+// Whatever looks like an address of this process must be one of the device.
+void check_arguments(const void* args, std::size_t bytes) {
+  const Memory& m = memory();
+  for (std::size_t at = 0; at + sizeof(std::uintptr_t) <= bytes; at += sizeof(std::uintptr_t)) {
+    std::uintptr_t word;
+    std::memcpy(&word, static_cast<const char*>(args) + at, sizeof word);
+    const auto begin = reinterpret_cast<std::uintptr_t>(m.begin);
+    if (word < std::uintptr_t{1} << 40 || word >= std::uintptr_t{1} << 47 || (word >= begin && word < begin + static_cast<std::uintptr_t>(m.used))) continue;
+    fail(ErrorKind::internal, "emulator.pointer", "emulated launch: the pointer at byte ", at, " of the arguments is not of the device's memory");
+  }
+}
+
+}  // namespace bam::cuda
