@@ -3,7 +3,8 @@
 //
 // Dimensions: N tokens (rows), C model, H query heads, D head dim, E experts, K chosen, F ffn, V vocabulary.
 // Matrices are row-major; a "*_row" or "ld*" member is the distance between rows in elements.
-// `void*` members hold `dtype` (F32; BF16 where a row says so); `float*` members are fp32 whatever the dtype.
+// `void*` members hold `dtype` (F32; BF16 where a row says so), or `out` where a row has it, for what it writes; `float*` members are fp32 whatever the dtype.
+// In bf16 a row loads, computes in float and rounds once, to nearest even.
 // Write says what happens to an output that may already hold something: overwrite it, or add to it.
 // Numbers (DESIGN: same bits): every GEMM output is one fma chain over k in order, which starts from C when it adds;
 // sums over tokens are chains in token order; sums inside a row are a fixed tree over 16 lanes.
@@ -69,9 +70,9 @@ struct GroupedGemmArgs {
 
 // LayerNorm (weight only; Ba et al. 2016): y = (x - mean) * rstd * w, rstd = 1 / sqrt(var + eps).
 // RMSNorm (Zhang & Sennrich 2019): y = x * rstd * w, rstd = 1 / sqrt(mean(x^2) + eps).
-// Backward: dx by write_dx, dw (a chain over tokens) by write_dw; a null dx or dw is skipped.
+// Backward: dx by write_dx, dw (a chain over tokens) by write_dw; a null dx or dw is skipped. y holds out, F32 or BF16; x and all gradients are F32.
 struct NormArgs {
-  DType dtype = DType::f32;
+  DType dtype = DType::f32, out = DType::f32;
   bool rms = false;
   float eps = 1e-5f;
   std::int64_t rows = 0, columns = 0;
@@ -87,7 +88,7 @@ struct NormArgs {
 
 // Rotary position embedding (Su et al. 2021), in place when y == x. Rotates `heads` heads of width D per row, pairs
 // (2i, 2i+1) or, rotate_half, (i, i + D/2), by angle positions[row] * theta^(-2i/D). Table: cos at
-// table[p * D + i], sin at table[p * D + D/2 + i]. inverse turns back, which is the backward.
+// table[p * D + i], sin at table[p * D + D/2 + i]. inverse turns back, which is the backward. F32 or BF16.
 struct RopeArgs {
   DType dtype = DType::f32;
   bool rotate_half = false, inverse = false;
@@ -136,7 +137,7 @@ struct AttentionArgs {
 };
 
 // SwiGLU (Shazeer 2020): y = s * silu(gate) * up, x (N, 2F) = [gate | up], s an optional scale per row.
-// Backward: dx by write, dscale (N; overwritten) = sum over F of dy * silu(gate) * up, null to skip.
+// Backward: dx by write, dscale (N; overwritten) = sum over F of dy * silu(gate) * up, null to skip. F32 or BF16.
 struct SwigluArgs {
   DType dtype = DType::f32;
   Write write = Write::overwrite;
@@ -196,9 +197,9 @@ struct RouteGradientArgs {
 
 // y[r, :] = or += sum over j, in order, of x[index[r * terms + j], :]. terms 1 is a row gather (embedding lookup);
 // terms K combines the K expert rows of a token. An index below 0 contributes nothing.
-// i32 index when index32 is set, else i64.
+// i32 index when index32 is set, else i64. x and y hold dtype and out, each F32 or BF16.
 struct GatherArgs {
-  DType dtype = DType::f32;
+  DType dtype = DType::f32, out = DType::f32;
   Write write = Write::overwrite;
   std::int64_t rows = 0, columns = 0, terms = 1;
   const void* x = nullptr;
@@ -235,9 +236,9 @@ struct SoftmaxArgs {
 };
 
 // nll[r] = lse(scale * x[r, :]) - scale * x[r, target[r]]; 0 where target < 0. Backward: dx = (softmax - onehot) * scale * dnll[r],
-// by write; dx may be x.
+// by write; dx may be x. dx holds out, F32 or BF16, and is not x then.
 struct CrossEntropyArgs {
-  DType dtype = DType::f32;
+  DType dtype = DType::f32, out = DType::f32;
   Write write = Write::overwrite;
   std::int64_t rows = 0, columns = 0, x_row = 0, dx_row = 0;
   float scale = 1;
@@ -307,6 +308,15 @@ struct DropoutArgs {
   void* y = nullptr;
 };
 
+// y = or += x, n elements, each of F32 or BF16.
+struct CastArgs {
+  DType from = DType::f32, to = DType::f32;
+  Write write = Write::overwrite;
+  std::int64_t n = 0;
+  const void* x = nullptr;
+  void* y = nullptr;
+};
+
 struct FillArgs {
   DType dtype = DType::f32;
   std::int64_t n = 0;
@@ -363,6 +373,7 @@ struct AdamWArgs {
   X(copy, CopyArgs)                           \
   X(reduce, ReduceArgs)                       \
   X(dropout, DropoutArgs)                     \
+  X(cast, CastArgs)                           \
   X(fill, FillArgs)                           \
   X(sum_squares, SumSquaresArgs)              \
   X(adamw, AdamWArgs)

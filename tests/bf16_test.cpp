@@ -350,3 +350,126 @@ TEST_CASE("bf16: gemm on every instruction set and by the CUDA kernels") {
   if (reference::emulation_runs) CHECK(on_tensor_cores == 4 * 16 * std::ssize(ways));
   MESSAGE(rows << " rows; worst error " << worst[0] << " into float, " << worst[1] << " into bf16");
 }
+
+namespace {
+
+// Buffers of one row, held in F32 and in BF16: filled with the same numbers, which both can hold.
+struct Both {
+  std::vector<float> wide;
+  std::vector<Bf16> narrow;
+  explicit Both(std::int64_t n, Random& random, double std = 1) : wide(static_cast<std::size_t>(n) + 1), narrow(wide.size()) {
+    for (std::size_t i = 0; i < wide.size(); ++i) wide[i] = to_float(narrow[i] = to_bf16(static_cast<float>(std * math::normal(random))));
+  }
+  void* of(DType d) { return d == DType::bf16 ? static_cast<void*>(narrow.data()) : wide.data(); }
+};
+
+// launch(dtype) of a row reads and writes buffers of that type: what it writes in BF16 is, to the bit, what it writes in F32, rounded; the same everywhere. Both are put back.
+template <class F>
+void check_rounded(const char* name, std::vector<Both*> written, F launch) {
+  CAPTURE(name);
+  std::vector<Both> before;
+  for (Both* b : written) before.push_back(*b);
+  auto put_back = [&] {
+    for (std::size_t i = 0; i < written.size(); ++i) *written[i] = before[i];
+  };
+  launch(DType::f32);
+  std::vector<std::vector<Bf16>> wanted;
+  for (Both* b : written) {
+    wanted.emplace_back();
+    for (float x : b->wide) wanted.back().push_back(to_bf16(x));
+  }
+  reference::everywhere([&] {
+    put_back();
+    launch(DType::bf16);
+    for (std::size_t i = 0; i < written.size(); ++i) {
+      CHECK(std::memcmp(written[i]->narrow.data(), wanted[i].data(), wanted[i].size() * sizeof(Bf16)) == 0);
+      CHECK(reference::same_bits(written[i]->wide, before[i].wide));
+    }
+  });
+  put_back();
+}
+
+}  // namespace
+
+TEST_CASE("rows in bf16 load, compute in float and round once: the bits of the fp32 row, rounded") {
+  Random random(12);
+  for (auto [n, c] : {std::pair<std::int64_t, std::int64_t>{0, 4}, {1, 1}, {3, 7}, {5, 16}, {2, 33}, {67, 50}})
+    for (Write write : {Write::overwrite, Write::add}) {
+      CAPTURE(n);
+      CAPTURE(c);
+      CAPTURE(static_cast<int>(write));
+      Both x(n * 2 * c, random, 2), y(n * 2 * c, random), dy(n * c, random), dx(n * 2 * c, random);
+      const std::vector<float> w = reference::floats(randn({c}, random)), scale = reference::floats(randn({n}, random));
+      std::vector<float> mean(static_cast<std::size_t>(n) + 1), rstd = mean, dscale = mean, lse = mean, nll = mean, dnll = reference::floats(randn({n + 1}, random));
+
+      NormArgs norm;
+      norm.rows = n, norm.columns = c, norm.x = x.wide.data(), norm.w = w.data(), norm.mean = mean.data(), norm.rstd = rstd.data();
+      if (write == Write::overwrite)
+        for (bool rms : {false, true})
+          check_rounded("norm_forward", {&y}, [&](DType d) {
+            norm.rms = rms, norm.out = d, norm.y = y.of(d);
+            kernel::norm_forward(norm);
+          });
+
+      SwigluArgs swiglu;
+      swiglu.write = write, swiglu.rows = n, swiglu.columns = c, swiglu.x_row = swiglu.dx_row = 2 * c, swiglu.y_row = swiglu.dy_row = c, swiglu.scale = scale.data();
+      check_rounded("swiglu_forward", {&y}, [&](DType d) {
+        swiglu.dtype = d, swiglu.x = x.of(d), swiglu.y = y.of(d);
+        kernel::swiglu_forward(swiglu);
+      });
+      swiglu.dscale = dscale.data();
+      std::vector<float> of_scale;
+      check_rounded("swiglu_backward", {&dx}, [&](DType d) {
+        swiglu.dtype = d, swiglu.x = x.of(d), swiglu.dy = dy.of(d), swiglu.dx = dx.of(d);
+        kernel::swiglu_backward(swiglu);
+        if (of_scale.empty()) of_scale = dscale;
+        CHECK(reference::same_bits(dscale, of_scale));  // it is of F32 in both
+      });
+
+      std::vector<std::int64_t> index;
+      for (std::int64_t i = 0; i < 2 * n; ++i) index.push_back(random.below(5) == 0 ? -1 : static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(n))));
+      GatherArgs gather;
+      gather.write = write, gather.rows = n, gather.columns = gather.x_row = gather.y_row = c, gather.terms = 2, gather.index = index.data();
+      check_rounded("gather", {&y}, [&](DType d) {
+        gather.dtype = gather.out = d, gather.x = x.of(d), gather.y = y.of(d);
+        kernel::gather(gather);
+      });
+
+      std::vector<std::int32_t> target;
+      for (std::int64_t i = 0; i < n; ++i) target.push_back(i % 4 == 3 ? -1 : static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(c))));
+      CrossEntropyArgs loss;
+      loss.write = write, loss.rows = n, loss.columns = loss.x_row = loss.dx_row = c, loss.scale = 0.5f, loss.x = x.wide.data(), loss.target = target.data(), loss.nll = nll.data(), loss.lse = lse.data(), loss.dnll = dnll.data();
+      kernel::cross_entropy_forward(loss);
+      check_rounded("cross_entropy_backward", {&dx}, [&](DType d) {
+        loss.out = d, loss.dx = dx.of(d);
+        kernel::cross_entropy_backward(loss);
+      });
+
+      CastArgs cast;
+      cast.write = write, cast.n = n * c;
+      for (DType from : {DType::f32, DType::bf16})
+        check_rounded("cast", {&y}, [&](DType d) {
+          cast.from = from, cast.to = d, cast.x = x.of(from), cast.y = y.of(d);
+          kernel::cast(cast);
+        });
+    }
+  for (std::int64_t d : {2, 6, 16, 30, 64})
+    for (bool half : {false, true})
+      for (bool inverse : {false, true}) {
+        CAPTURE(d);
+        const std::int64_t n = 5, heads = 3;
+        Both x(n * heads * d, random), y(n * heads * d, random);
+        const Tensor table = rope_table(20, d, 10000);
+        const std::vector<std::int32_t> positions = reference::below(n, 20, random);
+        RopeArgs rope;
+        rope.rotate_half = half, rope.inverse = inverse, rope.rows = n, rope.heads = heads, rope.head_dim = d, rope.x_row = rope.y_row = heads * d, rope.positions = positions.data(), rope.table = table.data();
+        check_rounded("rope", {&y}, [&](DType t) {
+          rope.dtype = t, rope.x = x.of(t), rope.y = y.of(t);
+          kernel::rope(rope);
+        });
+        check_rounded("rope in place", {&x}, [&](DType t) {
+          rope.dtype = t, rope.x = x.of(t), rope.y = x.of(t);
+          kernel::rope(rope);
+        });
+      }
+}

@@ -3,7 +3,9 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
+#include <optional>
 
 #include "bam/bam.hpp"
 #include "bam/eval/forward.hpp"
@@ -47,10 +49,15 @@ Outcome compute(const std::string& folder) {
 }
 
 double relative_error(const std::vector<float>& x, const io::StoredTensor& wanted) {
-  REQUIRE(wanted.dtype == "F64");
   REQUIRE(wanted.elements() == static_cast<std::int64_t>(x.size()));
   std::vector<double> w(x.size());
-  std::memcpy(w.data(), wanted.bytes.data(), x.size() * sizeof(double));
+  if (wanted.dtype == "F64") {
+    std::memcpy(w.data(), wanted.bytes.data(), x.size() * sizeof(double));
+  } else {
+    std::vector<float> stored(x.size());
+    wanted.to_float(stored.data());
+    std::copy(stored.begin(), stored.end(), w.begin());
+  }
   double difference = 0, norm = 0;
   for (std::size_t i = 0; i < x.size(); ++i) {
     difference += (static_cast<double>(x[i]) - w[i]) * (static_cast<double>(x[i]) - w[i]);
@@ -67,7 +74,7 @@ TEST_CASE("golden models: forward and every gradient, equal bits on all instruct
   int folders = 0;
   double worst_logits = 0, worst_gradient = 0, worst_loss = 0;
   for (auto& entry : std::filesystem::directory_iterator(std::string(BAM_TEST_DATA) + "/golden")) {
-    if (!entry.is_directory()) continue;
+    if (!entry.is_directory() || entry.path().filename().string().starts_with("bf16")) continue;
     ++folders;
     const std::string folder = entry.path().string();
     CAPTURE(folder);
@@ -111,4 +118,57 @@ TEST_CASE("golden models: forward and every gradient, equal bits on all instruct
   set_threads(threads_before);
   CHECK(folders == 15);
   MESSAGE(folders << " models; worst error: loss " << worst_loss << ", logits " << worst_logits << ", gradient " << worst_gradient);
+}
+
+TEST_CASE("golden models in bf16: right to its rounding, on the CPU, by the portable CUDA kernels with the CPU's bits, and on tensor cores") {
+  reference::Settings before;
+  int folders = 0;
+  double worst_loss = 0, worst_logits = 0, worst_gradient = 0;
+  default_dtype() = DType::bf16;
+  for (const char* name : {"bf16-dense", "bf16-bam"}) {
+    ++folders;
+    const std::string folder = std::string(BAM_TEST_DATA) + "/golden/" + name;
+    CAPTURE(folder);
+    const io::Json expected = io::parse_json(io::read_file(folder + "/expected.json"), folder);
+    io::SafetensorsFile file(folder + "/expected.safetensors");
+    auto check = [&](const Outcome& o) {
+      for (auto [key, got] : {std::pair("loss", o.result.loss), {"nll", o.result.nll}}) {
+        worst_loss = std::max(worst_loss, std::abs(got - expected.at(key).as_double(key)));
+        CHECK(std::abs(got - expected.at(key).as_double(key)) < 2e-2);
+      }
+      CHECK(file.tensors().size() == o.tensors.size());
+      for (auto& pair : o.tensors) {
+        CAPTURE(pair.first);
+        auto found = file.tensors().find(pair.first);
+        REQUIRE(found != file.tensors().end());
+        const double error = relative_error(pair.second, found->second);
+        double& worst = pair.first == "logits" ? worst_logits : worst_gradient;
+        worst = std::max(worst, error);
+        CHECK(error <= (pair.first == "logits" ? 2e-2 : 5e-2));
+      }
+    };
+    setenv("BAM_CUDA_PATH", "portable", 1);
+    std::optional<Outcome> first;
+    reference::everywhere([&] {
+      Outcome o = compute(folder);
+      if (!first) check(*(first = o));
+      CHECK(o.result.loss == first->result.loss);
+      for (std::size_t i = 0; i < o.tensors.size(); ++i) {
+        CAPTURE(o.tensors[i].first);
+        CHECK(reference::same_bits(o.tensors[i].second, first->tensors[i].second));
+      }
+    });
+    unsetenv("BAM_CUDA_PATH");
+    if (!reference::emulation_runs) continue;
+    default_device() = Device::cuda;
+    const std::int64_t loads = cuda::emulation::counts().matrix_loads;
+    const Outcome once = compute(folder);
+    check(once);
+    CHECK(cuda::emulation::counts().matrix_loads > loads);
+    cuda::emulation::options() = {.order = cuda::emulation::Order::random, .copies = cuda::emulation::Copies::early, .multiprocessors = 132};
+    const Outcome again = compute(folder);
+    for (std::size_t i = 0; i < once.tensors.size(); ++i) CHECK(reference::same_bits(once.tensors[i].second, again.tensors[i].second));
+    default_device() = Device::cpu;
+  }
+  MESSAGE(folders << " models in bf16; worst error: loss " << worst_loss << ", logits " << worst_logits << ", gradient " << worst_gradient);
 }

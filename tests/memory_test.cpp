@@ -50,16 +50,17 @@ StepRows random_rows(const ModelConfig& c, std::int64_t rows, std::int64_t conte
 
 namespace {
 // Two steps of 8 rows; what the allocator held at most, over the estimate.
-double measured_over_estimate(const ModelConfig& c, std::int64_t context, std::int64_t micro_batch, float dropout, Device device) {
+double measured_over_estimate(const ModelConfig& c, std::int64_t context, std::int64_t micro_batch, float dropout, Device device, DType dtype = DType::f32) {
   StepShape shape;
   shape.tokens_per_step = 8 * context;
   shape.micro_batch = micro_batch;
   shape.context = context;
   shape.dropout = dropout > 0;
+  shape.bf16 = dtype == DType::bf16;
   Allocator& allocator = Allocator::get(device);
   allocator.reset_peak();
   const std::int64_t before = allocator.stats().in_use;
-  Decoder decoder(c, device);
+  Decoder decoder(c, device, dtype);
   decoder.initialize(1, 0.02);
   AdamW optimizer(decoder.parameters(), {.clip = 1.0});
   StepOptions options;
@@ -84,6 +85,18 @@ TEST_CASE("the allocator's peak is within 3% of the estimate") {
         CHECK(ratio < 1.03);
         MESSAGE(kind << ", micro-batch " << micro_batch << ", dropout " << dropout << ": measured / estimate " << ratio);
       }
+}
+
+TEST_CASE("in bf16 it is within 5%") {
+  for (const std::string& kind : std::vector<std::string>{"dense", "bam"})
+    for (std::int64_t micro_batch : {1, 4}) {
+      CAPTURE(kind);
+      CAPTURE(micro_batch);
+      const double ratio = measured_over_estimate(model(kind, 256, 704, 4, 4096), 128, micro_batch, 0.0f, Device::cpu, DType::bf16);
+      CHECK(ratio > 0.95);
+      CHECK(ratio < 1.05);
+      MESSAGE(kind << ", micro-batch " << micro_batch << ": measured / estimate " << ratio);
+    }
 }
 
 TEST_CASE("that of a device is within 5%") {

@@ -344,12 +344,15 @@ inline AdamWState adamw(AdamWState s, double g, double lr, double beta1, double 
 struct Settings {  // restored on the way out, also by a failed REQUIRE
   int threads_before = bam::threads();
   bam::cpu::Isa isa_before = bam::cpu::isa();
+  bam::Device device_before = bam::default_device();
+  bam::DType dtype_before = bam::default_dtype();
   bam::cuda::emulation::Options emulation_before = bam::cuda::emulation::options();
   ~Settings() {
     bam::set_threads(threads_before);
     bam::cpu::use(isa_before);
     bam::kernels() = nullptr;
-    bam::default_device() = bam::Device::cpu;
+    bam::default_device() = device_before;
+    bam::default_dtype() = dtype_before;
     bam::cuda::emulation::options() = emulation_before;
   }
 };

@@ -129,6 +129,7 @@ struct Settings {  // put back whatever a test did
     set_threads(threads);
     cpu::use(isa);
     default_device() = Device::cpu;
+    default_dtype() = DType::f32;
   }
 };
 
@@ -222,6 +223,33 @@ TEST_CASE("training: the CUDA kernels, on their emulation, train to the CPU's ha
   CHECK(launches(Device::cpu) == cpu_before);
 }
 #endif
+
+TEST_CASE("training: in bf16 one hash over threads, micro-batches, a resume and the portable CUDA kernels, and the loss of fp32") {
+  Bench& b = bench();
+  Settings before;
+  const RunResult exact = b.run(b.fresh(), {});
+  default_dtype() = DType::bf16;
+  set_threads(2);
+  const RunResult rounded = b.run(b.fresh(), {});
+  CHECK(rounded.hash != exact.hash);
+  CHECK(rounded.final_loss == doctest::Approx(exact.final_loss).epsilon(0.01));
+  set_threads(3);
+  CHECK(b.run(b.fresh(), {"train.micro_batch=2"}).hash == rounded.hash);
+
+  const std::string out = b.fresh();
+  b.run(out, {"train.checkpoint_every=7"}, false, 7);
+  default_dtype() = DType::f32;
+  CHECK(has(error_of(ErrorKind::input, [&] { b.run(out, {"train.checkpoint_every=7"}, true); }), "another dtype"));
+  default_dtype() = DType::bf16;
+  CHECK(b.run(out, {"train.checkpoint_every=7"}, true).hash == rounded.hash);
+#if !defined(__SANITIZE_THREAD__)
+  default_device() = Device::cuda;
+  setenv("BAM_CUDA_PATH", "portable", 1);
+  const RunResult portable = b.run(b.fresh(), {});
+  unsetenv("BAM_CUDA_PATH");
+  CHECK(portable.hash == rounded.hash);
+#endif
+}
 
 TEST_CASE("training: the same for routed attention, shared keys and values, a sequential block, an untied head") {
   Bench& b = bench();

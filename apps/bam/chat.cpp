@@ -30,7 +30,6 @@ class Lines {
 };
 
 void run(const Common& common, const Flags& f) {
-  if (common.bf16()) fail(ErrorKind::usage, "dtype.bf16", "--dtype bf16: this build computes in fp32 only; leave the flag out");
   const TextModel model = load_text_model(f.model);
   const text::ChatTemplate format(f.format, model.tokenizer, model.bos, model.end_of_text());
   Conversation conversation(model.decoder(), format, sampling_options(common, f.options, model), f.system);

@@ -139,7 +139,6 @@ io::Json run_zstd(const Flags& f, Likelihoods& out) {
 }
 
 void run(const Common& common, const Flags& f) {
-  if (common.bf16()) fail(ErrorKind::usage, "dtype.bf16", "--dtype bf16: this build computes in fp32 only; leave the flag out");
   if (f.models.empty() || (f.data.empty() && f.choice.empty())) fail(ErrorKind::usage, "flag.missing", "bam eval: wanted --model DIR and --data NAME=FILE or --choice NAME=FILE");
   if ((f.ngram > 0) != !f.ngram_train.empty()) fail(ErrorKind::usage, "flag.missing", "bam eval: --ngram N and --ngram-train PATH go together");
   if ((f.ngram > 0 || f.zstd) && f.data.empty()) fail(ErrorKind::usage, "flag.missing", "bam eval: --ngram and --zstd want --data NAME=FILE");

@@ -29,7 +29,6 @@ std::vector<std::vector<T>> read_rows(const std::string& file, std::int64_t most
 
 void run(const Common& common, const Flags& flags) {
   if (common.out.empty()) fail(ErrorKind::usage, "flag.missing", "bam forward: wanted --out OUT.safetensors");
-  if (common.bf16()) fail(ErrorKind::usage, "dtype.bf16", "--dtype bf16: this build computes in fp32 only; leave the flag out");
   io::ModelFolder model = io::load_model(flags.model);
   auto ids = read_rows<std::int32_t>(flags.ids, INT32_MAX);
   std::vector<std::vector<std::int64_t>> docs;

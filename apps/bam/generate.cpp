@@ -33,7 +33,6 @@ std::vector<std::string> read_prompts(const Flags& f) {
 }
 
 void run(const Common& common, const Flags& f) {
-  if (common.bf16()) fail(ErrorKind::usage, "dtype.bf16", "--dtype bf16: this build computes in fp32 only; leave the flag out");
   std::vector<std::string> texts = read_prompts(f);
   TextModel model = load_text_model(f.model);
   const GenerateOptions o = sampling_options(common, f.options, model);

@@ -110,9 +110,16 @@ void apply(Common& c, const CLI::App& verb) {
           if (static_cast<unsigned char>(ch) < 0x20)
             fail(ErrorKind::usage, "flag.value", flag, ": wanted a path without control characters, got '", printable(text, 100), "'");
       }
-  if (std::string missing = c.device == "cuda" ? unavailable(Device::cuda) : ""; !missing.empty())
+  const bool estimated = verb.get_name() == "estimate";  // needs no device
+  if (std::string missing = c.device == "cuda" && !estimated ? unavailable(Device::cuda) : ""; !missing.empty())
     fail(ErrorKind::limit, "device.absent", "--device cuda: wanted an NVIDIA GPU, ", missing, "; use --device cpu");
-  if (c.device == "cuda" || (c.device == "auto" && unavailable(Device::cuda).empty() && !emulated(Device::cuda))) default_device() = Device::cuda;
+  if ((c.device == "cuda" && !estimated) || (c.device == "auto" && unavailable(Device::cuda).empty() && !emulated(Device::cuda))) default_device() = Device::cuda;
+  if (c.bf16()) {
+    const std::string name = verb.get_name();
+    for (const char* fp32 : {"study", "upcycle"})
+      if (name == fp32 || (verb.get_parent() && verb.get_parent()->get_name() == fp32)) fail(ErrorKind::usage, "dtype.bf16", "bam ", fp32, ": computes in fp32; leave --dtype bf16 out");
+    default_dtype() = DType::bf16;
+  }
   if (default_device() == Device::cuda) say(str("device cuda: ", describe(Device::cuda)));
   cpu::isa();  // a bad BAM_ISA is told before anything else
   if (c.threads != 0) cpu::pool().resize(static_cast<int>(c.threads));

@@ -19,7 +19,6 @@ struct Flags {
 
 void run(const Common& common, const Flags& f) {
   if (common.out.empty()) fail(ErrorKind::usage, "flag.missing", "bam train: wanted --out RUN");
-  if (common.bf16()) fail(ErrorKind::usage, "dtype.bf16", "--dtype bf16: this build computes in fp32 only; leave the flag out");
   std::vector<std::string> set = common.set;
   if (common.seed) set.push_back(str("train.seed=", *common.seed));
   train::RunConfig config = train::load_run_config(f.run, set);
@@ -30,6 +29,7 @@ void run(const Common& common, const Flags& f) {
   shape.micro_batch = config.train.micro_batch;
   shape.context = config.train.context;
   shape.dropout = config.train.dropout > 0;
+  shape.bf16 = common.bf16();
   MemoryEstimate memory = estimate_memory(model.model, shape);
   const Device device = default_device();
   const std::int64_t available = device == Device::cpu ? memory_available() : memory_available_on(device);

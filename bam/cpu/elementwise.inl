@@ -237,6 +237,18 @@ inline void reduce(const Exec& exec, const ReduceArgs& s) {
   });
 }
 
+inline void cast(const Exec& exec, const CastArgs& s) {
+  parallel_ranges(exec, s.n, 1, [&](std::int64_t begin, std::int64_t end, int) {
+    with_type(s.from, [&]<class X>(X) {
+      with_type(s.to, [&]<class Y>(Y) {
+        const X* x = static_cast<const X*>(s.x);
+        Y* y = static_cast<Y*>(s.y);
+        for (std::int64_t i = begin; i < end; i += 16) put(y + i, load_up_to(x + i, end - i), end - i, s.write == Write::add);
+      });
+    });
+  });
+}
+
 template <class T>
 BAM_INLINE void fill_range(void* y, std::int64_t begin, std::int64_t end, T value) {
   for (std::int64_t i = begin; i < end; ++i) static_cast<T*>(y)[i] = value;

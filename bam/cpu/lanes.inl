@@ -38,8 +38,20 @@ BAM_LANES void store_up_to(float* p, const F32x16& x, std::int64_t left) {
   if (left >= 16) store(p, x);
   else store_part(p, x, static_cast<int>(left));
 }
+// The same of bf16: one rounding where it is stored.
+BAM_LANES F32x16 load_up_to(const Bf16* p, std::int64_t left) {
+  alignas(64) float l[16] = {};
+  for (int i = 0; i < (left < 16 ? static_cast<int>(left) : 16); ++i) l[i] = to_float(p[i]);
+  return load(l);
+}
+BAM_LANES void store_up_to(Bf16* p, const F32x16& x, std::int64_t left) {
+  alignas(64) float l[16];
+  store(l, x);
+  for (int i = 0; i < (left < 16 ? static_cast<int>(left) : 16); ++i) p[i] = to_bf16(l[i]);
+}
 // Writes x, or adds it to what is there.
-BAM_LANES void put(float* p, const F32x16& x, std::int64_t left, bool add) {
+template <class T>
+BAM_LANES void put(T* p, const F32x16& x, std::int64_t left, bool add) {
   store_up_to(p, add ? load_up_to(p, left) + x : x, left);
 }
 alignas(64) inline constexpr float lane_number[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -56,6 +68,16 @@ BAM_LANES F32x16 load_strided(const float* p, std::int64_t stride, std::int64_t 
   return load(l);
 }
 #undef BAM_LANES
+BAM_INLINE float value(float x) { return x; }
+BAM_INLINE float value(Bf16 x) { return to_float(x); }
+BAM_INLINE void set(float& to, float x) { to = x; }
+BAM_INLINE void set(Bf16& to, float x) { to = to_bf16(x); }
+// f(T{}) with the type that d names.
+template <class F>
+BAM_INLINE void with_type(DType d, F f) {
+  if (d == DType::bf16) f(Bf16{});
+  else f(0.0f);
+}
 
 // body(begin, end, worker) over ranges of [0, n), each of about `grain` elements when one item has `cost`.
 template <class F>

@@ -4,10 +4,11 @@
 // dx = rstd * (g - mean(g) - h * mean(g * h)), without mean(g) for RMSNorm; dw = sum over tokens of dy * h.
 #include "lanes.inl"
 
+template <class T>  // of y
 [[gnu::noinline]] inline void norm_row(const NormArgs& s, std::int64_t r) {
   const std::int64_t n = s.columns;
   const float *x = f32(s.x) + r * n, count = static_cast<float>(n);
-  float* y = f32(s.y) + r * n;
+  T* y = static_cast<T*>(s.y) + r * n;
   float mean = 0;
   F32x16 total(0.0f);
   if (!s.rms) {
@@ -30,7 +31,9 @@
 
 inline void norm_forward(const Exec& exec, const NormArgs& s) {
   parallel_ranges(exec, s.rows, s.columns, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t r = begin; r < end; ++r) norm_row(s, r);
+    with_type(s.out, [&]<class T>(T) {
+      for (std::int64_t r = begin; r < end; ++r) norm_row<T>(s, r);
+    });
   });
 }
 

@@ -14,10 +14,12 @@ BAM_INLINE F32x16 swap_pairs(F32x16 x) {
   return load(l);
 }
 
+template <class T>
 [[gnu::noinline]] inline void rope_row(const RopeArgs& s, std::int64_t r) {
   const std::int64_t d = s.head_dim, half = d / 2;
-  const float *x = f32(s.x) + r * s.x_row, *cosine = s.table + s.positions[r] * d, *sine = cosine + half;
-  float* y = f32(s.y) + r * s.y_row;
+  const T* x = static_cast<const T*>(s.x) + r * s.x_row;
+  const float *cosine = s.table + s.positions[r] * d, *sine = cosine + half;
+  T* y = static_cast<T*>(s.y) + r * s.y_row;
   const float sign = s.inverse ? -1.0f : 1.0f;
   // Heads inside, so that the table is read once.
   if (s.rotate_half) {
@@ -50,6 +52,8 @@ BAM_INLINE F32x16 swap_pairs(F32x16 x) {
 
 inline void rope(const Exec& exec, const RopeArgs& s) {
   parallel_ranges(exec, s.rows, s.heads * s.head_dim, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t r = begin; r < end; ++r) rope_row(s, r);
+    with_type(s.dtype, [&]<class T>(T) {
+      for (std::int64_t r = begin; r < end; ++r) rope_row<T>(s, r);
+    });
   });
 }

@@ -7,8 +7,9 @@ BAM_INLINE std::int64_t row_index(const Args& s, std::int64_t i) {
   return s.index32 ? s.index32[i] : s.index[i];
 }
 
+template <class X, class Y>
 [[gnu::noinline]] inline void gather_row(const GatherArgs& s, std::int64_t r) {
-  float* y = f32(s.y) + r * s.y_row;
+  Y* y = static_cast<Y*>(s.y) + r * s.y_row;
   for (std::int64_t c = 0; c < s.columns; c += 16) {
     const std::int64_t left = s.columns - c;
     bool any = s.write == Write::add;
@@ -16,7 +17,7 @@ BAM_INLINE std::int64_t row_index(const Args& s, std::int64_t i) {
     for (std::int64_t j = r * s.terms; j < (r + 1) * s.terms; ++j) {
       const std::int64_t from = row_index(s, j);
       if (from < 0) continue;
-      const F32x16 x = load_up_to(f32(s.x) + from * s.x_row + c, left);
+      const F32x16 x = load_up_to(static_cast<const X*>(s.x) + from * s.x_row + c, left);
       total = any ? total + x : x;
       any = true;
     }
@@ -26,7 +27,11 @@ BAM_INLINE std::int64_t row_index(const Args& s, std::int64_t i) {
 
 inline void gather(const Exec& exec, const GatherArgs& s) {
   parallel_ranges(exec, s.rows, s.columns * s.terms, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t r = begin; r < end; ++r) gather_row(s, r);
+    with_type(s.dtype, [&]<class X>(X) {
+      with_type(s.out, [&]<class Y>(Y) {
+        for (std::int64_t r = begin; r < end; ++r) gather_row<X, Y>(s, r);
+      });
+    });
   });
 }
 

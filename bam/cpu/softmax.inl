@@ -54,10 +54,11 @@ inline void cross_entropy_forward(const Exec& exec, const CrossEntropyArgs& s) {
   });
 }
 
+template <class T>  // of dx
 [[gnu::noinline]] inline void cross_entropy_backward_row(const CrossEntropyArgs& s, std::int64_t r) {
   const std::int64_t n = s.columns, target = s.target[r];
   const float* x = f32(s.x) + r * s.x_row;
-  float* dx = f32(s.dx) + r * s.dx_row;
+  T* dx = static_cast<T*>(s.dx) + r * s.dx_row;
   const bool add = s.write == Write::add;
   if (target < 0) {
     if (!add)
@@ -68,13 +69,15 @@ inline void cross_entropy_forward(const Exec& exec, const CrossEntropyArgs& s) {
   const F32x16 k(s.scale), lse(s.lse[r]), g(slope);
   // dx may be x, so the target's element is worked out before the row is overwritten.
   float at_target = (math::exp(x[target] * s.scale - s.lse[r]) - 1.0f) * slope;
-  if (add) at_target = dx[target] + at_target;
+  if (add) at_target = value(dx[target]) + at_target;
   for (std::int64_t c = 0; c < n; c += 16) put(dx + c, exp(load_up_to(x + c, n - c) * k - lse) * g, n - c, add);
-  dx[target] = at_target;
+  set(dx[target], at_target);
 }
 
 inline void cross_entropy_backward(const Exec& exec, const CrossEntropyArgs& s) {
   parallel_ranges(exec, s.rows, s.columns * 2, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t r = begin; r < end; ++r) cross_entropy_backward_row(s, r);
+    with_type(s.out, [&]<class T>(T) {
+      for (std::int64_t r = begin; r < end; ++r) cross_entropy_backward_row<T>(s, r);
+    });
   });
 }

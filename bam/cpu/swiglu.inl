@@ -2,10 +2,11 @@
 // or 1. Saves nothing: backward reads x.
 // dgate = dy s up silu'(gate), dup = dy s silu(gate), ds = sum over F of dy silu(gate) up.
 
+template <class T>
 [[gnu::noinline]] inline void swiglu_row(const SwigluArgs& s, std::int64_t r) {
   const std::int64_t n = s.columns;
-  const float *gate = f32(s.x) + r * s.x_row, *up = gate + n;
-  float* y = f32(s.y) + r * s.y_row;
+  const T *gate = static_cast<const T*>(s.x) + r * s.x_row, *up = gate + n;
+  T* y = static_cast<T*>(s.y) + r * s.y_row;
   const F32x16 k(s.scale ? s.scale[r] : 1.0f);
   for (std::int64_t c = 0; c < n; c += 16)
     put(y + c, silu(load_up_to(gate + c, n - c)) * load_up_to(up + c, n - c) * k, n - c, s.write == Write::add);
@@ -13,14 +14,17 @@
 
 inline void swiglu_forward(const Exec& exec, const SwigluArgs& s) {
   parallel_ranges(exec, s.rows, s.columns * 2, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t r = begin; r < end; ++r) swiglu_row(s, r);
+    with_type(s.dtype, [&]<class T>(T) {
+      for (std::int64_t r = begin; r < end; ++r) swiglu_row<T>(s, r);
+    });
   });
 }
 
+template <class T>
 [[gnu::noinline]] inline void swiglu_backward_row(const SwigluArgs& s, std::int64_t r) {
   const std::int64_t n = s.columns;
-  const float *gate = f32(s.x) + r * s.x_row, *up = gate + n, *dy = f32(s.dy) + r * s.dy_row;
-  float* dx = s.dx ? f32(s.dx) + r * s.dx_row : nullptr;
+  const T *gate = static_cast<const T*>(s.x) + r * s.x_row, *up = gate + n, *dy = static_cast<const T*>(s.dy) + r * s.dy_row;
+  T* dx = s.dx ? static_cast<T*>(s.dx) + r * s.dx_row : nullptr;
   const F32x16 k(s.scale ? s.scale[r] : 1.0f), one(1.0f);
   const bool add = s.write == Write::add;
   F32x16 total(0.0f);
@@ -37,6 +41,8 @@ inline void swiglu_forward(const Exec& exec, const SwigluArgs& s) {
 
 inline void swiglu_backward(const Exec& exec, const SwigluArgs& s) {
   parallel_ranges(exec, s.rows, s.columns * 3, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t r = begin; r < end; ++r) swiglu_backward_row(s, r);
+    with_type(s.dtype, [&]<class T>(T) {
+      for (std::int64_t r = begin; r < end; ++r) swiglu_backward_row<T>(s, r);
+    });
   });
 }

@@ -210,7 +210,16 @@ BAM_DEVICE float value(Bf16 x) { return to_float(x); }
 BAM_DEVICE void set(float& to, float x) { to = x; }
 BAM_DEVICE void set(Bf16& to, float x) { to = to_bf16(x); }
 // Writes x, or adds it to what is there.
-BAM_DEVICE void put(float* p, float x, bool add) { *p = add ? *p + x : x; }
+template <class T>
+BAM_DEVICE void put(T* p, float x, bool add) {
+  set(*p, add ? value(*p) + x : x);
+}
+// f(T{}) with the type that d names: a kernel for each.
+template <class F>
+void with_type(DType d, F f) {
+  if (d == DType::bf16) f(Bf16{});
+  else f(0.0f);
+}
 BAM_INLINE std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 BAM_INLINE std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 BAM_INLINE std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }

@@ -200,6 +200,17 @@ inline void reduce(const Exec& exec, const ReduceArgs& s) {
   else launch(exec, flat_grid(s.outer * s.inner), ReduceColumnKernel{s});
 }
 
+template <class X, class Y>
+struct CastKernel {
+  CastArgs s;
+  BAM_DEVICE void operator()() const {
+    if (const std::int64_t i = flat_index(); i < s.n) put(static_cast<Y*>(s.y) + i, value(static_cast<const X*>(s.x)[i]), s.write == Write::add);
+  }
+};
+inline void cast(const Exec& exec, const CastArgs& s) {
+  with_type(s.from, [&]<class X>(X) { with_type(s.to, [&]<class Y>(Y) { launch(exec, flat_grid(s.n), CastKernel<X, Y>{s}); }); });
+}
+
 template <class T>
 struct FillKernel {
   T* y;

@@ -4,6 +4,7 @@
 
 namespace bam::cuda {
 
+template <class T>  // of y
 struct NormForwardKernel {
   NormArgs s;
   BAM_DEVICE void operator()() const {
@@ -18,13 +19,15 @@ struct NormForwardKernel {
     }
     for (std::int64_t c = at.lane; c < n; c += row_lanes) total = math::fma(x[c] - mean, x[c] - mean, total);
     const float rstd = 1.0f / math::sqrt(sum_lanes(total) / count + s.eps);
-    for (std::int64_t c = at.lane; c < n; c += row_lanes) f32(s.y)[at.row * s.columns + c] = (x[c] - mean) * rstd * s.w[c];
+    for (std::int64_t c = at.lane; c < n; c += row_lanes) set(static_cast<T*>(s.y)[at.row * s.columns + c], (x[c] - mean) * rstd * s.w[c]);
     if (!at.on || at.lane != 0) return;
     if (s.mean && !s.rms) s.mean[at.row] = mean;
     if (s.rstd) s.rstd[at.row] = rstd;
   }
 };
-inline void norm_forward(const Exec& exec, const NormArgs& s) { launch(exec, row_grid(s.rows), NormForwardKernel{s}); }
+inline void norm_forward(const Exec& exec, const NormArgs& s) {
+  with_type(s.out, [&]<class T>(T) { launch(exec, row_grid(s.rows), NormForwardKernel<T>{s}); });
+}
 
 struct NormInputGradientKernel {
   NormArgs s;

@@ -9,26 +9,29 @@ BAM_DEVICE std::int64_t row_index(const Args& s, std::int64_t i) {
   return s.index32 ? s.index32[i] : s.index[i];
 }
 
+template <class X, class Y>
 struct GatherKernel {
   GatherArgs s;
   BAM_DEVICE void operator()() const {
     const std::int64_t i = flat_index();
     if (i >= s.rows * s.columns) return;
     const std::int64_t r = i / s.columns, c = i % s.columns;
-    float* y = f32(s.y) + r * s.y_row + c;
+    Y* y = static_cast<Y*>(s.y) + r * s.y_row + c;
     bool any = s.write == Write::add;
-    float total = any ? *y : 0.0f;
+    float total = any ? value(*y) : 0.0f;
     for (std::int64_t j = r * s.terms; j < (r + 1) * s.terms; ++j) {
       const std::int64_t from = row_index(s, j);
       if (from < 0) continue;
-      const float x = f32(s.x)[from * s.x_row + c];
+      const float x = value(static_cast<const X*>(s.x)[from * s.x_row + c]);
       total = any ? total + x : x;
       any = true;
     }
-    *y = total;
+    set(*y, total);
   }
 };
-inline void gather(const Exec& exec, const GatherArgs& s) { launch(exec, flat_grid(s.rows * s.columns), GatherKernel{s}); }
+inline void gather(const Exec& exec, const GatherArgs& s) {
+  with_type(s.dtype, [&]<class X>(X) { with_type(s.out, [&]<class Y>(Y) { launch(exec, flat_grid(s.rows * s.columns), GatherKernel<X, Y>{s}); }); });
+}
 
 struct ScatterKernel {
   ScatterArgs s;

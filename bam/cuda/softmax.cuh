@@ -66,6 +66,7 @@ struct CrossEntropyForwardKernel {
 inline void cross_entropy_forward(const Exec& exec, const CrossEntropyArgs& s) { launch(exec, row_grid(s.rows), CrossEntropyForwardKernel{s}); }
 
 // An element is read and written by one thread, so dx may be x.
+template <class T>  // of dx
 struct CrossEntropyBackwardKernel {
   CrossEntropyArgs s;
   BAM_DEVICE void operator()() const {
@@ -73,15 +74,17 @@ struct CrossEntropyBackwardKernel {
     if (i >= s.rows * s.columns) return;
     const std::int64_t r = i / s.columns, c = i % s.columns, target = s.target[r];
     const bool add = s.write == Write::add;
-    float* dx = f32(s.dx) + r * s.dx_row + c;
+    T* dx = static_cast<T*>(s.dx) + r * s.dx_row + c;
     if (target < 0) {
-      if (!add) *dx = 0.0f;
+      if (!add) set(*dx, 0.0f);
       return;
     }
     const float slope = s.scale * s.dnll[r], p = math::exp(f32(s.x)[r * s.x_row + c] * s.scale - s.lse[r]);
     put(dx, c == target ? (p - 1.0f) * slope : p * slope, add);
   }
 };
-inline void cross_entropy_backward(const Exec& exec, const CrossEntropyArgs& s) { launch(exec, flat_grid(s.rows * s.columns), CrossEntropyBackwardKernel{s}); }
+inline void cross_entropy_backward(const Exec& exec, const CrossEntropyArgs& s) {
+  with_type(s.out, [&]<class T>(T) { launch(exec, flat_grid(s.rows * s.columns), CrossEntropyBackwardKernel<T>{s}); });
+}
 
 }  // namespace bam::cuda

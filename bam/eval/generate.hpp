@@ -86,7 +86,7 @@ class SequenceCache {
     check(slots >= 1 && rows >= 1, "generate.cache", "generate: ", slots, " sequences of ", rows, " tokens");
     for (std::int64_t i = 0; i < model.config().num_hidden_layers; ++i) {
       Shape shape{slots * rows, model.config().kv_width()};
-      layers_.push_back({Tensor(shape, DType::f32, model.device()), Tensor(shape, DType::f32, model.device())});
+      layers_.push_back({Tensor(shape, model.dtype(), model.device()), Tensor(shape, model.dtype(), model.device())});
     }
   }
 

@@ -9,6 +9,8 @@
 // Blocks of memory: qkv ((E H + 2 KV) D, C) = rows q_0 .. q_{E-1} | k_0 .. | v_0 ..; out (C, E H D); ffn_in (N, 2F, C) =
 // [gate | up] per expert; ffn_out (N, C, F). parameters() names the views of FORMATS section 1 into them.
 #pragma once
+#include <map>
+
 #include "../ops/attention.hpp"
 #include "../ops/dropout.hpp"
 #include "../ops/embedding.hpp"
@@ -54,7 +56,10 @@ class Decoder {
   };
 
   // Uninitialised weights: load them, or call initialize.
-  explicit Decoder(const ModelConfig& config, Device device = default_device()) : config_(config) {
+  // dtype: of the computation. In BF16 activations and the operands of products are of it; the weights, the residual stream, statistics, routers, losses and the weights'
+  // gradients stay in F32.
+  explicit Decoder(const ModelConfig& config, Device device = default_device(), DType dtype = default_dtype()) : config_(config), dtype_(dtype) {
+    check(dtype == DType::f32 || dtype == DType::bf16, "decoder.dtype", "decoder: computes in F32 or BF16, not in ", name_of(dtype));
     const auto& c = config_;
     auto matrix = [=](std::int64_t rows, std::int64_t columns) { return parameter(Tensor({rows, columns}, DType::f32, device)); };
     auto vector = [=](std::int64_t n) { return parameter(Tensor({n}, DType::f32, device)); };
@@ -83,6 +88,7 @@ class Decoder {
 
   const ModelConfig& config() const { return config_; }
   Device device() const { return embedding_.device(); }
+  DType dtype() const { return dtype_; }
   std::vector<Layer>& layers() { return layers_; }
   const Tensor& embedding() const { return embedding_; }
   const Tensor& head() const { return head_; }
@@ -176,15 +182,22 @@ class Decoder {
   // nll (N) of targets (N, I32; below 0: not trained).
   Tensor nll(const Hidden& hidden, const Tensor& targets) const {
     detail::check_targets("decoder", targets, hidden.states.rows(), config_.vocab_size);
-    return linear_cross_entropy(hidden.states, head_, targets.to(device()), config_.logit_scale);
+    return linear_cross_entropy(hidden.states, computed(head_), targets.to(device()), config_.logit_scale);
   }
   // (N, V)
-  Tensor logits(const Hidden& hidden) const { return scale(linear(hidden.states, head_), config_.logit_scale); }
+  Tensor logits(const Hidden& hidden) const { return scale(linear(hidden.states, computed(head_), DType::f32), config_.logit_scale); }
 
  private:
   bool attention_losses() const { return config_.moa() && config_.attention_routing != AttentionRouting::soft; }
   Tensor normalize(const Tensor& x, const Tensor& w) const {
-    return config_.family == Family::llama ? rms_norm(x, w, config_.norm_eps) : layer_norm(x, w, config_.norm_eps);
+    return config_.family == Family::llama ? rms_norm(x, w, config_.norm_eps, dtype_) : layer_norm(x, w, config_.norm_eps, dtype_);
+  }
+  // A weight as products read it: itself, or a copy in BF16 that is made again once the weight has changed.
+  const Tensor& computed(const Tensor& weight) const {
+    if (dtype_ == DType::f32) return weight;
+    Copy& copy = copies_[weight.gradient().get()];
+    if (!copy.rounded.defined() || copy.version != weight.version()) copy = {weight.rounded(dtype_), weight.version()};
+    return copy.rounded;
   }
   const Tensor& table(const Tensor& positions) const {
     std::int64_t most = rope_.defined() ? rope_.rows() : 0, wanted = 0;
@@ -217,35 +230,41 @@ class Decoder {
     shape.kv_heads = c.kv_heads();
     shape.group = c.num_attention_heads / c.num_key_value_heads;
     shape.head_dim = c.head_dim;
-    Tensor qkv = qkv_projection(u, l.qkv, rope, shape.heads + shape.kv_heads);
+    Tensor qkv = qkv_projection(u, computed(l.qkv), rope, shape.heads + shape.kv_heads);
     Tensor gates;
     if (c.moa()) {
       bool soft = c.attention_routing == AttentionRouting::soft;
-      Routing r = route(linear(u, l.attention_router), c.attention_top_k(), !soft && c.norm_topk_prob, batch.real, soft ? Tensor() : f_of(0));
+      Routing r = route(linear(u, computed(l.attention_router), DType::f32), c.attention_top_k(), !soft && c.norm_topk_prob, batch.real, soft ? Tensor() : f_of(0));
       gates = r.gates;
       add_routing(r);
     }
     Tensor a = o.cache ? cached_attention(qkv, gates, shape, batch.segments, (*o.cache)[i], o.cache_rows)
                        : attention(qkv, gates, shape, batch.segments);
-    Tensor h1 = o.dropout > 0 ? add(h, drop(linear(a, l.out), 0)) : linear_add(h, a, l.out);
+    Tensor h1 = o.dropout > 0 ? add(h, drop(linear(a, computed(l.out), DType::f32), 0)) : linear_add(h, a, computed(l.out));
 
     Tensor u2 = c.parallel_block ? u : normalize(h1, l.post_norm);
     if (c.moe()) {
-      Routing r = route(linear(u2, l.ffn_router), c.num_experts_per_tok, c.norm_topk_prob, batch.real, f_of(attention_losses() ? 1 : 0));
+      Routing r = route(linear(u2, computed(l.ffn_router), DType::f32), c.num_experts_per_tok, c.norm_topk_prob, batch.real, f_of(attention_losses() ? 1 : 0));
       add_routing(r);
-      out[0] = o.dropout > 0 ? add(h1, drop(mixture_ffn(zeros(h1.shape(), DType::f32, h1.device()), u2, r, l.ffn_in, l.ffn_out), 1))
-                             : mixture_ffn(h1, u2, r, l.ffn_in, l.ffn_out);
+      out[0] = o.dropout > 0 ? add(h1, drop(mixture_ffn(zeros(h1.shape(), DType::f32, h1.device()), u2, r, computed(l.ffn_in), computed(l.ffn_out)), 1))
+                             : mixture_ffn(h1, u2, r, computed(l.ffn_in), computed(l.ffn_out));
     } else {
-      Tensor act = swiglu(linear(u2, l.ffn_in));
-      out[0] = o.dropout > 0 ? add(h1, drop(linear(act, l.ffn_out), 1)) : linear_add(h1, act, l.ffn_out);
+      Tensor act = swiglu(linear(u2, computed(l.ffn_in)));
+      out[0] = o.dropout > 0 ? add(h1, drop(linear(act, computed(l.ffn_out), DType::f32), 1)) : linear_add(h1, act, computed(l.ffn_out));
     }
     return out;
   }
 
+  struct Copy {
+    Tensor rounded;
+    std::uint64_t version = 0;
+  };
   ModelConfig config_;
+  DType dtype_;
   std::vector<Layer> layers_;
   Tensor embedding_, norm_, head_;
   mutable Tensor rope_;  // grows with the longest sequence seen
+  mutable std::map<const Gradient*, Copy> copies_;
 };
 
 }  // namespace bam

@@ -29,8 +29,8 @@ std::vector<Tensor> recompute(const Tensor& x, F f) {
     for (std::size_t i = 0; i < again.size(); ++i) {
       auto& [gradient, shape] = outputs[i];
       if (gradient->empty()) continue;
-      Tensor g(shape, DType::f32, gradient->device());
-      copy_bytes(g.raw(), g.device(), gradient->data(), g.device(), g.numel() * 4);
+      Tensor g(shape, gradient->dtype(), gradient->device());
+      copy_bytes(g.raw(), g.device(), gradient->template data<void>(), g.device(), g.numel() * size_of(g.dtype()));
       wanted.push_back(again[i]);
       upstream.push_back(g);
     }

@@ -1,6 +1,6 @@
 // Attention over packed sequences, flash-style, with grouped KV heads and per-token gates on heads; with gates it is the
 // whole soft mixture of attention (BAM, arXiv 2408.08274). qkv (N, (heads + 2 kv_heads) D) = [q | k | v],
-// gates (N, G), out (N, heads D). Forward saves qkv, gates, out and the log-sum-exp of each row.
+// gates (N, G), out (N, heads D); qkv and out in F32 or BF16. Forward saves qkv, gates, out and the log-sum-exp of each row.
 #pragma once
 #include <memory>
 
@@ -51,12 +51,14 @@ inline Segments segments(const std::vector<std::int64_t>& lengths) {
 }
 
 namespace detail {
-inline AttentionArgs attention_args(const AttentionShape& shape, const Segments& segments, std::int64_t rows, Device device) {
+inline AttentionArgs attention_args(const AttentionShape& shape, const Segments& segments, std::int64_t rows, Device device, DType dtype) {
   check(shape.heads > 0 && shape.kv_heads > 0 && shape.head_dim > 0, "attention.shape", "attention: ", shape.heads, " heads, ", shape.kv_heads, " kv heads of ", shape.head_dim);
   std::int64_t group = shape.group ? shape.group : shape.heads / shape.kv_heads;
   check(group > 0 && shape.heads % group == 0 && (shape.heads / group) % shape.kv_heads == 0, "attention.group",
         "attention: ", shape.heads, " heads in groups of ", group, " over ", shape.kv_heads, " kv heads");
+  check(dtype == DType::f32 || dtype == DType::bf16, "attention.dtype", "attention: qkv is of ", name_of(dtype), ", wanted F32 or BF16");
   AttentionArgs a;
+  a.dtype = dtype;
   a.causal = shape.causal;
   a.segments = static_cast<std::int64_t>(segments.list().size());
   a.segment = segments.address(device);
@@ -86,7 +88,7 @@ inline Tensor attention(const Tensor& qkv, const Tensor& gates, const AttentionS
   std::int64_t n = qkv.rows(), d = shape.head_dim, width = (shape.heads + 2 * shape.kv_heads) * d;
   check(qkv.columns() == width, "attention.shape", "attention: qkv has ", qkv.columns(), " columns, wanted ", width);
   const Device device = detail::device_of("attention", qkv, gates);
-  AttentionArgs a = detail::attention_args(shape, segments, n, device);
+  AttentionArgs a = detail::attention_args(shape, segments, n, device, qkv.dtype());
   detail::check_segments(segments, n, n);
   if (gates.defined()) {
     check(gates.rows() == n && shape.heads % gates.columns() == 0, "attention.gates", "attention: gates are ", to_string(gates.shape()), " for ", n, " rows and ", shape.heads, " heads");
@@ -94,22 +96,25 @@ inline Tensor attention(const Tensor& qkv, const Tensor& gates, const AttentionS
     a.gate_row = gates.columns();
     a.heads_per_gate = shape.heads / gates.columns();
   }
-  Tensor out({n, shape.heads * d}, DType::f32, device), lse({shape.heads, n}, DType::f32, device);
+  Tensor out({n, shape.heads * d}, qkv.dtype(), device), lse({shape.heads, n}, DType::f32, device);
   std::int64_t k_at = shape.heads * d, v_at = k_at + shape.kv_heads * d;
-  a.q = qkv.address();
-  a.k = qkv.address() + k_at;
-  a.v = qkv.address() + v_at;
+  auto column = [](auto* p, std::int64_t at) { return static_cast<std::conditional_t<std::is_const_v<std::remove_pointer_t<decltype(p)>>, const char*, char*>>(p) + at; };
+  k_at *= size_of(qkv.dtype());
+  v_at *= size_of(qkv.dtype());
+  a.q = qkv.raw();
+  a.k = column(qkv.raw(), k_at);
+  a.v = column(qkv.raw(), v_at);
   a.q_row = a.k_row = a.v_row = width;
   a.out = out.raw();
   a.lse = lse.address();
   kernel::attention_forward(a, device);
-  record({qkv, gates.defined() ? gates : qkv}, {out}, [a, qkv, gates, segments, out = out.detach(), lse, g = out.gradient(), k_at, v_at]() mutable {
-    a.dout = g->data();
-    Gradient own(qkv.device());
-    float* dqkv = own.target(qkv.numel()).first;
+  record({qkv, gates.defined() ? gates : qkv}, {out}, [a, qkv, gates, segments, out = out.detach(), lse, g = out.gradient(), column, k_at, v_at]() mutable {
+    a.dout = g->data<void>();
+    Gradient own(qkv.device(), qkv.dtype());
+    void* dqkv = own.target<void>(qkv.numel()).first;
     a.dq = dqkv;
-    a.dk = dqkv + k_at;
-    a.dv = dqkv + v_at;
+    a.dk = column(dqkv, k_at);
+    a.dv = column(dqkv, v_at);
     Gradient gate_gradient(qkv.device());
     if (gates.defined()) a.dgate = gate_gradient.target(gates.numel()).first;
     kernel::attention_backward(a, qkv.device());
@@ -130,26 +135,27 @@ inline Tensor cached_attention(const Tensor& qkv, const Tensor& gates, const Att
   check(qkv.columns() == width, "attention.shape", "attention: qkv has ", qkv.columns(), " columns, wanted ", width);
   check(cache_row.numel() == n, "attention.cache", "attention: ", cache_row.numel(), " cache rows for ", n, " tokens");
   const Device device = detail::device_of("attention", qkv, gates, cache.k, cache.v);
-  AttentionArgs a = detail::attention_args(shape, segments, n, device);
+  AttentionArgs a = detail::attention_args(shape, segments, n, device, qkv.dtype());
   detail::check_segments(segments, n, cache.k.rows());
   std::int64_t k_at = shape.heads * d;
-  const std::int64_t* at = cache_row.data<std::int64_t>();
+  check(cache.k.dtype() == qkv.dtype() && cache.v.dtype() == qkv.dtype(), "attention.cache", "attention: a cache of ", name_of(cache.k.dtype()), " for qkv of ", name_of(qkv.dtype()));
+  const std::int64_t size = size_of(qkv.dtype()), *at = cache_row.data<std::int64_t>();
   for (std::int64_t i = 0; i < n; ++i) check(at[i] >= 0 && at[i] < cache.k.rows(), "attention.cache", "attention: cache row ", at[i], " of ", cache.k.rows());
   for (std::int64_t i = 0, run; i < n; i += run) {  // rows that follow each other at one go
     for (run = 1; i + run < n && at[i + run] == at[i] + run;) ++run;
     for (auto [to, from] : {std::pair(&cache.k, k_at), std::pair(&cache.v, k_at + kv)})
-      copy_rows(to->address() + at[i] * kv, device, kv * 4, qkv.address() + i * width + from, device, width * 4, kv * 4, run);
+      copy_rows(static_cast<char*>(to->raw()) + at[i] * kv * size, device, kv * size, static_cast<const char*>(qkv.raw()) + (i * width + from) * size, device, width * size, kv * size, run);
   }
   if (gates.defined()) {
     a.gate = gates.address();
     a.gate_row = gates.columns();
     a.heads_per_gate = shape.heads / gates.columns();
   }
-  Tensor out({n, shape.heads * d}, DType::f32, device), lse({shape.heads, n}, DType::f32, device);
-  a.q = qkv.address();
+  Tensor out({n, shape.heads * d}, qkv.dtype(), device), lse({shape.heads, n}, DType::f32, device);
+  a.q = qkv.raw();
   a.q_row = width;
-  a.k = cache.k.address();
-  a.v = cache.v.address();
+  a.k = cache.k.raw();
+  a.v = cache.v.raw();
   a.k_row = a.v_row = kv;
   a.out = out.raw();
   a.lse = lse.address();

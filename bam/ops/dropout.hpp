@@ -23,7 +23,7 @@ inline Tensor dropout(const Tensor& x, float p, const DropoutKey& key) {
   a.first_row = key.first_row;
   a.rows = x.rows();
   a.columns = x.columns();
-  a.x = x.raw();
+  a.x = x.address();
   a.y = y.raw();
   kernel::dropout(a, x.device());
   record({x}, {y}, [a, r = x.gradient(), n = x.numel(), g = y.gradient()]() mutable {  // not x: its values are not needed

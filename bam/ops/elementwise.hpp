@@ -20,8 +20,8 @@ inline Tensor reduce_axis(const Tensor& x, std::int64_t axis, Reduce op, float f
   a.n = x.size(axis);
   shape[static_cast<std::size_t>(axis)] = 1;
   Tensor y(shape, DType::f32, x.device());
-  a.x = x.raw();
-  a.y = y.raw();
+  a.x = x.address();
+  a.y = y.address();
   kernel::reduce(a, x.device());
   return y;
 }

@@ -19,8 +19,9 @@ void set_index(Args& a, const Tensor& index) {
   if (index.dtype() == DType::i32) a.index32 = index.address<std::int32_t>();
   else a.index = index.address<std::int64_t>();
 }
-inline void gather_rows(const float* x, std::int64_t columns, const Tensor& index, float* y, Write write) {
+inline void gather_rows(const void* x, std::int64_t columns, const Tensor& index, void* y, Write write, DType dtype = DType::f32) {
   GatherArgs a;
+  a.dtype = a.out = dtype;
   a.write = write;
   a.rows = index.numel();
   a.columns = a.x_row = a.y_row = columns;
@@ -46,8 +47,9 @@ inline void scatter_rows(const float* x, std::int64_t columns, const Tensor& ind
 inline Tensor take_rows(const Tensor& x, const Tensor& index) {
   check(x.rank() == 2, "take_rows.shape", "take_rows: x is ", to_string(x.shape()), ", wanted (V, C)");
   detail::check_index("take_rows", index, x.rows());
-  Tensor y({index.numel(), x.columns()}, DType::f32, detail::device_of("take_rows", x, index));
-  detail::gather_rows(x.address(), x.columns(), index, y.address(), Write::overwrite);
+  check(x.dtype() == DType::f32 || (x.dtype() == DType::bf16 && !(Tape::active() && x.wants_grad())), "take_rows.dtype", "take_rows: x is of ", name_of(x.dtype()), ", wanted F32, or BF16 where no gradient is");
+  Tensor y({index.numel(), x.columns()}, x.dtype(), detail::device_of("take_rows", x, index));
+  detail::gather_rows(x.raw(), x.columns(), index, y.raw(), Write::overwrite, x.dtype());
   record({x}, {y}, [x, index, g = y.gradient()] {
     auto [dx, write] = x.gradient()->target(x.numel());
     detail::scatter_rows(g->data(), x.columns(), index, dx, x.rows(), write);

@@ -1,5 +1,5 @@
 // Matrix products. linear: y = x W^T; linear_add: y = residual + x W^T; matmul: batched, with broadcasting.
-// x (..., K), W (O, K), y (..., O). Forward saves x and W. dx = dy W, dW = dy^T x (a chain over tokens in order).
+// x (..., K), W (O, K), y (..., O), in F32, or the first two in BF16. Forward saves x and W. dx = dy W, dW = dy^T x (a chain over tokens in order).
 #pragma once
 #include <algorithm>
 
@@ -8,9 +8,12 @@
 namespace bam {
 
 namespace detail {
-inline GemmArgs gemm_args(std::int64_t M, std::int64_t N, std::int64_t K, const float* A, std::int64_t lda, bool ta,
-                          const float* B, std::int64_t ldb, bool tb, float* C, std::int64_t ldc, Write write) {
+// op(A) op(B) of F32, or of whatever a caller sets.
+inline GemmArgs gemm_args(std::int64_t M, std::int64_t N, std::int64_t K, const void* A, std::int64_t lda, bool ta,
+                          const void* B, std::int64_t ldb, bool tb, void* C, std::int64_t ldc, Write write, DType dtype = DType::f32, DType out = DType::f32) {
   GemmArgs a;
+  a.dtype = dtype;
+  a.out = out;
   a.write = write;
   a.transpose_a = ta;
   a.transpose_b = tb;
@@ -25,15 +28,29 @@ inline GemmArgs gemm_args(std::int64_t M, std::int64_t N, std::int64_t K, const 
   a.ldc = ldc;
   return a;
 }
-inline void linear_backward(const Tensor& x, const Tensor& w, const float* dy) {
+// n values of a gradient in the type that its products have: where they lie, or, rounded, in a tensor that must live as long.
+inline std::pair<const void*, Tensor> gradient_in(const Gradient& g, std::int64_t n, DType dtype) {
+  if (g.dtype() == dtype) return {g.data<void>(), Tensor()};
+  Tensor t({n}, dtype, g.device());
+  CastArgs a;
+  a.from = g.dtype();
+  a.to = dtype;
+  a.n = n;
+  a.x = g.data<void>();
+  a.y = t.raw();
+  kernel::cast(a, g.device());
+  return {std::as_const(t).raw(), t};
+}
+inline void linear_backward(const Tensor& x, const Tensor& w, const Gradient& g) {
   std::int64_t n = x.rows(), k = x.columns(), o = w.size(0);
+  const auto [dy, kept] = gradient_in(g, n * o, x.dtype());
   if (w.wants_grad()) {
     auto [dw, write] = w.gradient()->target(o * k);
-    kernel::gemm(gemm_args(o, k, n, dy, o, true, x.address(), k, false, dw, k, write), x.device());
+    kernel::gemm(gemm_args(o, k, n, dy, o, true, x.raw(), k, false, dw, k, write, x.dtype()), x.device());
   }
   if (x.wants_grad()) {
-    auto [dx, write] = x.gradient()->target(n * k);
-    kernel::gemm(gemm_args(n, k, o, dy, o, false, w.address(), k, false, dx, k, write), x.device());
+    auto [dx, write] = x.gradient()->target<void>(n * k);
+    kernel::gemm(gemm_args(n, k, o, dy, o, false, w.raw(), k, false, dx, k, write, x.dtype(), x.gradient()->dtype()), x.device());
   }
 }
 inline Shape with_last(Shape shape, std::int64_t n) {
@@ -43,28 +60,33 @@ inline Shape with_last(Shape shape, std::int64_t n) {
 inline void check_linear(const char* op, const Tensor& x, const Tensor& w) {
   check(x.rank() >= 1 && w.rank() == 2 && x.columns() == w.size(1), "linear.shape", op, ": x is ", to_string(x.shape()),
         ", w is ", to_string(w.shape()), "; wanted (..., K) and (O, K)");
+  check(x.dtype() == w.dtype() && (x.dtype() == DType::f32 || x.dtype() == DType::bf16), "linear.dtype", op, ": x is of ", name_of(x.dtype()), ", w of ", name_of(w.dtype()), "; wanted both F32 or both BF16");
 }
 }  // namespace detail
 
-inline Tensor linear(const Tensor& x, const Tensor& w) {
+// y holds `out`: F32, or BF16 where x and w do.
+inline Tensor linear(const Tensor& x, const Tensor& w, DType out) {
   detail::check_linear("linear", x, w);
+  check(out == DType::f32 || out == x.dtype(), "linear.dtype", "linear: a result of ", name_of(out), " from ", name_of(x.dtype()));
   std::int64_t n = x.rows(), k = x.columns(), o = w.size(0);
   const Device device = detail::device_of("linear", x, w);
-  Tensor y(detail::with_last(x.shape(), o), DType::f32, device);
-  kernel::gemm(detail::gemm_args(n, o, k, x.address(), k, false, w.address(), k, true, y.address(), o, Write::overwrite), device);
-  record({x, w}, {y}, [x, w, g = y.gradient()] { detail::linear_backward(x, w, g->data()); });
+  Tensor y(detail::with_last(x.shape(), o), out, device);
+  kernel::gemm(detail::gemm_args(n, o, k, x.raw(), k, false, w.raw(), k, true, y.raw(), o, Write::overwrite, x.dtype(), out), device);
+  record({x, w}, {y}, [x, w, g = y.gradient()] { detail::linear_backward(x, w, *g); });
   return y;
 }
+inline Tensor linear(const Tensor& x, const Tensor& w) { return linear(x, w, x.dtype()); }
 
+// residual and y are of F32 whatever x and w are.
 inline Tensor linear_add(const Tensor& residual, const Tensor& x, const Tensor& w) {
   detail::check_linear("linear_add", x, w);
   std::int64_t n = x.rows(), k = x.columns(), o = w.size(0);
   check(residual.numel() == n * o, "linear_add.shape", "linear_add: residual is ", to_string(residual.shape()), ", product is (", n, ", ", o, ")");
   const Device device = detail::device_of("linear_add", residual, x, w);
   Tensor y = residual.clone();
-  kernel::gemm(detail::gemm_args(n, o, k, x.address(), k, false, w.address(), k, true, y.address(), o, Write::add), device);
+  kernel::gemm(detail::gemm_args(n, o, k, x.raw(), k, false, w.raw(), k, true, y.address(), o, Write::add, x.dtype()), device);
   record({residual, x, w}, {y}, [r = residual.gradient(), x, w, g = y.gradient(), n, o] {
-    detail::linear_backward(x, w, g->data());
+    detail::linear_backward(x, w, *g);
     if (r->wanted) r->absorb(*g, n * o);
   });
   return y;

@@ -1,5 +1,5 @@
 // Losses. Targets below 0 are not trained: their loss and gradient are exactly 0.
-// linear_cross_entropy fuses the output layer: x (N, C), W (V, C), nll (N) = lse - logit of the target. It works through chunks of
+// linear_cross_entropy fuses the output layer: x (N, C), W (V, C), both of F32 or BF16, nll (N) = lse - logit of the target. It works through chunks of
 // rows, so that never more than 64 MiB of logits exist; a batch whose logits fit keeps them, a larger one computes
 // them again in backward. Both give the same bits.
 #pragma once
@@ -30,7 +30,7 @@ inline Tensor cross_entropy_rows(const Tensor& logits, const Tensor& targets, fl
   a.rows = n;
   a.columns = a.x_row = a.dx_row = v;
   a.scale = scale;
-  a.x = logits.raw();
+  a.x = logits.address();
   a.target = targets.address<std::int32_t>();
   a.nll = nll.address();
   a.lse = lse.address();
@@ -65,8 +65,10 @@ inline Tensor linear_cross_entropy(const Tensor& x, const Tensor& w, const Tenso
   base.scale = logit_scale;
   base.x = logits.raw();
   base.dx = logits.raw();
+  const DType dtype = x.dtype();  // of x and w; logits and losses are of F32
+  auto row_of = [](const Tensor& t, std::int64_t at) { return static_cast<const char*>(t.raw()) + at * t.columns() * size_of(t.dtype()); };
   auto compute = [=](std::int64_t at, std::int64_t rows, float* out) {
-    kernel::gemm(detail::gemm_args(rows, v, c, x.address() + at * c, c, false, w.address(), c, true, out, v, Write::overwrite), device);
+    kernel::gemm(detail::gemm_args(rows, v, c, row_of(x, at), c, false, w.raw(), c, true, out, v, Write::overwrite, dtype), device);
   };
   for (std::int64_t at = 0; at < n; at += chunk) {
     CrossEntropyArgs a = base;
@@ -80,24 +82,28 @@ inline Tensor linear_cross_entropy(const Tensor& x, const Tensor& w, const Tenso
   bool kept = chunk >= n;
   record({x, w}, {nll}, [=, kept_logits = kept ? logits : Tensor(), g = nll.gradient()]() {
     Tensor work = kept ? kept_logits : Tensor({chunk, v}, DType::f32, device);
+    Tensor slope = dtype == DType::f32 ? work : Tensor({chunk, v}, dtype, device);  // dL / dlogits
     Write dx_write = Write::overwrite;  // each chunk owns its rows: all are written as the first one is
     for (std::int64_t at = 0; at < n; at += chunk) {
       CrossEntropyArgs a = base;
       a.rows = std::min(chunk, n - at);
       if (!kept) compute(at, a.rows, work.address());
-      a.x = a.dx = work.raw();
+      a.x = work.raw();
+      a.dx = slope.raw();
+      a.out = dtype;
       a.target = targets.address<std::int32_t>() + at;
       a.lse = const_cast<float*>(lse.address()) + at;
       a.dnll = g->data() + at;
       kernel::cross_entropy_backward(a, device);
       if (w.wants_grad()) {
         auto [dw, write] = w.gradient()->target(w.numel());
-        kernel::gemm(detail::gemm_args(v, c, a.rows, work.address(), v, true, x.address() + at * c, c, false, dw, c, write), device);
+        kernel::gemm(detail::gemm_args(v, c, a.rows, a.dx, v, true, row_of(x, at), c, false, dw, c, write, dtype), device);
       }
       if (x.wants_grad()) {
-        auto [dx, write] = x.gradient()->target(x.numel());
+        auto [dx, write] = x.gradient()->target<void>(x.numel());
         if (at == 0) dx_write = write;
-        kernel::gemm(detail::gemm_args(a.rows, c, v, work.address(), v, false, w.address(), c, false, dx + at * c, c, dx_write), device);
+        const DType out = x.gradient()->dtype();
+        kernel::gemm(detail::gemm_args(a.rows, c, v, a.dx, v, false, w.raw(), c, false, static_cast<char*>(dx) + at * c * size_of(out), c, dx_write, dtype, out), device);
       }
     }
   });

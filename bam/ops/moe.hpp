@@ -1,8 +1,9 @@
 // Mixture of SwiGLU experts, dropless: y = residual + sum over the K chosen experts of gate * Wdown(silu(Wgate u) * (Wup u)).
 // u (N, C), W_in (E, 2F, C) = [gate | up] per expert, W_out (E, C, F). Rows run through grouped GEMMs in the stable
 // order of the route plan; the gate multiplies the activation, so combining is a plain sum in order and the gate's
-// gradient is a row sum that SwiGLU's backward computes anyway. Nothing is scattered.
+// gradient is a row sum that SwiGLU's backward computes anyway. Nothing is scattered. u and the weights are of F32 or BF16, residual and y of F32.
 #pragma once
+#include "linear.hpp"
 #include "router.hpp"
 #include "swiglu.hpp"
 
@@ -15,6 +16,8 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
   check(routing.gates.rows() == n && routing.gates.columns() == e, "moe.gates", "mixture_ffn: gates are ", to_string(routing.gates.shape()));
   check(residual.numel() == n * c, "moe.residual", "mixture_ffn: residual is ", to_string(residual.shape()));
 
+  const DType dtype = u.dtype();
+  check(w_in.dtype() == dtype && w_out.dtype() == dtype && (dtype == DType::f32 || dtype == DType::bf16), "moe.dtype", "mixture_ffn: u is of ", name_of(dtype), ", w_in of ", name_of(w_in.dtype()), ", w_out of ", name_of(w_out.dtype()), "; wanted F32 or BF16 for all");
   const Device device = detail::device_of("mixture_ffn", residual, u, routing.gates, routing.chosen, w_in, w_out);
   Tensor offsets({e + 1}, DType::i64, device), slot_token({slots}, DType::i64, device), token_slot({n, k}, DType::i64, device), slot_gate({slots}, DType::f32, device);
   RoutePlanArgs plan;
@@ -30,10 +33,11 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
   kernel::route_plan(plan, device);
 
   GroupedGemmArgs base;
+  base.dtype = base.out = dtype;
   base.experts = e;
   base.offsets = plan.offsets;
 
-  Tensor x({slots, 2 * f}, DType::f32, device), act({slots, f}, DType::f32, device), out({slots, c}, DType::f32, device);
+  Tensor x({slots, 2 * f}, dtype, device), act({slots, f}, dtype, device), out({slots, c}, dtype, device);
   GroupedGemmArgs in = base;
   in.transpose_b = true;
   in.N = 2 * f;
@@ -68,6 +72,7 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
 
   Tensor y = residual.clone();
   GatherArgs combine;
+  combine.dtype = dtype;
   combine.write = Write::add;
   combine.rows = n;
   combine.columns = c;
@@ -75,15 +80,15 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
   combine.x = out.raw();
   combine.x_row = c;
   combine.index = plan.token_slot;
-  combine.y = y.raw();
+  combine.y = y.address();
   combine.y_row = c;
   kernel::gather(combine, device);
 
   record({residual, u, routing.gates, w_in, w_out}, {y},
          [=, r = residual.gradient(), gates = routing.gates.gradient(), g = y.gradient(), kept = std::vector<Tensor>{offsets, x, slot_gate}]() {
-           const float* dy = g->data();
+           const auto [dy, rounded] = detail::gradient_in(*g, n * c, dtype);
            const std::int64_t *token = slot_token.address<std::int64_t>(), *slot = token_slot.address<std::int64_t>();
-           Tensor dact({slots, f}, DType::f32, device), dx({slots, 2 * f}, DType::f32, device), dscale({slots}, DType::f32, device);
+           Tensor dact({slots, f}, dtype, device), dx({slots, 2 * f}, dtype, device), dscale({slots}, DType::f32, device);
            GroupedGemmArgs a = base;  // dact = dy W_out
            a.N = f;
            a.K = c;
@@ -98,6 +103,7 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
            kernel::grouped_gemm(a, device);
            if (w_out.wants_grad()) {  // dW_out = dy^T act
              GroupedGemmArgs w = base;
+             w.out = DType::f32;
              w.weights = true;
              w.M = c;
              w.N = f;
@@ -130,6 +136,7 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
            }
            if (w_in.wants_grad()) {  // dW_in = dx^T u
              GroupedGemmArgs w = base;
+             w.out = DType::f32;
              w.weights = true;
              w.M = 2 * f;
              w.N = c;
@@ -144,7 +151,7 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
              kernel::grouped_gemm(w, device);
            }
            if (u.wants_grad()) {
-             Tensor du({slots, c}, DType::f32, device);
+             Tensor du({slots, c}, dtype, device);
              GroupedGemmArgs d = base;
              d.N = c;
              d.K = 2 * f;
@@ -157,13 +164,15 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
              d.ldc = c;
              kernel::grouped_gemm(d, device);
              GatherArgs sum;
+             sum.dtype = dtype;
+             sum.out = u.gradient()->dtype();
              sum.rows = n;
              sum.columns = c;
              sum.terms = k;
              sum.x = du.raw();
              sum.x_row = c;
              sum.index = slot;
-             std::tie(sum.y, sum.write) = u.gradient()->target(n * c);
+             std::tie(sum.y, sum.write) = u.gradient()->target<void>(n * c);
              sum.y_row = c;
              kernel::gather(sum, device);
            }

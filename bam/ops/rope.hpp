@@ -28,8 +28,9 @@ struct Rope {
 };
 
 namespace detail {
-inline void rotate(const Rope& rope, const float* x, float* y, std::int64_t rows, std::int64_t row_stride, std::int64_t heads, bool inverse) {
+inline void rotate(const Rope& rope, DType dtype, const void* x, void* y, std::int64_t rows, std::int64_t row_stride, std::int64_t heads, bool inverse) {
   RopeArgs a;
+  a.dtype = dtype;
   a.rotate_half = rope.rotate_half;
   a.inverse = inverse;
   a.rows = rows;
@@ -52,27 +53,27 @@ inline Tensor rope(const Tensor& x, const Rope& rope) {
   std::int64_t heads = x.columns() / rope.table.columns();
   check(heads * rope.table.columns() == x.columns(), "rope.shape", "rope: x has ", x.columns(), " columns, heads are ", rope.table.columns(), " wide");
   Tensor y(x.shape(), DType::f32, detail::device_of("rope", x, rope.table, rope.positions));
-  detail::rotate(rope, x.address(), y.address(), x.rows(), x.columns(), heads, false);
+  detail::rotate(rope, DType::f32, x.address(), y.address(), x.rows(), x.columns(), heads, false);
   record({x}, {y}, [x, rope, heads, g = y.gradient()] {
-    detail::rotate(rope, g->data(), g->data(), x.rows(), x.columns(), heads, true);
+    detail::rotate(rope, DType::f32, g->data(), g->data(), x.rows(), x.columns(), heads, true);
     x.gradient()->absorb(*g, x.numel());
   });
   return y;
 }
 
-// y (N, O) = x W^T with its first turned_heads heads turned: queries and keys of W = [q | k | v].
+// y (N, O) = x W^T, in F32 or all in BF16, with its first turned_heads heads turned: queries and keys of W = [q | k | v].
 inline Tensor qkv_projection(const Tensor& x, const Tensor& w, const Rope& rope, std::int64_t turned_heads) {
   detail::check_linear("qkv_projection", x, w);
   detail::check_rope(rope, x.rows());
   std::int64_t n = x.rows(), k = x.columns(), o = w.size(0);
   check(turned_heads * rope.table.columns() <= o, "rope.shape", "qkv_projection: ", turned_heads, " heads of ", rope.table.columns(), " in ", o, " columns");
   const Device device = detail::device_of("qkv_projection", x, w, rope.table, rope.positions);
-  Tensor y(detail::with_last(x.shape(), o), DType::f32, device);
-  kernel::gemm(detail::gemm_args(n, o, k, x.address(), k, false, w.address(), k, true, y.address(), o, Write::overwrite), device);
-  detail::rotate(rope, y.address(), y.address(), n, o, turned_heads, false);
+  Tensor y(detail::with_last(x.shape(), o), x.dtype(), device);
+  kernel::gemm(detail::gemm_args(n, o, k, x.raw(), k, false, w.raw(), k, true, y.raw(), o, Write::overwrite, x.dtype(), x.dtype()), device);
+  detail::rotate(rope, y.dtype(), y.raw(), y.raw(), n, o, turned_heads, false);
   record({x, w}, {y}, [x, w, rope, turned_heads, n, o, g = y.gradient()] {
-    detail::rotate(rope, g->data(), g->data(), n, o, turned_heads, true);
-    detail::linear_backward(x, w, g->data());
+    detail::rotate(rope, g->dtype(), g->data<void>(), g->data<void>(), n, o, turned_heads, true);
+    detail::linear_backward(x, w, *g);
   });
   return y;
 }

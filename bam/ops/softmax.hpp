@@ -12,7 +12,7 @@ inline Tensor softmax(const Tensor& x, bool log) {
   a.log = log;
   a.rows = x.rows();
   a.columns = x.columns();
-  a.x = x.raw();
+  a.x = x.address();
   a.y = y.raw();
   kernel::softmax_forward(a, x.device());
   record({x}, {y}, [a, x, y = y.detach(), g = y.gradient()]() mutable {

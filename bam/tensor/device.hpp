@@ -52,9 +52,13 @@ inline std::int64_t memory_available_on(Device d) {
 #endif
 }
 
-// Where a Decoder's weights lie unless it is told otherwise: the CPU, or what the command line's --device chose.
+// Where a Decoder's weights lie and in what type it computes unless it is told otherwise: the CPU and F32, or what the command line's --device and --dtype chose.
 inline Device& default_device() {
   static Device value = Device::cpu;
+  return value;
+}
+inline DType& default_dtype() {
+  static DType value = DType::f32;
   return value;
 }
 

@@ -124,6 +124,7 @@ class Storage {
   void* data() { return data_; }
   std::int64_t bytes() const { return bytes_; }
   Device device() const { return device_; }
+  std::uint64_t version = 0;  // counts the times that somebody asked to write here
 
  private:
   void* data_;

@@ -5,6 +5,8 @@
 #include <initializer_list>
 #include <memory>
 #include <span>
+#include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -33,38 +35,43 @@ inline std::string to_string(const Shape& shape) {
   return s + ")";
 }
 
-// Where a gradient is gathered, in fp32, on the device of what it belongs to. The first contribution to an empty gradient overwrites, later ones add.
+// Where a gradient is gathered, on the device of what it belongs to, in F32, or in BF16 for an activation of BF16 that has one use. The first contribution to an empty
+// gradient overwrites, later ones add.
 class Gradient {
  public:
-  explicit Gradient(Device d = Device::cpu) : device_(d) {}
+  explicit Gradient(Device d = Device::cpu, DType t = DType::f32) : device_(d), dtype_(t) {}
   bool wanted = false;  // somebody below asks for it
   Device device() const { return device_; }
+  DType dtype() const { return dtype_; }
 
   bool empty() const { return !filled_; }
-  // Memory of n floats to write to, and how: a kernel's output pointer and its Write.
-  std::pair<float*, Write> target(std::int64_t n) {
+  // Memory of n elements to write to, and how: a kernel's output pointer and its Write. T is float, or void for either type.
+  template <class T = float>
+  std::pair<T*, Write> target(std::int64_t n) {
+    check_type<T>();
     Write write = filled_ ? Write::add : Write::overwrite;
-    if (!buffer_) buffer_ = std::make_shared<Storage>(n * 4, device_);
+    if (!buffer_) buffer_ = std::make_shared<Storage>(n * size_of(dtype_), device_);
     filled_ = true;
-    return {static_cast<float*>(buffer_->data()), write};
+    return {static_cast<T*>(buffer_->data()), write};
   }
-  const float* data() const { return filled_ ? static_cast<const float*>(buffer_->data()) : nullptr; }
-  float* data() { return filled_ ? static_cast<float*>(buffer_->data()) : nullptr; }
-  // Adds all of `other` here, taking its memory when this one is empty; `other` is empty afterwards.
+  template <class T = float>
+  T* data() const {
+    check_type<T>();
+    return filled_ ? static_cast<T*>(buffer_->data()) : nullptr;
+  }
+  // Adds all of `other` here, taking its memory when this one is empty and of its type; `other` is empty afterwards.
   void absorb(Gradient& other, std::int64_t n) {
-    if (!filled_) {
+    if (!filled_ && dtype_ == other.dtype_) {
       buffer_ = std::move(other.buffer_);
       filled_ = true;
     } else {
-      auto [y, write] = target(n);
-      CopyArgs a;
-      a.write = write;
-      a.rank = 1;
-      a.shape[0] = n;
-      a.x_stride[0] = a.y_stride[0] = 1;
-      a.x = other.data();
-      a.y = y;
-      kernel::copy(a, device_);
+      CastArgs a;
+      a.from = other.dtype_;
+      a.to = dtype_;
+      a.n = n;
+      a.x = other.data<void>();
+      std::tie(a.y, a.write) = target<void>(n);
+      kernel::cast(a, device_);
     }
     other.clear();
   }
@@ -79,7 +86,12 @@ class Gradient {
   }
 
  private:
+  template <class T>
+  void check_type() const {
+    check(std::is_void_v<T> || dtype_ == DType::f32, "dtype.gradient", "gradient: is of ", name_of(dtype_), ", wanted F32");
+  }
   Device device_;
+  DType dtype_;
   std::shared_ptr<Storage> buffer_;
   bool filled_ = false;
 };
@@ -92,7 +104,7 @@ class Tensor {
       : shape_(std::move(shape)),
         dtype_(dtype),
         numel_(bam::numel(shape_)),
-        gradient_(std::make_shared<Gradient>(device)) {
+        gradient_(std::make_shared<Gradient>(device, dtype == DType::bf16 ? dtype : DType::f32)) {
     std::int64_t bytes;
     check(!__builtin_mul_overflow(numel_, size_of(dtype), &bytes), "shape.overflow", "shape: ", to_string(shape_), " is too large");
     try {
@@ -121,26 +133,33 @@ class Tensor {
   DType dtype() const { return dtype_; }
   Device device() const { return storage_ ? storage_->device() : Device::cpu; }
   // The memory as kernels of the tensor's device see it; data() is for the host.
-  void* raw() { return storage_->data(); }
+  void* raw() {
+    ++storage_->version;
+    return storage_->data();
+  }
   const void* raw() const { return storage_->data(); }
   template <class T = float>
   T* address() {
-    check(sizeof(T) == size_of(dtype_), "dtype.access", "tensor: holds ", name_of(dtype_));
-    return static_cast<T*>(storage_->data());
+    check_access<T>();
+    return static_cast<T*>(raw());
   }
   template <class T = float>
   const T* address() const {
-    return const_cast<Tensor*>(this)->address<T>();
+    check_access<T>();
+    return static_cast<const T*>(raw());
   }
   template <class T = float>
   T* data() {
-    check(device() == Device::cpu, "device.access", "tensor: ", to_string(shape_), " lies on ", name_of(device()), "; to(bam::Device::cpu) copies it here");
+    check_here();
     return address<T>();
   }
   template <class T = float>
   const T* data() const {
-    return const_cast<Tensor*>(this)->data<T>();
+    check_here();
+    return address<T>();
   }
+  // Changes whenever the memory may have been written to through a tensor.
+  std::uint64_t version() const { return storage_->version; }
   template <class T = float>
   std::span<const T> values() const {
     return {data<T>(), static_cast<std::size_t>(numel_)};
@@ -167,7 +186,7 @@ class Tensor {
   // Same memory, a gradient of its own: a second use of one parameter (tied embeddings), or a constant.
   Tensor detach() const {
     Tensor t = *this;
-    t.gradient_ = std::make_shared<Gradient>(device());
+    t.gradient_ = std::make_shared<Gradient>(device(), gradient_->dtype());
     return t;
   }
   Tensor clone() const {
@@ -182,10 +201,34 @@ class Tensor {
   }
   bool wants_grad() const { return gradient_ && gradient_->wanted; }
   bool has_grad() const { return gradient_ && !gradient_->empty(); }
-  Tensor grad() const;  // a copy of the gradient, of this shape; zeros when there is none
+  Tensor grad() const;  // a copy of the gradient in F32, of this shape; zeros when there is none
   const std::shared_ptr<Gradient>& gradient() const { return gradient_; }
+  // The same values in F32 or BF16. The gradient is shared: what a forward pass in BF16 reads of a parameter in F32 adds to the parameter's own.
+  Tensor rounded(DType dtype) const {
+    if (dtype == dtype_) return *this;
+    Tensor t(shape_, dtype, device());
+    CastArgs a;
+    a.from = dtype_;
+    a.to = dtype;
+    a.n = numel_;
+    a.x = std::as_const(*this).raw();
+    a.y = t.raw();
+    kernel::cast(a, device());
+    t.gradient_ = gradient_;
+    return t;
+  }
+  // For an activation of BF16 with several uses: its gradient adds them up in F32.
+  Tensor& gradient_in_f32() {
+    gradient_ = std::make_shared<Gradient>(device());
+    return *this;
+  }
 
  private:
+  template <class T>
+  void check_access() const {
+    check(sizeof(T) == size_of(dtype_), "dtype.access", "tensor: ", to_string(shape_), " holds ", name_of(dtype_));
+  }
+  void check_here() const { check(device() == Device::cpu, "device.access", "tensor: ", to_string(shape_), " lies on ", name_of(device()), "; to(bam::Device::cpu) copies it here"); }
   Shape shape_;
   DType dtype_ = DType::f32;
   std::int64_t numel_ = 0;
@@ -209,7 +252,12 @@ inline Tensor ones(Shape shape, DType dtype = DType::f32, Device device = Device
 inline Tensor Tensor::grad() const {
   if (!has_grad()) return zeros(shape_, DType::f32, device());
   Tensor g(shape_, DType::f32, device());
-  copy_bytes(g.raw(), device(), gradient_->data(), device(), numel_ * 4);
+  CastArgs a;
+  a.from = gradient_->dtype();
+  a.n = numel_;
+  a.x = gradient_->data<void>();
+  a.y = g.raw();
+  kernel::cast(a, device());
   return g;
 }
 

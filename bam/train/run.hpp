@@ -169,6 +169,7 @@ class Run {
     manifest_.set("compiler", "g++ " __VERSION__);
 #endif
     manifest_.set("flags", options_.flags);
+    manifest_.set("dtype", name_of(model_->dtype()));
     if (model_->device() == Device::cpu) manifest_.set("isa", cpu::name_of(cpu::isa()));
     else manifest_.set("device", describe(model_->device()));
     manifest_.set("seed", static_cast<std::int64_t>(c.train.seed));
@@ -209,9 +210,11 @@ class Run {
       if (found != wanted) fail(ErrorKind::input, "checkpoint.damaged", folder, "/", name, ": SHA-256 is ", found, ", wanted ", wanted);
     }
     if (!options_.force)
-      for (const char* key : {"tokenizer", "data"})
-        if (io::dump(state.at("manifest").at(key)) != io::dump(manifest_.at(key)))
+      for (const char* key : {"tokenizer", "data", "dtype"}) {
+        const io::Json* was = state.at("manifest").find(key);  // a checkpoint without a dtype is older than the choice
+        if (was ? io::dump(*was) != io::dump(manifest_.at(key)) : key != std::string_view("dtype") || model_->dtype() != DType::f32)
           fail(ErrorKind::input, "checkpoint.other", folder, ": was made with another ", key, "; --force goes on all the same");
+      }
     std::int64_t step = state.at("step").as_int("state.json: step", 0);
     io::ConfigFile saved = io::read_model_config(folder + "/config.json");
     if (io::dump(io::model_config_json(saved)) != io::dump(io::model_config_json(config_file_)))
