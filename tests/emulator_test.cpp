@@ -2,6 +2,11 @@
 #if !defined(__SANITIZE_THREAD__)  // of g++, which cannot follow its fibers
 #include <doctest/doctest.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
 #include <vector>
 
 #include "bam/bam.hpp"
@@ -133,6 +138,176 @@ TEST_CASE("emulator: a missing barrier and unwritten shared memory show in the v
       CHECK(values(order, fill, true) == right);
       CHECK(values(order, fill, false) != right);
     }
+}
+
+namespace {
+
+// Planted faults: kernels of the kind that ours are, each right but for one line.
+enum class Fault { none, no_wait, wait_off_by_one, no_barrier, refilled_before_barrier };
+
+// Each thread sums what its neighbour copied, tile after tile, through three stages of shared memory.
+struct Pipeline {
+  static constexpr int stages = 3, threads = 64;
+  const float* x;  // (tiles, threads, 4)
+  float* y;        // (threads)
+  int tiles;
+  Fault fault;
+  BAM_DEVICE float* stage(int tile, int t) const { return shared<float>() + (tile % stages * threads + t) * 4; }
+  BAM_DEVICE void load(int tile) const {
+    if (tile < tiles) copy_async(stage(tile, thread()), x + (tile * threads + thread()) * 4, true);
+    commit_copies();
+  }
+  BAM_DEVICE void operator()() const {
+    float total = 0;
+    for (int i = 0; i + 1 < stages; ++i) load(i);
+    for (int tile = 0; tile < tiles; ++tile) {
+      if (fault == Fault::wait_off_by_one) wait_copies<2>();
+      else if (fault != Fault::no_wait) wait_copies<1>();
+      if (fault == Fault::refilled_before_barrier) load(tile + stages - 1);
+      if (fault != Fault::no_barrier) sync();
+      if (fault != Fault::refilled_before_barrier) load(tile + stages - 1);
+      for (int i = 0; i < 4; ++i) total += static_cast<float>(tile + 1) * stage(tile, (thread() + 1) % threads)[i];
+    }
+    wait_copies<0>();
+    y[thread()] = total;
+  }
+};
+
+enum class Swizzle { right, shifted_where_read, none };
+// A tile of 16 rows of 64 bf16 goes to shared memory and comes out of ldmatrix.
+struct Tile {
+  const Bf16* x;     // (16, 64)
+  std::uint32_t* y;  // (4, 32, 4): what each lane got of each 16 x 16 part
+  Swizzle swizzle;
+  BAM_DEVICE int place(int row, int chunk, bool read) const {  // in chunks of 16 bytes
+    const int turn = swizzle == Swizzle::none ? 0 : (row + (read && swizzle == Swizzle::shifted_where_read ? 1 : 0)) % 8;
+    return row * 8 + (chunk ^ turn);
+  }
+  BAM_DEVICE void operator()() const {
+    Bf16* s = shared<Bf16>();
+    for (int i = thread(); i < 16 * 8; i += warp_lanes) copy_async(s + place(i / 8, i % 8, false) * 8, x + i * 8, true);
+    commit_copies();
+    wait_copies<0>();
+    sync();
+    for (int part = 0; part < 4; ++part) {
+      const int lane = thread();
+      std::uint32_t r[4];
+      load_matrices<false>(r, s + place(lane % 16, part * 2 + lane / 16, true) * 8);
+      for (int i = 0; i < 4; ++i) y[(part * warp_lanes + lane) * 4 + i] = r[i];
+    }
+  }
+};
+
+}  // namespace
+
+TEST_CASE("emulator: planted faults of pipelines are found by values, each in the modes that can show it") {
+  Restore restore;
+  using emulation::Copies;
+  const int tiles = 7;
+  Random random(4);
+  const std::vector<float> x = [&] {
+    std::vector<float> v(tiles * Pipeline::threads * 4);
+    for (float& e : v) e = static_cast<float>(math::normal(random));
+    return v;
+  }();
+  auto values = [&](Fault fault) {
+    std::vector<float> y(Pipeline::threads);
+    start({1, Pipeline::threads, Pipeline::stages * Pipeline::threads * 16}, Pipeline{x.data(), y.data(), tiles, fault});
+    return y;
+  };
+  const std::vector<float> right = values(Fault::none);
+  // In how many of the orders a fault changes the values.
+  auto found = [&](Fault fault, Copies copies) {
+    int n = 0;
+    for (Order order : {Order::forward, Order::backward, Order::random}) {
+      emulation::options().order = order;
+      emulation::options().copies = copies;
+      const std::vector<float> y = values(fault);
+      n += std::memcmp(y.data(), right.data(), y.size() * sizeof(float)) != 0;
+    }
+    return n;
+  };
+  for (Copies copies : {Copies::early, Copies::late}) {
+    CHECK(found(Fault::none, copies) == 0);
+    CHECK(found(Fault::no_barrier, copies) > 0);
+  }
+  CHECK(found(Fault::no_wait, Copies::late) == 3);
+  CHECK(found(Fault::wait_off_by_one, Copies::late) == 3);
+  CHECK(found(Fault::wait_off_by_one, Copies::early) == 0);  // why there are two modes
+  CHECK(found(Fault::refilled_before_barrier, Copies::early) > 0);
+}
+
+TEST_CASE("emulator: a swizzle that differs between its sides shows in the values, none at all in the bank conflicts") {
+  Restore restore;
+  Random random(5);
+  std::vector<Bf16> x(16 * 64 + 8);
+  for (Bf16& e : x) e = to_bf16(static_cast<float>(math::normal(random)));
+  auto run = [&](Swizzle swizzle) {
+    std::vector<std::uint32_t> y(4 * 32 * 4);
+    const std::int64_t before = emulation::counts().bank_conflicts;
+    start({1, 32, 16 * 64 * 2}, Tile{x.data(), y.data(), swizzle});
+    return std::pair(y, emulation::counts().bank_conflicts - before);
+  };
+  std::vector<std::uint32_t> wanted;
+  for (int part = 0; part < 4; ++part)
+    for (int lane = 0; lane < 32; ++lane)
+      for (int m = 0; m < 4; ++m) {  // rows of matrices 0 and 2, 1 and 3 are 0 to 7 and 8 to 15; columns of 2 and 3 are eight further
+        const int at = (lane / 4 + m % 2 * 8) * 64 + part * 16 + m / 2 * 8 + lane % 4 * 2;
+        wanted.push_back(x[static_cast<std::size_t>(at)].bits | static_cast<std::uint32_t>(x[static_cast<std::size_t>(at + 1)].bits) << 16);
+      }
+  const auto [right, none] = run(Swizzle::right);
+  CHECK(right == wanted);
+  CHECK(none == 0);
+  CHECK(run(Swizzle::shifted_where_read).first != wanted);
+  const auto [plain, conflicts] = run(Swizzle::none);
+  CHECK(plain == wanted);
+  CHECK(conflicts == 16);  // all of the four loads of four matrices
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+TEST_CASE("emulator: a load predicate one too far is found by AddressSanitizer") {
+  std::vector<float> x(4 * 32);
+  auto read = [&](std::size_t n) {
+    const float* p = x.data();
+    const pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      (void)!freopen("/dev/null", "w", stderr);
+      start({1, 64, 64 * 16}, of([=] {
+              copy_async(shared<float>() + thread() * 4, p + thread() * 4, static_cast<std::size_t>(thread()) < n);
+              commit_copies();
+              wait_copies<0>();
+            }));
+      _exit(0);
+    }
+    int status = 0;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  };
+  CHECK(read(32));
+  CHECK_FALSE(read(33));
+}
+#endif
+
+// For ThreadSanitizer alone (scripts/racecheck.sh): values in all orders are right.
+TEST_CASE("race: an exchange through shared memory inside a warp without sync_warp" * doctest::skip(true)) {
+  std::vector<int> y(32);
+  int* p = y.data();
+  start({1, 32, 32 * sizeof(int)}, of([=] {
+          const int lane = thread();
+          shared<int>()[lane] = lane;
+          shuffle_xor(0, 1);  // all lanes have come, and memory is not ordered
+          p[lane] = shared<int>()[lane ^ 1];
+        }));
+  CHECK(y[0] == 1);
+}
+TEST_CASE("race: two blocks write one address" * doctest::skip(true)) {
+  std::vector<int> y(1);
+  int* p = y.data();
+  start({2, 32, 0}, of([=] {
+          if (thread() == 0) *p = 1;
+        }));
+  CHECK(y[0] == 1);
 }
 
 TEST_CASE("emulator: each row of the contract starts kernels, and none of the CPU's is called") {

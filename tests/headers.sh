@@ -29,7 +29,7 @@ floor() {
 floor core ''
 floor cpu 'core kernels'
 floor cuda 'core kernels'
-floor tensor 'core kernels cpu'
+floor tensor 'core kernels cpu cuda'
 floor ops 'core kernels cpu tensor'
 floor nn 'core kernels cpu tensor ops'
 floor optim 'core kernels cpu tensor ops nn'
