@@ -111,7 +111,7 @@ Case gemm(bool transpose_a, bool transpose_b, Index M, Index N, Index K) {
       worst.see(C[at], sum, K);
     });
   };
-  return {detail::flops(Row::gemm, a), 0, 0, [=] { kernel::gemm(a); }, check};
+  return {cost(Row::gemm, a).flops, 0, 0, [=] { kernel::gemm(a); }, check};
 }
 
 double bytes(Index floats) { return 4 * real(floats); }
@@ -170,7 +170,7 @@ Case grouped(bool weights, bool transpose_b, Index M, Index N, Index K) {
       worst.see(C[at], sum, weights ? r.slots / experts : K);
     });
   };
-  return {detail::flops(Row::grouped_gemm, a), 0, 0, [=] { kernel::grouped_gemm(a); }, check};
+  return {cost(Row::grouped_gemm, a).flops, 0, 0, [=] { kernel::grouped_gemm(a); }, check};
 }
 
 Case norm(bool rms, bool backward, Index rows) {
@@ -323,8 +323,8 @@ Case attention(bool backward, Index kv_heads, Index gates) {
         worst.see(dgate[at], sum);
       });
   };
-  if (backward) return {detail::flops(Row::attention_backward, a), 0, 0, [=] { kernel::attention_backward(a); }, check_backward};
-  return {detail::flops(Row::attention_forward, a), 0, 0, [=] { kernel::attention_forward(a); }, check_forward};
+  if (backward) return {cost(Row::attention_backward, a).flops, 0, 0, [=] { kernel::attention_backward(a); }, check_backward};
+  return {cost(Row::attention_forward, a).flops, 0, 0, [=] { kernel::attention_forward(a); }, check_forward};
 }
 
 Case swiglu(bool backward, bool scaled, Index rows) {

@@ -94,24 +94,32 @@ TEST_CASE("golden models: forward and every gradient, equal bits on all instruct
     loss("z", first.result.z);
     io::SafetensorsFile file(folder + "/expected.safetensors");
     CHECK(file.tensors().size() == first.tensors.size());
-    for (auto& pair : first.tensors) {
-      const std::string& name = pair.first;
-      const std::vector<float>& values = pair.second;
-      CAPTURE(name);
-      auto found = file.tensors().find(name);
-      REQUIRE(found != file.tensors().end());
-      double error = relative_error(values, found->second);
-      double& worst = name == "logits" ? worst_logits : worst_gradient;
-      worst = std::max(worst, error);
-      CHECK(error <= (name == "logits" ? 2e-5 : 1e-4));
-    }
+    auto check = [&](const Outcome& o) {
+      for (auto& pair : o.tensors) {
+        const std::string& name = pair.first;
+        CAPTURE(name);
+        auto found = file.tensors().find(name);
+        REQUIRE(found != file.tensors().end());
+        double error = relative_error(pair.second, found->second);
+        double& worst = name == "logits" ? worst_logits : worst_gradient;
+        worst = std::max(worst, error);
+        CHECK(error <= (name == "logits" ? 2e-5 : 1e-4));
+      }
+    };
+    check(first);
     reference::everywhere([&] {
       Outcome again = compute(folder);
       CHECK(again.result.loss == first.result.loss);
       for (std::size_t i = 0; i < first.tensors.size(); ++i) {
         CAPTURE(first.tensors[i].first);
-        CHECK(std::memcmp(again.tensors[i].second.data(), first.tensors[i].second.data(), first.tensors[i].second.size() * 4) == 0);
+        CHECK(reference::same_bits(again.tensors[i].second, first.tensors[i].second));
       }
+    });
+    std::optional<Outcome> fast;
+    reference::emulated("mma", [&] {
+      Outcome o = compute(folder);
+      if (!fast) check(*(fast = o));
+      for (std::size_t i = 0; i < o.tensors.size(); ++i) CHECK(reference::same_bits(o.tensors[i].second, fast->tensors[i].second));
     });
   }
   cpu::use(isa_before);
@@ -147,7 +155,6 @@ TEST_CASE("golden models in bf16: right to its rounding, on the CPU, by the port
         CHECK(error <= (pair.first == "logits" ? 2e-2 : 5e-2));
       }
     };
-    setenv("BAM_CUDA_PATH", "portable", 1);
     std::optional<Outcome> first;
     reference::everywhere([&] {
       Outcome o = compute(folder);
@@ -158,17 +165,14 @@ TEST_CASE("golden models in bf16: right to its rounding, on the CPU, by the port
         CHECK(reference::same_bits(o.tensors[i].second, first->tensors[i].second));
       }
     });
-    unsetenv("BAM_CUDA_PATH");
-    if (!reference::emulation_runs) continue;
-    default_device() = Device::cuda;
+    std::optional<Outcome> fast;
     const std::int64_t loads = cuda::emulation::counts().matrix_loads;
-    const Outcome once = compute(folder);
-    check(once);
-    CHECK(cuda::emulation::counts().matrix_loads > loads);
-    cuda::emulation::options() = {.order = cuda::emulation::Order::random, .copies = cuda::emulation::Copies::early, .multiprocessors = 132};
-    const Outcome again = compute(folder);
-    for (std::size_t i = 0; i < once.tensors.size(); ++i) CHECK(reference::same_bits(once.tensors[i].second, again.tensors[i].second));
-    default_device() = Device::cpu;
+    reference::emulated("mma", [&] {
+      Outcome o = compute(folder);
+      if (!fast) check(*(fast = o));
+      CHECK(cuda::emulation::counts().matrix_loads > loads);
+      for (std::size_t i = 0; i < o.tensors.size(); ++i) CHECK(reference::same_bits(o.tensors[i].second, fast->tensors[i].second));
+    });
   }
   MESSAGE(folders << " models in bf16; worst error: loss " << worst_loss << ", logits " << worst_logits << ", gradient " << worst_gradient);
 }

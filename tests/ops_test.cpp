@@ -8,6 +8,7 @@ using namespace bam;
 using reference::at;
 using reference::below;
 using reference::error_of;
+using reference::emulated;
 using reference::everywhere;
 using reference::Floats;
 using reference::floats;
@@ -37,18 +38,27 @@ void check_write(const std::string& name, const Wanted& wanted, double bound, F 
       if (first.empty()) first = y;
       CHECK(same_bits(y, first));
     });
-    std::vector<double> got, expected;
-    std::size_t spilled = 0;
-    for (std::size_t i = 0; i < wanted.size(); ++i) {
-      if (wanted[i] != wanted[i]) {
-        spilled += !same_bits({first[i]}, {before[i]});
-        continue;
+    Floats fast;  // bits of their own
+    emulated("mma", [&] {
+      Floats y = before;
+      launch(y.data(), write);
+      if (fast.empty()) fast = y;
+      CHECK(same_bits(y, fast));
+    });
+    for (const Floats& y : {first, fast}) {
+      std::vector<double> got, expected;
+      std::size_t spilled = 0;
+      for (std::size_t i = 0; i < y.size(); ++i) {
+        if (wanted[i] != wanted[i]) {
+          spilled += !same_bits({y[i]}, {before[i]});
+          continue;
+        }
+        got.push_back(wide(y[i]));
+        expected.push_back(wanted[i] + (write == Write::add ? wide(before[i]) : 0.0));
       }
-      got.push_back(wide(first[i]));
-      expected.push_back(wanted[i] + (write == Write::add ? wide(before[i]) : 0.0));
+      CHECK(spilled == 0);
+      CHECK(error_of(got, expected) <= bound);
     }
-    CHECK(spilled == 0);
-    CHECK(error_of(got, expected) <= bound);
   }
 }
 // Rows of `columns` elements at a distance of `stride`.

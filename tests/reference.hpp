@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <complex>
 #include <cstdint>
 #include <vector>
@@ -354,6 +355,7 @@ struct Settings {  // restored on the way out, also by a failed REQUIRE
     bam::default_device() = device_before;
     bam::default_dtype() = dtype_before;
     bam::cuda::emulation::options() = emulation_before;
+    unsetenv("BAM_CUDA_PATH");
   }
 };
 // The emulation's fibers are nothing that g++'s ThreadSanitizer could follow; scripts/racecheck.sh has clang's.
@@ -362,8 +364,30 @@ inline constexpr bool emulation_runs = false;
 #else
 inline constexpr bool emulation_runs = true;
 #endif
-// f on every instruction set of this machine with 1, 2 and 3 threads, and by the CUDA kernels on their emulation, in orders of threads and of blocks that share nothing,
-// with shared memory that holds one or the other pattern, on a device of 1, 3 and 132 multiprocessors.
+// f by the CUDA kernels of a path (BAM_CUDA_PATH) on their emulation, in orders of threads and of blocks that share nothing, with shared memory that holds one or the other pattern, asynchronous copies
+// that land early or late, on a device of 1, 3 and 132 multiprocessors.
+template <class F>
+void emulated(const char* path, F f) {
+  if (!emulation_runs) return;
+  using bam::cuda::emulation::Copies;
+  using bam::cuda::emulation::Options;
+  using bam::cuda::emulation::Order;
+  Settings settings;
+  const std::string name = std::string("CUDA on the emulation, ") + path;
+  CAPTURE(name);
+  setenv("BAM_CUDA_PATH", path, 1);
+  bam::kernels() = &bam::cuda::table;  // rows and tensors that stay, on host memory
+  bam::default_device() = bam::Device::cuda;  // models, and tensors that are taken there, on the device's
+  for (const Options& o : {Options{.order = Order::forward, .fill = 0xff, .copies = Copies::late, .multiprocessors = 3}, Options{.order = Order::backward, .fill = 0x55, .copies = Copies::early, .multiprocessors = 1},
+                           Options{.order = Order::random, .fill = 0xff, .copies = Copies::late, .multiprocessors = 132}}) {
+    bam::cuda::emulation::options() = o;
+    const int order = static_cast<int>(o.order);
+    CAPTURE(order);
+    f();
+  }
+  bam::Allocator::get(bam::Device::cuda).trim();  // the emulation opens and closes what there is
+}
+// f on every instruction set of this machine with 1, 2 and 3 threads, and by the portable CUDA kernels: what has one result to the bit.
 template <class F>
 void everywhere(F f) {
   Settings settings;
@@ -378,20 +402,7 @@ void everywhere(F f) {
       f();
     }
   }
-  if (!emulation_runs) return;
-  using bam::cuda::emulation::Options;
-  using bam::cuda::emulation::Order;
-  const std::string name = "CUDA on the emulation";
-  CAPTURE(name);
-  bam::kernels() = &bam::cuda::table;  // rows and tensors that stay, on host memory
-  bam::default_device() = bam::Device::cuda;  // models, and tensors that are taken there, on the device's
-  for (const Options& o : {Options{.order = Order::forward, .fill = 0xff, .multiprocessors = 3}, Options{.order = Order::backward, .fill = 0x55, .multiprocessors = 1}, Options{.order = Order::random, .fill = 0xff, .multiprocessors = 132}}) {
-    bam::cuda::emulation::options() = o;
-    const int order = static_cast<int>(o.order);
-    CAPTURE(order);
-    f();
-  }
-  bam::Allocator::get(bam::Device::cuda).trim();  // the emulation opens and closes what there is
+  emulated("portable", f);
 }
 
 template <class S>

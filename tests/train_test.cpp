@@ -215,12 +215,43 @@ TEST_CASE("training: one hash over threads, instruction sets and micro-batches")
 TEST_CASE("training: the CUDA kernels, on their emulation, train to the CPU's hash") {
   Bench& b = bench();
   Settings before;
+  const std::string wanted = wanted_hash();  // made on the CPU
   const std::int64_t emulated_before = launches(Device::cuda), cpu_before = launches(Device::cpu);
   default_device() = Device::cuda;
+  setenv("BAM_CUDA_PATH", "portable", 1);
   const RunResult emulated = b.run(b.fresh(), {});
-  CHECK(emulated.hash == wanted_hash());
+  unsetenv("BAM_CUDA_PATH");
+  CHECK(emulated.hash == wanted);
   CHECK(launches(Device::cuda) > emulated_before + 50 * emulated.steps);
   CHECK(launches(Device::cpu) == cpu_before);
+}
+
+TEST_CASE("training: the fast CUDA kernels, emulated, in fp32 and bf16: 50 steps with the CPU's losses, and a hash that no order of threads changes") {
+  Bench& b = bench();
+  Settings before;
+  const cuda::emulation::Options options_before = cuda::emulation::options();
+  const Set fifty{"train.steps=50"}, three{"train.steps=3"};
+  const std::string cpu = b.fresh();
+  b.run(cpu, fifty);
+  const std::vector<double> wanted = losses_of(cpu);
+  default_device() = Device::cuda;
+  for (DType dtype : {DType::f32, DType::bf16}) {
+    const std::string type = name_of(dtype);
+    CAPTURE(type);
+    default_dtype() = dtype;
+    const std::string out = b.fresh();
+    b.run(out, fifty, false, dtype == DType::f32 ? 10 : 50);
+    const std::vector<double> losses = losses_of(out);
+    REQUIRE(losses.size() == (dtype == DType::f32 ? 10 : 50));
+    double worst = 0;
+    for (std::size_t i = 0; i < losses.size(); ++i) worst = std::max(worst, std::abs(losses[i] - wanted[i]) / wanted[i]);
+    CHECK(worst < (dtype == DType::f32 ? 1e-4 : 2e-2));
+    MESSAGE(type << ": losses differ from the CPU's fp32 by at most " << worst << " (relative)");
+    const std::string hash = b.run(b.fresh(), three).hash;
+    cuda::emulation::options() = {.order = cuda::emulation::Order::random, .fill = 0x55, .copies = cuda::emulation::Copies::early, .multiprocessors = 132};
+    CHECK(b.run(b.fresh(), three).hash == hash);
+    cuda::emulation::options() = options_before;
+  }
 }
 #endif
 

@@ -8,6 +8,7 @@
 #include "bam/io/file.hpp"
 #include "bam/io/model_config.hpp"
 #include "bam/nn/estimate.hpp"
+#include "bam/train/launches.hpp"
 #include "flags.hpp"
 #include "machine.hpp"
 #include "output.hpp"
@@ -19,6 +20,8 @@ namespace {
 struct Options {
   std::int64_t tokens_per_step = 0, micro_batch = 8, context = 0;
   double rate = 0, efficiency = 0.6;
+  bool launches = false;
+  double limit = 0, bandwidth = 0;  // GFLOP/s and GB/s that the floors of launches count with
 };
 
 io::ConfigFile read_config(const Common& common) {
@@ -38,14 +41,64 @@ std::string duration_text(double seconds) {
   return seconds < 120 ? fmt::format("{:.3g} s", seconds) : seconds < 7200 ? fmt::format("{:.3g} min", seconds / 60) : fmt::format("{:.3g} h", seconds / 3600);
 }
 
+// Launches of a step that are alike: same kernel, same shape.
+struct Alike {
+  Row row;
+  Cost cost;  // of one
+  std::int64_t count = 0;
+  double floor = 0;  // seconds, of one
+};
+std::vector<Alike> alike(const std::vector<Profile::Call>& calls, const Options& o) {
+  std::vector<Alike> list;
+  for (const Profile::Call& c : calls) {
+    auto same = [&](const Alike& a) { return a.row == c.row && a.cost.shape == c.cost.shape && a.cost.bytes == c.cost.bytes; };
+    auto it = std::find_if(list.begin(), list.end(), same);
+    if (it == list.end()) it = list.insert(list.end(), {c.row, c.cost, 0, std::max(o.limit > 0 ? c.cost.flops / (o.limit * 1e9) : 0, o.bandwidth > 0 ? c.cost.bytes / (o.bandwidth * 1e9) : 0)});
+    ++it->count;
+  }
+  return list;
+}
+void print_launches(const Common& common, const ModelConfig& c, const StepShape& shape, Options o, bool gpu) {
+  if (o.limit == 0) o.limit = gpu ? 790e3 : cpu::peak_flops(cpu::isa(), 200) / 1e9;
+  if (o.bandwidth == 0 && gpu) o.bandwidth = 4300;
+  const std::vector<Alike> list = alike(step_launches(c, shape), o);
+  double seconds = 0, flops = 0, bytes = 0;
+  std::int64_t count = 0;
+  for (const Alike& a : list) {
+    const auto n = static_cast<double>(a.count);
+    seconds += n * a.floor;
+    flops += n * a.cost.flops;
+    bytes += n * a.cost.bytes;
+    count += a.count;
+  }
+  if (common.json) {
+    io::Json rows = io::Json::array({});
+    for (const Alike& a : list)
+      rows.push_back(io::Json::object({{"kernel", name_of(a.row)}, {"shape", a.cost.shape}, {"count", a.count}, {"flops", a.cost.flops}, {"bytes", a.cost.bytes}, {"floor_seconds", a.floor}}));
+    return print_json(io::Json::object({{"limit_flops_per_second", o.limit * 1e9}, {"bytes_per_second", o.bandwidth * 1e9}, {"launches", std::move(rows)}, {"flops", flops}, {"bytes", bytes}, {"floor_seconds", seconds}}));
+  }
+  Table t;
+  t.add({"kernel", "shape", "times", "GFLOP each", "MB each", "floor, us each", "of the floor"});
+  for (const Alike& a : list)
+    t.add({name_of(a.row), a.cost.shape, str(a.count), a.cost.flops > 0 ? fmt::format("{:.2f}", a.cost.flops / 1e9) : "-", fmt::format("{:.2f}", a.cost.bytes / 1e6), fmt::format("{:.1f}", a.floor * 1e6),
+           fmt::format("{:.1f}%", 100 * static_cast<double>(a.count) * a.floor / (seconds > 0 ? seconds : 1))});
+  t.add({"all", "", str(count), fmt::format("{:.0f}", flops / 1e9), fmt::format("{:.0f}", bytes / 1e6), fmt::format("{:.0f}", seconds * 1e6), "100%"});
+  print(t.text());
+  print(str("Floors count products at ", fmt::format("{:.4g}", o.limit / 1e3), " TFLOP/s", o.bandwidth > 0 ? fmt::format(" and bytes at {:.4g} GB/s", o.bandwidth) : "", ", each operand read or written once; at best ",
+            fmt::format("{:.0f}", static_cast<double>(shape.micro_batch * shape.context) / seconds), " tokens/s. Tokens are spread evenly over the experts.\n"));
+}
+
 void estimate(const Common& common, Options o) {
   const ModelConfig c = read_config(common).model;
   if (o.context == 0) o.context = std::min<std::int64_t>(2048, c.max_position_embeddings);
   if (o.tokens_per_step == 0) o.tokens_per_step = o.micro_batch * o.context;
+  const StepShape shape{.tokens_per_step = o.tokens_per_step, .micro_batch = o.micro_batch, .context = o.context, .bf16 = common.bf16()};
+  const bool gpu = common.device == "cuda";
+  if (o.launches) return print_launches(common, c, shape, o, gpu);
   const ParameterCount n = count_parameters(c);
   const FlopCount f = count_flops(c, o.context);
-  const MemoryEstimate m =
-      estimate_memory(c, {.tokens_per_step = o.tokens_per_step, .micro_batch = o.micro_batch, .context = o.context, .bf16 = common.bf16()});
+  const MemoryEstimate m = estimate_memory(c, shape);
+  if (gpu && o.rate == 0) fail(ErrorKind::usage, "flag.missing", "estimate: the rate of a GPU is not measured here; add --rate GFLOP/S, or --launches for the floor of each kernel");
   const double rate = o.rate > 0 ? o.rate * 1e9 : cpu::peak_flops(cpu::isa(), 200) * o.efficiency;
   const double tokens_per_second = rate / static_cast<double>(f.train_per_token);
   const double step_seconds = static_cast<double>(o.tokens_per_step) / tokens_per_second;
@@ -73,10 +126,10 @@ void estimate(const Common& common, Options o) {
   for (auto [name, bytes] : {std::pair{"  weights", m.weights}, {"  gradients", m.gradients}, {"  optimizer", m.optimizer},
                              {"  activations", m.activations}, {"  logits", m.logits}, {"  scratch", m.scratch}, {"  peak", m.peak}})
     t.add({name, bytes_text(bytes)});
-  t.add({"training, tokens/s on this machine", fmt::format("{:.4g}", tokens_per_second)});
+  t.add({gpu ? "training, tokens/s" : "training, tokens/s on this machine", fmt::format("{:.4g}", tokens_per_second)});
   t.add({str("time of a step of ", grouped(o.tokens_per_step), " tokens"), duration_text(step_seconds)});
   print(t.text());
-  if (m.peak > memory_bytes())
+  if (!gpu && m.peak > memory_bytes())
     note(common, str("warning: the peak exceeds this machine's ", bytes_text(memory_bytes()), " of memory; lower --micro-batch or --context"));
 }
 
@@ -90,6 +143,9 @@ void add_estimate(CLI::App& app, Common& common) {
   integer_flag<std::int64_t>(*sub, "--micro-batch", o->micro_batch, 1, 1 << 20, "Rows at a time (default 8)");
   integer_flag<std::int64_t>(*sub, "--context", o->context, 1, 1 << 24, "Tokens of a row (default 2048, at most max_position_embeddings)");
   real_flag(*sub, "--rate", o->rate, 1e-3, 1e9, "GFLOP/s of training; default: 0.6 of the FMA peak measured now");
+  sub->add_flag("--launches", o->launches, "Every kernel of a step instead: how often, FLOPs, bytes and the least time each");
+  real_flag(*sub, "--limit", o->limit, 1e-3, 1e9, "GFLOP/s that floors count with (default: the FMA peak measured now; with --device cuda 790,000, cuBLAS on an H200)");
+  real_flag(*sub, "--bandwidth", o->bandwidth, 1e-3, 1e9, "GB/s that floors count with (default: products alone; with --device cuda 4300, an H200)");
   sub->callback([o, &common] { common.run = [o, &common] { estimate(common, *o); }; });
 }
 

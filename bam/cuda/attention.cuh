@@ -93,7 +93,7 @@ struct AttentionForwardKernel {
 inline void attention_forward(const Exec& exec, const AttentionArgs& a) {
   const Grid grid{query_tiles(a, attention_queries) * a.heads, attention_threads, attention_forward_floats(a.head_dim) * 4};
   if (a.dtype == DType::f32) return launch(exec, grid, AttentionForwardKernel<float>{a});
-  if (use_mma() && attention_mma_takes(a)) return attention_forward_mma(exec, a);
+  if (!portable() && attention_mma_takes(a)) return attention_forward_mma(exec, a);
   launch(exec, grid, AttentionForwardKernel<Bf16>{a});
 }
 
@@ -263,7 +263,7 @@ void attention_backward_of(const Exec& exec, const AttentionArgs& a) {
   using QueryGradient = AttentionQueryGradientKernel<T>;
   using KeyGradient = AttentionKeyGradientKernel<T>;
   launch(exec, row_grid(a.heads * a.rows), AttentionDotKernel<T>{a, dots});
-  if (std::is_same_v<T, Bf16> && use_mma() && attention_mma_takes(a)) {
+  if (std::is_same_v<T, Bf16> && !portable() && attention_mma_takes(a)) {
     attention_backward_mma(exec, a, dots, seen);
   } else {
     launch(exec, {query_tiles(a, attention_queries) * a.heads, attention_threads, QueryGradient::floats(a.head_dim) * 4}, QueryGradient{a, dots, seen});

@@ -195,6 +195,22 @@ BAM_DEVICE T sum_lanes(T x) {
   for (int h = 8; h > 0; h /= 2) x = x + shuffle_xor(x, h);
   return x;
 }
+// Over a whole block of at most 1024 threads, with shared<T>() of one T a warp: an order that hangs on nothing but the block's size. Reached by all threads, who all get the result.
+template <class T, class F>
+BAM_DEVICE T reduce_block(T x, F f) {
+  for (int h = warp_lanes / 2; h > 0; h /= 2) x = f(x, shuffle_xor(x, h));
+  T* each = shared<T>();
+  if (thread() % warp_lanes == 0) each[thread() / warp_lanes] = x;
+  sync();
+  x = each[0];
+  for (int w = 1; w < block_threads() / warp_lanes; ++w) x = f(x, each[w]);
+  sync();
+  return x;
+}
+inline constexpr int reduce_threads = 256;
+template <class T>
+inline constexpr std::int64_t reduce_bytes = reduce_threads / warp_lanes * sizeof(T);
+
 // The largest, by the comparisons of the CPU's.
 BAM_DEVICE float max_lanes(float x) {
   for (int h = 8; h > 0; h /= 2) {

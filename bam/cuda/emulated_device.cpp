@@ -21,13 +21,13 @@
 namespace bam::cuda {
 namespace {
 
-constexpr std::int64_t page = 4096, alignment = 256, gap = 256, address_space = std::int64_t{1} << 36;
+constexpr std::int64_t page = 2 << 20, alignment = 256, gap = 256, address_space = std::int64_t{1} << 36;
 
 struct Memory {
   char* begin = nullptr;
   std::int64_t used = 0;
   int open = 0;  // how many Reach live
-  std::int64_t blocks = 0;
+  std::int64_t blocks = 0, scratch_blocks = 0;
   void* scratch = nullptr;
   std::int64_t scratch_bytes = 0;
 
@@ -35,7 +35,8 @@ struct Memory {
     if (begin) return;
     void* p = mmap(nullptr, static_cast<std::size_t>(address_space), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) fail(ErrorKind::limit, "memory.exhausted", "emulated device: no address space for its memory");
-    begin = static_cast<char*>(p);
+    begin = reinterpret_cast<char*>((reinterpret_cast<std::uintptr_t>(p) + page - 1) / page * page);
+    madvise(begin, static_cast<std::size_t>(address_space - page), MADV_HUGEPAGE);  // opened and closed around each launch: the fewer pages, the better
   }
   std::size_t pages() const { return static_cast<std::size_t>((used + page - 1) / page * page); }
   void protect(int what) {
@@ -53,6 +54,7 @@ void* grow_scratch(void*, int, std::size_t bytes) {
     m.scratch = allocate(static_cast<std::int64_t>(bytes));
     if (!m.scratch) fail(ErrorKind::limit, "memory.exhausted", "emulated device: no memory for ", bytes, " bytes of scratch; lower micro_batch or context");
     m.scratch_bytes = static_cast<std::int64_t>(bytes);
+    ++m.scratch_blocks;
   }
   return m.scratch;
 }
@@ -83,7 +85,7 @@ void* allocate(std::int64_t bytes) {
   Memory& m = memory();
   m.reserve();
   const std::int64_t at = (m.used + gap + alignment - 1) / alignment * alignment;
-  if (at + bytes + gap > emulation::options().device_bytes || at + bytes + gap > address_space) return nullptr;
+  if (at + bytes + gap > emulation::options().device_bytes || at + bytes + gap > address_space - page) return nullptr;
   m.used = at + bytes + gap;
   ++m.blocks;
   emulation::Reach reach;
@@ -96,7 +98,7 @@ void* allocate(std::int64_t bytes) {
 }
 void release(void*) {
   Memory& m = memory();
-  if (--m.blocks > (m.scratch ? 1 : 0)) return;
+  if (--m.blocks > m.scratch_blocks) return;
   madvise(m.begin, m.pages(), MADV_DONTNEED);
   m = {.begin = m.begin, .open = m.open};
 }

@@ -72,16 +72,16 @@ struct GemmKernel {
 };
 inline void gemm(const Exec& exec, const GemmArgs& s) {
   const std::int64_t row_tiles = ceil_div(s.M, gemm_tile), column_tiles = ceil_div(s.N, gemm_tile);
-  auto portable = [&](auto kernel) {
+  auto tiled = [&](auto kernel) {
     kernel.s = s;
     kernel.row_tiles = row_tiles;
     kernel.column_tiles = column_tiles;
     launch(exec, {s.batch * row_tiles * column_tiles, gemm_threads, sizeof(GemmShared)}, kernel);
   };
-  if (s.dtype == DType::f32) return portable(GemmKernel<float, float>{});
+  if (s.dtype == DType::f32) return tiled(GemmKernel<float, float>{});
   const bool narrow = s.out == DType::bf16;
-  if (use_mma() && mma_takes(s)) return narrow ? gemm_mma<Bf16>(exec, s) : gemm_mma<float>(exec, s);
-  narrow ? portable(GemmKernel<Bf16, Bf16>{}) : portable(GemmKernel<Bf16, float>{});
+  if (!portable() && mma_takes(s)) return narrow ? gemm_mma<Bf16>(exec, s) : gemm_mma<float>(exec, s);
+  narrow ? tiled(GemmKernel<Bf16, Bf16>{}) : tiled(GemmKernel<Bf16, float>{});
 }
 
 // As MmaGroupedKernel.
@@ -119,7 +119,7 @@ inline void grouped_gemm(const Exec& exec, const GroupedGemmArgs& s) {
   const Grid grid{4 * multiprocessors(), gemm_threads, sizeof(GemmShared)};
   if (s.dtype == DType::f32) return launch(exec, grid, GroupedGemmKernel<float, float>{s});
   const bool narrow = s.out == DType::bf16;
-  if (use_mma() && grouped_mma_takes(s)) return narrow ? grouped_gemm_mma<Bf16>(exec, s) : grouped_gemm_mma<float>(exec, s);
+  if (!portable() && grouped_mma_takes(s)) return narrow ? grouped_gemm_mma<Bf16>(exec, s) : grouped_gemm_mma<float>(exec, s);
   narrow ? launch(exec, grid, GroupedGemmKernel<Bf16, Bf16>{s}) : launch(exec, grid, GroupedGemmKernel<Bf16, float>{s});
 }
 

@@ -1,6 +1,7 @@
 // LayerNorm and RMSNorm; formulas and sources in cpu/norm.inl. Sixteen lanes a row forward and for dx, a thread a column for dw.
 #pragma once
 #include "device.cuh"
+#include "path.cuh"
 
 namespace bam::cuda {
 
@@ -63,8 +64,42 @@ struct NormWeightGradientKernel {  // a chain over the rows
     s.dw[c] = total;
   }
 };
+// The same in two steps: chains over so many rows each, and the sum of those in their order.
+inline constexpr std::int64_t norm_chain = 256;
+struct NormWeightChainKernel {
+  NormArgs s;
+  float* part;  // (chains, columns)
+  BAM_DEVICE void operator()() const {
+    const std::int64_t tiles = ceil_div(s.columns, row_threads), chain = block() / tiles, c = block() % tiles * row_threads + thread();
+    if (c >= s.columns) return;
+    float total = 0;
+    for (std::int64_t r = chain * norm_chain; r < smaller(s.rows, (chain + 1) * norm_chain); ++r) {
+      const float m = s.rms ? 0.0f : s.mean[r];
+      total = math::fma(f32(s.dy)[r * s.columns + c], (f32(s.x)[r * s.columns + c] - m) * s.rstd[r], total);
+    }
+    part[chain * s.columns + c] = total;
+  }
+};
+struct NormWeightSumKernel {
+  NormArgs s;
+  const float* part;
+  BAM_DEVICE void operator()() const {
+    const std::int64_t c = flat_index();
+    if (c >= s.columns) return;
+    float total = s.write_dw == Write::add ? s.dw[c] : 0.0f;
+    for (std::int64_t chain = 0; chain < ceil_div(s.rows, norm_chain); ++chain) total += part[chain * s.columns + c];
+    s.dw[c] = total;
+  }
+};
+inline void norm_weight_gradient(const Exec& exec, const NormArgs& s) {
+  if (portable() || s.rows <= norm_chain) return launch(exec, flat_grid(s.columns), NormWeightGradientKernel{s});
+  const std::int64_t chains = ceil_div(s.rows, norm_chain);
+  auto* part = static_cast<float*>(exec.scratch(exec.pool, exec.workers, static_cast<std::size_t>(chains * s.columns) * sizeof(float)));
+  launch(exec, {chains * ceil_div(s.columns, row_threads), row_threads, 0}, NormWeightChainKernel{s, part});
+  launch(exec, flat_grid(s.columns), NormWeightSumKernel{s, part});
+}
 inline void norm_backward(const Exec& exec, const NormArgs& s) {
-  if (s.dw) launch(exec, flat_grid(s.columns), NormWeightGradientKernel{s});
+  if (s.dw) norm_weight_gradient(exec, s);
   if (s.dx) launch(exec, row_grid(s.rows), NormInputGradientKernel{s});
 }
 

@@ -1,6 +1,7 @@
 // Sums of squares and AdamW; formulas and source in cpu/optimizer.inl.
 #pragma once
 #include "device.cuh"
+#include "path.cuh"
 
 namespace bam::cuda {
 
@@ -15,7 +16,21 @@ struct SumSquaresKernel {  // sixteen double chains a block of elements, by inde
     if (at.on && at.lane == 0) s.partial[at.row] = total;
   }
 };
-inline void sum_squares(const Exec& exec, const SumSquaresArgs& s) { launch(exec, row_grid(ceil_div(s.n, SumSquaresArgs::block)), SumSquaresKernel{s}); }
+struct SumSquaresBlockKernel {  // a block of threads a block of elements
+  SumSquaresArgs s;
+  BAM_DEVICE void operator()() const {
+    const std::int64_t begin = block() * SumSquaresArgs::block, end = smaller(s.n, begin + SumSquaresArgs::block);
+    double total = 0;
+    for (std::int64_t i = begin + thread(); i < end; i += block_threads()) total += static_cast<double>(s.x[i]) * static_cast<double>(s.x[i]);
+    total = reduce_block(total, [](double a, double b) { return a + b; });
+    if (thread() == 0) s.partial[block()] = total;
+  }
+};
+inline void sum_squares(const Exec& exec, const SumSquaresArgs& s) {
+  const std::int64_t blocks = ceil_div(s.n, SumSquaresArgs::block);
+  if (portable()) launch(exec, row_grid(blocks), SumSquaresKernel{s});
+  else launch(exec, {blocks, reduce_threads, reduce_bytes<double>}, SumSquaresBlockKernel{s});
+}
 
 struct AdamWKernel {
   AdamWArgs s;

@@ -1,6 +1,7 @@
 // Softmax, log-softmax and cross entropy; formulas in cpu/softmax.inl. Sixteen lanes a row.
 #pragma once
 #include "device.cuh"
+#include "path.cuh"
 
 namespace bam::cuda {
 
@@ -63,7 +64,26 @@ struct CrossEntropyForwardKernel {
     if (s.nll) s.nll[at.row] = target < 0 ? 0.0f : (e.max - x[target] * s.scale) + math::log(e.sum);
   }
 };
-inline void cross_entropy_forward(const Exec& exec, const CrossEntropyArgs& s) { launch(exec, row_grid(s.rows), CrossEntropyForwardKernel{s}); }
+struct CrossEntropyBlockKernel {  // a block a row: vocabularies are wide
+  CrossEntropyArgs s;
+  BAM_DEVICE void operator()() const {
+    const std::int64_t r = block();
+    const float* x = f32(s.x) + r * s.x_row;
+    float top = -__builtin_inff(), total = 0;
+    for (std::int64_t c = thread(); c < s.columns; c += block_threads()) top = math::maximum(x[c] * s.scale, top);
+    top = reduce_block(top, [](float a, float b) { return math::maximum(a, b); });
+    for (std::int64_t c = thread(); c < s.columns; c += block_threads()) total += math::exp(x[c] * s.scale - top);
+    total = reduce_block(total, [](float a, float b) { return a + b; });
+    if (thread() != 0) return;
+    const std::int32_t target = s.target[r];
+    if (s.lse) s.lse[r] = top + math::log(total);
+    if (s.nll) s.nll[r] = target < 0 ? 0.0f : (top - x[target] * s.scale) + math::log(total);
+  }
+};
+inline void cross_entropy_forward(const Exec& exec, const CrossEntropyArgs& s) {
+  if (portable()) launch(exec, row_grid(s.rows), CrossEntropyForwardKernel{s});
+  else launch(exec, {s.rows, reduce_threads, reduce_bytes<float>}, CrossEntropyBlockKernel{s});
+}
 
 // An element is read and written by one thread, so dx may be x.
 template <class T>  // of dx

@@ -4,10 +4,12 @@
 #include <chrono>
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 #include "../cpu/backend.hpp"
 #include "../cpu/parallel.hpp"
 #include "../kernels.hpp"
+#include "cost.hpp"
 #include "device.hpp"
 
 namespace bam {
@@ -15,27 +17,18 @@ namespace bam {
 inline void set_threads(int n) { cpu::pool().resize(n); }
 inline int threads() { return cpu::pool().workers(); }
 
-enum class Row : int {
-#define BAM_ROW(name, Args) name,
-  BAM_KERNELS(BAM_ROW)
-#undef BAM_ROW
-      count
-};
-inline const char* name_of(Row row) {
-  static constexpr const char* names[] = {
-#define BAM_ROW(name, Args) #name,
-      BAM_KERNELS(BAM_ROW)
-#undef BAM_ROW
-  };
-  return names[static_cast<int>(row)];
-}
-
 struct Profile {
   struct Entry {
     std::int64_t calls = 0;
     double seconds = 0, flops = 0;
   };
   Entry rows[static_cast<int>(Row::count)];
+  struct Call {
+    Row row;
+    Cost cost;
+  };
+  bool list = false;  // also every call, in order
+  std::vector<Call> calls;
 };
 // Null switches profiling off. One profile a process; the main thread launches.
 inline Profile*& profile() {
@@ -56,26 +49,6 @@ inline const KernelTable*& kernels() {
 }
 
 namespace detail {
-template <class Args>
-double flops(Row, const Args&) {
-  return 0;
-}
-inline double flops(Row, const GemmArgs& a) {
-  return 2.0 * static_cast<double>(a.batch) * static_cast<double>(a.M) * static_cast<double>(a.N) * static_cast<double>(a.K);
-}
-inline double flops(Row, const GroupedGemmArgs& a) {
-  double rows = static_cast<double>(a.offsets[a.experts]);
-  return 2.0 * rows * static_cast<double>(a.N) * static_cast<double>(a.weights ? a.M : a.K);
-}
-inline double flops(Row row, const AttentionArgs& a) {  // causal counted at half
-  double pairs = 0;
-  for (std::int64_t s = 0; s < a.segments; ++s) {
-    double q = static_cast<double>(a.segment[s].q_length), k = static_cast<double>(a.segment[s].k_length);
-    pairs += a.causal ? q * (k - q / 2) : q * k;
-  }
-  return (row == Row::attention_forward ? 4.0 : 10.0) * pairs * static_cast<double>(a.heads * a.head_dim);
-}
-
 // The table and the Exec of a device.
 inline std::pair<const KernelTable*, Exec> backend(Device d) {
 #ifdef BAM_CUDA
@@ -110,8 +83,11 @@ void launch(Row row, void (*KernelTable::*f)(const Exec&, const Args&), const Ar
   synchronize(device);
   auto& entry = p->rows[static_cast<int>(row)];
   entry.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  if (device == Device::cpu) entry.flops += flops(row, args);  // they hang on what the args point to
   ++entry.calls;
+  if (device != Device::cpu) return;  // costs hang on what the args point to
+  Cost least = cost(row, args);
+  entry.flops += least.flops;
+  if (p->list) p->calls.push_back({row, std::move(least)});
 }
 }  // namespace detail
 

@@ -1,0 +1,103 @@
+// What a call of a kernel costs at least, whatever the machine: floating-point operations of its products, and bytes of its operands, each read or written once.
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "../core/error.hpp"
+#include "../kernels.hpp"
+
+namespace bam {
+
+enum class Row : int {
+#define BAM_ROW(name, Args) name,
+  BAM_KERNELS(BAM_ROW)
+#undef BAM_ROW
+      count
+};
+inline const char* name_of(Row row) {
+  static constexpr const char* names[] = {
+#define BAM_ROW(name, Args) #name,
+      BAM_KERNELS(BAM_ROW)
+#undef BAM_ROW
+  };
+  return names[static_cast<int>(row)];
+}
+
+struct Cost {
+  double flops = 0, bytes = 0;
+  std::string shape = {};  // for people
+};
+
+namespace detail {
+inline double number(std::int64_t n) { return static_cast<double>(n); }
+inline double size(DType d) { return static_cast<double>(size_of(d)); }
+inline double written(DType d, Write write) { return size(d) * (write == Write::add ? 2 : 1); }
+template <class... Sizes>
+std::string product(Sizes... sizes) {
+  std::string s;
+  ((s += (s.empty() ? "" : " x ") + std::to_string(sizes)), ...);
+  return s;
+}
+inline std::int64_t elements(int rank, const std::int64_t* shape) {
+  std::int64_t n = 1;
+  for (int i = 0; i < rank; ++i) n *= shape[i];
+  return n;
+}
+}  // namespace detail
+
+inline Cost cost(Row, const GemmArgs& a) {
+  using namespace detail;
+  const double batch = number(a.batch), M = number(a.M), N = number(a.N), K = number(a.K);
+  return {2 * batch * M * N * K, batch * ((M * K + K * N) * size(a.dtype) + M * N * written(a.out, a.write)), product(a.M, a.N, a.K) + (a.batch != 1 ? str(" times ", a.batch) : "") + (a.dtype == DType::bf16 ? " bf16" : "")};
+}
+// Reads offsets, so they must be the host's.
+inline Cost cost(Row, const GroupedGemmArgs& a) {
+  using namespace detail;
+  const std::int64_t rows = a.offsets[a.experts];
+  const double r = number(rows), E = number(a.experts), M = number(a.M), N = number(a.N), K = number(a.K);
+  const std::string shape = a.weights ? product(a.M, a.N, rows) : product(rows, a.N, a.K);
+  return {2 * r * N * (a.weights ? M : K), a.weights ? r * (M + N) * size(a.dtype) + E * M * N * written(a.out, a.write) : (r * K + E * K * N) * size(a.dtype) + r * N * written(a.out, a.write),
+          shape + str(" over ", a.experts, " experts") + (a.dtype == DType::bf16 ? " bf16" : "")};
+}
+// Reads the segments, so they must be the host's. Causal pairs count at half.
+inline Cost cost(Row row, const AttentionArgs& a) {
+  using namespace detail;
+  double pairs = 0;
+  for (std::int64_t s = 0; s < a.segments; ++s) {
+    const double q = number(a.segment[s].q_length), k = number(a.segment[s].k_length);
+    pairs += a.causal ? q * (k - q / 2) : q * k;
+  }
+  const bool forward = row == Row::attention_forward;
+  const double wide = number(a.rows * a.heads * a.head_dim) * size(a.dtype), narrow = number(a.rows * a.kv_heads * a.head_dim) * size(a.dtype);
+  return {(forward ? 4 : 10) * pairs * number(a.heads * a.head_dim), forward ? 2 * wide + 2 * narrow : 4 * wide + 4 * narrow,
+          str(a.rows, " tokens, ", a.heads, " heads of ", a.head_dim, ", ", a.kv_heads, " of keys") + (a.dtype == DType::bf16 ? " bf16" : "")};
+}
+inline Cost cost(Row row, const NormArgs& a) {
+  using namespace detail;
+  const double n = number(a.rows * a.columns);
+  return {0, row == Row::norm_forward ? n * (4 + size(a.out)) : n * (8 + written(DType::f32, a.write_dx)), product(a.rows, a.columns)};
+}
+inline Cost cost(Row, const RopeArgs& a) { return {0, 2 * detail::number(a.rows * a.heads * a.head_dim) * detail::size(a.dtype), str(a.rows, " tokens, ", a.heads, " heads of ", a.head_dim)}; }
+inline Cost cost(Row row, const SwigluArgs& a) { return {0, detail::number(a.rows * a.columns) * (row == Row::swiglu_forward ? 3 : 5) * detail::size(a.dtype), detail::product(a.rows, a.columns)}; }
+inline Cost cost(Row, const RouterArgs& a) { return {0, detail::number(a.tokens * a.experts) * 12, detail::product(a.tokens, a.experts)}; }
+inline Cost cost(Row, const RoutePlanArgs& a) { return {0, detail::number(a.tokens * a.top_k) * 28, str(detail::product(a.tokens, a.top_k), " of ", a.experts)}; }
+inline Cost cost(Row, const RouteGradientArgs& a) { return {0, detail::number(a.tokens * (a.top_k * 16 + a.experts * 4)), detail::product(a.tokens, a.experts)}; }
+inline Cost cost(Row, const GatherArgs& a) {
+  return {0, detail::number(a.rows * a.columns) * (detail::number(a.terms) * detail::size(a.dtype) + detail::written(a.out, a.write)), detail::product(a.rows, a.columns) + (a.terms > 1 ? str(" of ", a.terms) : "")};
+}
+inline Cost cost(Row, const ScatterArgs& a) { return {0, detail::number(a.rows * a.columns) * 4 + detail::number(a.targets * a.columns) * detail::written(DType::f32, a.write), str(detail::product(a.rows, a.columns), " to ", a.targets)}; }
+inline Cost cost(Row row, const SoftmaxArgs& a) { return {0, detail::number(a.rows * a.columns) * (row == Row::softmax_forward ? 8 : 12), detail::product(a.rows, a.columns)}; }
+inline Cost cost(Row row, const CrossEntropyArgs& a) {
+  return {0, detail::number(a.rows * a.columns) * (row == Row::cross_entropy_forward ? 4 : 4 + detail::written(a.out, a.write)), detail::product(a.rows, a.columns)};
+}
+inline Cost cost(Row row, const UnaryArgs& a) { return {0, detail::number(a.n) * (row == Row::unary_forward ? 8 : 8 + detail::written(DType::f32, a.write)), std::to_string(a.n)}; }
+inline Cost cost(Row, const BinaryArgs& a) { return {0, detail::number(detail::elements(a.rank, a.shape)) * 12, std::to_string(detail::elements(a.rank, a.shape))}; }
+inline Cost cost(Row, const CopyArgs& a) { return {0, detail::number(detail::elements(a.rank, a.shape)) * (detail::size(a.dtype) + detail::written(a.dtype, a.write)), std::to_string(detail::elements(a.rank, a.shape))}; }
+inline Cost cost(Row, const ReduceArgs& a) { return {0, detail::number(a.outer * (a.n + 1) * a.inner) * 4, detail::product(a.outer, a.n, a.inner)}; }
+inline Cost cost(Row, const DropoutArgs& a) { return {0, detail::number(a.rows * a.columns) * 8, detail::product(a.rows, a.columns)}; }
+inline Cost cost(Row, const CastArgs& a) { return {0, detail::number(a.n) * (detail::size(a.from) + detail::written(a.to, a.write)), std::to_string(a.n)}; }
+inline Cost cost(Row, const FillArgs& a) { return {0, detail::number(a.n) * detail::size(a.dtype), std::to_string(a.n)}; }
+inline Cost cost(Row, const SumSquaresArgs& a) { return {0, detail::number(a.n) * 4, std::to_string(a.n)}; }
+inline Cost cost(Row, const AdamWArgs& a) { return {0, detail::number(a.rows * a.columns) * 28, std::to_string(a.rows * a.columns)}; }
+
+}  // namespace bam
