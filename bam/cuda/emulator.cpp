@@ -106,10 +106,8 @@ struct Machine {
   std::uint64_t sync_round = 0;
   char begin = 0, end = 0, sync_order[2] = {};   // what memory is ordered by
 };
-Machine& machine() {
-  static Machine value;
-  return value;
-}
+Machine the_machine;
+Machine& machine() { return the_machine; }
 Fiber& fiber(int thread) { return machine().fibers[static_cast<std::size_t>(machine().first + thread)]; }
 
 void start_switch([[maybe_unused]] void** save, [[maybe_unused]] const void* stack, [[maybe_unused]] std::size_t size) {
@@ -248,10 +246,6 @@ Counts& counts() {
   static Counts value;
   return value;
 }
-Place& running() {
-  static Place value;
-  return value;
-}
 void* shared() { return machine().shared_begin; }
 
 void sync(int line) {
@@ -371,7 +365,6 @@ void run(std::int64_t blocks, int threads, std::int64_t shared_bytes, void (*bod
   const Reach reach;
   ++counts().launches;
   m.random = Random(options().seed, static_cast<std::uint32_t>(counts().launches));
-  Place& place = running();
   place.threads = threads;
   place.blocks = blocks;
   std::uint64_t step = 1;  // of a walk over all blocks
@@ -407,7 +400,9 @@ void run(std::int64_t blocks, int threads, std::int64_t shared_bytes, void (*bod
     memory.first = nullptr;
     if (posix_memalign(&memory.first, 128, size) != 0) fail(ErrorKind::limit, "memory.exhausted", "emulator: no memory for a block");
     m.shared_begin = static_cast<unsigned char*>(memory.first);
-    for (std::size_t i = 0; i < size; ++i) m.shared_begin[i] = options().fill;
+    const unsigned char fill = options().fill;
+    unsigned char* const bytes = m.shared_begin;
+    for (std::size_t i = 0; i < size; ++i) bytes[i] = fill;
     ++counts().blocks;
     release(&m.begin);
     run_block();

@@ -33,7 +33,8 @@ struct Place {
   int thread = 0, threads = 0;
   std::int64_t block = 0, blocks = 0;
 };
-Place& running();
+inline Place place;  // of the thread that runs
+inline Place& running() { return place; }
 
 // While one lives, the device's memory can be read and written (emulated_device.cpp): during launches and copies.
 struct Reach {
