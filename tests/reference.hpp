@@ -364,6 +364,12 @@ inline constexpr bool emulation_runs = false;
 #else
 inline constexpr bool emulation_runs = true;
 #endif
+// bam_gpu_tests: the kernels run on a GPU, and there is no emulation to ask.
+#if defined(BAM_TEST_GPU)
+inline constexpr bool on_gpu = true;
+#else
+inline constexpr bool on_gpu = false;
+#endif
 // f by the CUDA kernels of a path (BAM_CUDA_PATH) on their emulation, in orders of threads and of blocks that share nothing, with shared memory that holds one or the other pattern, asynchronous copies
 // that land early or late, on a device of 1, 3 and 132 multiprocessors.
 template <class F>
@@ -376,7 +382,7 @@ void emulated(const char* path, F f) {
   const std::string name = std::string("CUDA on the emulation, ") + path;
   CAPTURE(name);
   setenv("BAM_CUDA_PATH", path, 1);
-  bam::kernels() = &bam::cuda::table;  // rows and tensors that stay, on host memory
+  if (!on_gpu) bam::kernels() = &bam::cuda::table;  // rows and tensors that stay, on host memory
   bam::default_device() = bam::Device::cuda;  // models, and tensors that are taken there, on the device's
   for (const Options& o : {Options{.order = Order::forward, .fill = 0xff, .copies = Copies::late, .multiprocessors = 3}, Options{.order = Order::backward, .fill = 0x55, .copies = Copies::early, .multiprocessors = 1},
                            Options{.order = Order::random, .fill = 0xff, .copies = Copies::late, .multiprocessors = 132}}) {

@@ -26,6 +26,11 @@ struct TemporaryFolder {
   std::string operator/(std::string_view name) const { return path + "/" + std::string(name); }
 };
 
+// Where golden/ and data/ are: BAM_TEST_DATA of the environment, for a program that was carried to another machine, or where they were when it was compiled.
+inline std::string data() {
+  const char* moved = std::getenv("BAM_TEST_DATA");
+  return moved ? moved : BAM_TEST_DATA;
+}
 inline bool has(std::string_view text, std::string_view part) { return text.find(part) != text.npos; }
 
 // "id: message" of the error that f throws, "" when it throws none.

@@ -25,7 +25,8 @@ struct Profile {
   Entry rows[static_cast<int>(Row::count)];
   struct Call {
     Row row;
-    Cost cost;
+    Cost cost;  // nothing on a device, where it hangs on what lies there
+    double seconds = 0;
   };
   bool list = false;  // also every call, in order
   std::vector<Call> calls;
@@ -81,13 +82,13 @@ void launch(Row row, void (*KernelTable::*f)(const Exec&, const Args&), const Ar
   auto start = std::chrono::steady_clock::now();
   (table->*f)(exec, args);
   synchronize(device);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   auto& entry = p->rows[static_cast<int>(row)];
-  entry.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  entry.seconds += seconds;
   ++entry.calls;
-  if (device != Device::cpu) return;  // costs hang on what the args point to
-  Cost least = cost(row, args);
+  Cost least = device == Device::cpu ? cost(row, args) : Cost{};
   entry.flops += least.flops;
-  if (p->list) p->calls.push_back({row, std::move(least)});
+  if (p->list) p->calls.push_back({row, std::move(least), seconds});
 }
 }  // namespace detail
 

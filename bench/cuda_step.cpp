@@ -1,0 +1,115 @@
+// A training step on a GPU: whole, in tokens/s, and kernel by kernel against the floor of each (bam estimate --launches). Random tokens, weights of an initialised model.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+
+#include "bam/io/file.hpp"
+#include "bam/io/model_config.hpp"
+#include "bam/train/launches.hpp"
+
+using namespace bam;
+
+namespace {
+
+struct Line {  // launches that are alike
+  std::int64_t count = 0;
+  double floor = 0, seconds = 0;  // of all
+  Cost cost;                      // of one
+};
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  std::string config, dtype = "bf16";
+  std::int64_t micro_batch = 8, context = 2048, steps = 10;
+  double limit = 790e12, bandwidth = 4.3e12;
+  bool json = false;
+  CLI::App app{"A training step on a GPU, whole and kernel by kernel"};
+  app.add_option("--config", config, "config.json of the model")->required();
+  app.add_option("--dtype", dtype, "fp32 or bf16 (default bf16)")->check(CLI::IsMember({"fp32", "bf16"}));
+  app.add_option("--micro-batch", micro_batch, "Rows of a step (default 8)")->check(CLI::Range(1, 1 << 20));
+  app.add_option("--context", context, "Tokens of a row (default 2048)")->check(CLI::Range(1, 1 << 24));
+  app.add_option("--steps", steps, "Steps that are timed (default 10)")->check(CLI::Range(1, 10000));
+  app.add_option("--limit", limit, "FLOP/s that floors count with (default 790e12: cuBLAS on an H200)");
+  app.add_option("--bandwidth", bandwidth, "Bytes/s that floors count with (default 4.3e12)");
+  app.add_flag("--json", json, "JSON on stdout");
+  CLI11_PARSE(app, argc, argv);
+
+  require_device(Device::cuda);
+  const ModelConfig c = io::parse_model_config(io::parse_json(io::read_file(config), config), config).model;
+  const StepShape shape{.micro_batch = micro_batch, .context = context, .bf16 = dtype == "bf16"};
+  const std::vector<Profile::Call> idle = step_launches(c, shape);
+
+  Decoder model(c, Device::cuda, shape.bf16 ? DType::bf16 : DType::f32);
+  model.initialize(1);
+  AdamW optimizer(model.parameters(), {.lr = 1e-4, .weight_decay = 0.1, .clip = 1.0});
+  StepRows rows;
+  rows.rows = micro_batch;
+  rows.context = context;
+  Random random(1);
+  for (std::int64_t i = 0; i < micro_batch * context; ++i) {
+    rows.inputs.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(c.vocab_size))));
+    rows.targets.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(c.vocab_size))));
+    rows.positions.push_back(static_cast<std::int32_t>(i % context));
+    rows.real.push_back(1);
+  }
+  StepOptions options;
+  options.micro_batch = micro_batch;
+  RouterCounts counts;
+  double loss = 0;
+  auto step = [&](std::int64_t i) {
+    const auto start = std::chrono::steady_clock::now();
+    loss = accumulate_gradients(model, rows, options, i, counts).loss;
+    optimizer.step();
+    bam::detail::synchronize(Device::cuda);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  for (std::int64_t i = 0; i < 3; ++i) step(i);
+  std::vector<double> times;
+  for (std::int64_t i = 0; i < steps; ++i) times.push_back(step(3 + i));
+  std::sort(times.begin(), times.end());
+  const double median = times[times.size() / 2];
+  check(loss - loss == 0, "bench.loss", "bench: the loss is ", loss);
+
+  Profile record;
+  record.list = true;
+  profile() = &record;
+  step(3 + steps);
+  profile() = nullptr;
+  check(record.calls.size() == idle.size(), "bench.launches", "bench: ", record.calls.size(), " launches, ", idle.size(), " expected");
+  std::vector<std::pair<std::string, Line>> lines;
+  double floor = 0;
+  for (std::size_t i = 0; i < idle.size(); ++i) {
+    check(record.calls[i].row == idle[i].row, "bench.launches", "bench: launch ", i, " is ", name_of(record.calls[i].row), ", expected ", name_of(idle[i].row));
+    const std::string name = str(name_of(idle[i].row), "  ", idle[i].cost.shape);
+    auto it = std::find_if(lines.begin(), lines.end(), [&](auto& l) { return l.first == name; });
+    if (it == lines.end()) it = lines.insert(lines.end(), {name, {}});
+    const double least = std::max(idle[i].cost.flops / limit, idle[i].cost.bytes / bandwidth);
+    it->second.count += 1;
+    it->second.floor += least;
+    it->second.seconds += record.calls[i].seconds;
+    it->second.cost = idle[i].cost;
+    floor += least;
+  }
+  std::sort(lines.begin(), lines.end(), [](auto& a, auto& b) { return a.second.seconds > b.second.seconds; });
+  const double tokens = static_cast<double>(micro_batch * context), flops = static_cast<double>(count_flops(c, context).train_per_token) * tokens;
+  if (json) {
+    io::Json list = io::Json::array({});
+    for (auto& [name, l] : lines)
+      list.push_back(io::Json::object({{"kernel", name}, {"count", l.count}, {"flops", l.cost.flops}, {"bytes", l.cost.bytes}, {"floor_seconds", l.floor}, {"seconds", l.seconds}}));
+    std::cout << io::dump(io::Json::object({{"device", describe(Device::cuda)}, {"dtype", dtype}, {"micro_batch", micro_batch}, {"context", context}, {"tokens_per_second", tokens / median}, {"step_seconds", median},
+                                            {"floor_seconds", floor}, {"model_flops_per_second", flops / median}, {"peak_bytes", Allocator::get(Device::cuda).stats().peak}, {"loss", loss}, {"launches", std::move(list)}}), 1)
+              << "\n";
+    return 0;
+  }
+  std::printf("%s\n%.0f tokens/s, %.2f ms a step, floor %.2f ms (%.0f%%), %.1f TFLOP/s of the model, peak %.2f GiB, loss %.4f\n", describe(Device::cuda).c_str(), tokens / median, 1e3 * median, 1e3 * floor, 100 * floor / median,
+              flops / median / 1e12, static_cast<double>(Allocator::get(Device::cuda).stats().peak) / (1 << 30), loss);
+  std::printf("each launch alone, with the wait for it:\n%8s %12s %12s %8s  kernel\n", "times", "us each", "floor us", "share");
+  for (auto& [name, l] : lines)
+    std::printf("%8lld %12.1f %12.1f %7.0f%%  %s\n", static_cast<long long>(l.count), 1e6 * l.seconds / static_cast<double>(l.count), 1e6 * l.floor / static_cast<double>(l.count), 100 * l.floor / l.seconds, name.c_str());
+} catch (const Error& e) {
+  std::cerr << "cuda_step: " << e.what() << "\n";
+  return static_cast<int>(e.kind());
+}

@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# All that only a GPU can tell, in one go: is the backend right there, and how fast. Leaves DIR/gpu.jsonl, one object a line, and DIR/*.log.
+#   scripts/gpu_check.sh OUT            build with nvcc and run, results in OUT
+#   scripts/gpu_check.sh --pack DIR     build, and put everything that a machine with a driver but nothing installed needs into DIR; there: DIR/gpu_check.sh OUT
+# PyTorch is compared with where python3 has it; compute-sanitizer runs where it is. Exit code 77 where there is no GPU.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+
+build() {
+  cd "$here/.."
+  cmake -S . -B build/gpu -DCMAKE_BUILD_TYPE=Release -DBAM_CUDA=ON -DBAM_BENCH=ON > /dev/null
+  cmake --build build/gpu -j "$(nproc)" --target bam_app bam_gpu_tests cuda_step
+}
+if [ "${1:-}" = --pack ]; then
+  [ $# = 2 ] || { echo "usage: scripts/gpu_check.sh --pack DIR"; exit 2; }
+  mkdir -p "$2/lib"
+  dir=$(cd "$2" && pwd)
+  build
+  cp build/gpu/bam build/gpu/tests/bam_gpu_tests build/gpu/bench/cuda_step scripts/gpu_check.sh bench/peers/torch_step.py "$dir"
+  cp -r bench/configs "$dir"
+  mkdir -p "$dir/data" && cp -r tests/golden tests/data "$dir/data"
+  # Their libraries, but for the system's own.
+  ldd build/gpu/bam build/gpu/tests/bam_gpu_tests build/gpu/bench/cuda_step | awk '/=> \// { print $3 }' | sort -u | grep -vE '/(libc|libm|libpthread|libdl|librt|libcuda)\.so' | xargs -I{} cp -L {} "$dir/lib"
+  echo "packed: $(du -sh "$dir" | cut -f1) in $dir"
+  exit 0
+fi
+[ $# = 1 ] || { echo "usage: scripts/gpu_check.sh OUT | --pack DIR"; exit 2; }
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+nvidia-smi > "$out/gpu.log" 2>&1 || { echo "skipped: nvidia-smi finds no GPU"; exit 77; }
+if [ -x "$here/bam_gpu_tests" ]; then
+  root=$here bam=$here/bam tests=$here/bam_gpu_tests step=$here/cuda_step configs=$here/configs peer=$here/torch_step.py
+  export LD_LIBRARY_PATH=$here/lib:${LD_LIBRARY_PATH:-} BAM_TEST_DATA=$here/data
+else
+  build
+  root=$PWD bam=build/gpu/bam tests=build/gpu/tests/bam_gpu_tests step=build/gpu/bench/cuda_step configs=bench/configs peer=bench/peers/torch_step.py
+fi
+cd "$root"
+results=$out/gpu.jsonl
+: > "$results"
+failed=0
+note() { printf '%s\n' "$1" | tee -a "$results"; }
+# check NAME COMMAND...: its log, and a line that says whether it held
+check() {
+  local name=$1 start=$SECONDS held=true
+  shift
+  "$@" > "$out/$name.log" 2>&1 || { held=false; failed=1; tail -n 20 "$out/$name.log"; }
+  note "{\"check\": \"$name\", \"held\": $held, \"seconds\": $((SECONDS - start))}"
+}
+
+note "{\"gpu\": \"$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | head -n 1)\", \"date\": \"$(date -u +%F)\"}"
+check doctor "$bam" doctor --device cuda
+check tests "$tests" --minimal
+if command -v compute-sanitizer > /dev/null; then
+  for tool in memcheck racecheck initcheck synccheck; do check "$tool" compute-sanitizer --tool $tool --error-exitcode 1 "$tests" --minimal --source-file='*device_test.cpp'; done
+else
+  note '{"check": "compute-sanitizer", "held": null, "why": "not installed"}'
+fi
+# The same bits in 50 repeated steps while another process loads the GPU.
+repeated() {
+  "$step" --config "$configs/s-btx.json" --micro-batch 1 --steps 10000 > /dev/null 2>&1 &
+  local load=$! first= hash=
+  for i in 1 2; do
+    hash=$("$step" --config "$configs/s-bam.json" --micro-batch 1 --steps 50 --json | grep -o '"loss": [^,}]*') || { kill $load; return 1; }
+    [ -z "$first" ] && first=$hash
+    [ "$hash" = "$first" ] || { echo "$first and then $hash"; kill $load; return 1; }
+  done
+  kill $load
+  echo "$first"
+}
+check repeated repeated
+
+for config in "$configs"/*.json; do
+  name=$(basename "$config" .json)
+  if "$step" --config "$config" > "$out/step-$name.log" 2>&1; then
+    "$step" --config "$config" --json | tr -d '\n' | sed "s/^{/{\"step\": \"$name\", /" >> "$results"
+    echo >> "$results"
+    sed -n 2p "$out/step-$name.log"
+  else
+    failed=1
+    note "{\"step\": \"$name\", \"failed\": true}"
+  fi
+  if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2> /dev/null; then
+    for flag in "" --compile; do
+      python3 "$peer" --config "$config" $flag 2> "$out/torch-$name$flag.log" | sed "s/^{/{\"step\": \"$name\", /" | tee -a "$results" || note "{\"step\": \"$name\", \"peer\": \"PyTorch\", \"failed\": true}"
+    done
+  fi
+done
+echo "results: $results"
+exit $failed
