@@ -39,7 +39,7 @@ int main(int argc, char** argv) try {
 
   require_device(Device::cuda);
   const ModelConfig c = io::parse_model_config(io::parse_json(io::read_file(config), config), config).model;
-  const StepShape shape{.micro_batch = micro_batch, .context = context, .bf16 = dtype == "bf16"};
+  const StepShape shape{.micro_batch = micro_batch, .context = context, .bf16 = dtype == "bf16", .device = Device::cuda};
   const std::vector<Profile::Call> idle = step_launches(c, shape);
 
   Decoder model(c, Device::cuda, shape.bf16 ? DType::bf16 : DType::f32);

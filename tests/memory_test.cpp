@@ -57,6 +57,7 @@ double measured_over_estimate(const ModelConfig& c, std::int64_t context, std::i
   shape.context = context;
   shape.dropout = dropout > 0;
   shape.bf16 = dtype == DType::bf16;
+  shape.device = device;
   Allocator& allocator = Allocator::get(device);
   allocator.reset_peak();
   const std::int64_t before = allocator.stats().in_use;

@@ -92,8 +92,8 @@ void estimate(const Common& common, Options o) {
   const ModelConfig c = read_config(common).model;
   if (o.context == 0) o.context = std::min<std::int64_t>(2048, c.max_position_embeddings);
   if (o.tokens_per_step == 0) o.tokens_per_step = o.micro_batch * o.context;
-  const StepShape shape{.tokens_per_step = o.tokens_per_step, .micro_batch = o.micro_batch, .context = o.context, .bf16 = common.bf16()};
-  const bool gpu = common.device == "cuda";
+  const StepShape shape{.tokens_per_step = o.tokens_per_step, .micro_batch = o.micro_batch, .context = o.context, .bf16 = common.bf16(), .device = common.device == "cuda" ? Device::cuda : Device::cpu};
+  const bool gpu = shape.device == Device::cuda;
   if (o.launches) return print_launches(common, c, shape, o, gpu);
   const ParameterCount n = count_parameters(c);
   const FlopCount f = count_flops(c, o.context);

@@ -30,6 +30,7 @@ void run(const Common& common, const Flags& f) {
   shape.context = config.train.context;
   shape.dropout = config.train.dropout > 0;
   shape.bf16 = common.bf16();
+  shape.device = default_device();
   MemoryEstimate memory = estimate_memory(model.model, shape);
   const Device device = default_device();
   const std::int64_t available = device == Device::cpu ? memory_available() : memory_available_on(device);

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "../core/error.hpp"
+#include "../ops/loss.hpp"
 #include "config.hpp"
 
 namespace bam {
@@ -31,6 +32,7 @@ struct StepShape {
   std::int64_t micro_batch = 8;
   std::int64_t context = 2048;
   bool bf16 = false;                 // activations and GEMM operands in bf16
+  Device device = Device::cpu;       // it decides how many logits there are at a time
   bool dropout = false;
 };
 
@@ -98,9 +100,6 @@ inline FlopCount count_flops(const ModelConfig& c, std::int64_t context) {
   return f;
 }
 
-// Logits of a micro-batch larger than this are made, and turned into their gradient, a chunk of this size at a time.
-inline constexpr std::int64_t most_logits_bytes = std::int64_t{64} << 20;
-
 // The training step's memory by class, in bytes. Every term is a tensor that a step keeps.
 inline MemoryEstimate estimate_memory(const ModelConfig& c, const StepShape& step) {
   using detail::plus, detail::times;
@@ -145,7 +144,9 @@ inline MemoryEstimate estimate_memory(const ModelConfig& c, const StepShape& ste
   if (c.tie_word_embeddings) m.gradients = plus(m.gradients, times(V, C, f32));
   m.optimizer = times(2, parameters, f32);
   m.activations = times(rows, plus(times(c.num_hidden_layers, layer), head, inputs));
-  m.logits = std::min(all_logits, std::max(most_logits_bytes, times(V, f32)));
+  // Logits of a micro-batch larger than a chunk are made, and turned into their gradient, which bf16 holds apart, a chunk at a time.
+  m.logits = std::min(all_logits, std::max(logits_chunk_bytes(step.device), times(V, f32)));
+  if (step.bf16) m.logits = plus(m.logits, m.logits / 2);
   m.scratch = times(rows, plus(dh, std::max(d_attention, d_ffn)));
   m.peak = plus(plus(m.weights, m.gradients, m.optimizer), m.activations, std::max(m.logits, m.scratch));
   return m;

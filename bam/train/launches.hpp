@@ -46,12 +46,15 @@ inline std::vector<Profile::Call> step_launches(const ModelConfig& config, const
   struct Idle {
     const KernelTable* table = kernels();
     Profile* before = profile();
-    Idle() { kernels() = &detail::idle_table(); }
+    std::int64_t chunk = logits_chunk_bytes(Device::cpu);
     ~Idle() {
       kernels() = table;
       profile() = before;
+      logits_chunk_bytes(Device::cpu) = chunk;
     }
-  } idle;
+  } before;
+  kernels() = &detail::idle_table();
+  logits_chunk_bytes(Device::cpu) = logits_chunk_bytes(shape.device);  // the step runs on the CPU, whatever it stands for
   Profile record;
   record.list = true;
   Decoder model(config, Device::cpu, shape.bf16 ? DType::bf16 : DType::f32);
