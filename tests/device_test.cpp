@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <numeric>
 
 #include "bam/eval/generate.hpp"
@@ -31,6 +32,7 @@ void same_on_both(F f) {
   reference::Settings before;
   const auto here = f();
   const std::int64_t on_cpu = launches(Device::cpu), on_gpu = launches(gpu);
+  setenv("BAM_CUDA_PATH", "portable", 1);
   default_device() = gpu;
   const auto there = f();
   CHECK(launches(Device::cpu) == on_cpu);
