@@ -5,13 +5,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <vector>
 
 #include "bam/bam.hpp"
 #include "bam/cuda/backend.hpp"
-#include "bam/cuda/device.cuh"
+#include "bam/cuda/device_hopper.cuh"
 
 namespace bam::cuda {
 
@@ -45,7 +46,7 @@ struct Kernel {
   BAM_DEVICE void operator()() const { f(); }
 };
 template <class F>
-Kernel<F> of(F f) {
+Kernel<F> of(const F& f) {
   return {f};
 }
 
@@ -262,6 +263,150 @@ TEST_CASE("emulator: a swizzle that differs between its sides shows in the value
   const auto [plain, conflicts] = run(Swizzle::none);
   CHECK(plain == wanted);
   CHECK(conflicts == 16);  // all of the four loads of four matrices
+}
+
+namespace {
+
+enum class HopperFault { none, no_full_wait, released_early, bytes_short, bytes_long, no_product_wait, wrong_parity, wrong_advance, one_warp_for_all };
+
+// d (64, 128) = a (64, K) b (128, K)^T: a warpgroup multiplies what one thread of another has copied, through two stages.
+struct HopperPipeline {
+  static constexpr int stages = 2, a_bytes = 64 * 128, b_bytes = 128 * 128;
+  TensorMap a, b;
+  float* d;
+  int steps;
+  HopperFault fault;
+  BAM_DEVICE void operator()() const {
+    Barrier* const barriers = shared<Barrier>();
+    unsigned char* const tiles = shared<unsigned char>() + 1024;
+    if (thread() == 0) {
+      for (int s = 0; s < stages; ++s) {
+        init_barrier(&barriers[s], 1);
+        init_barrier(&barriers[stages + s], warpgroup_threads / warp_lanes);
+      }
+      fence_barriers();
+    }
+    sync();
+    if (thread() < warpgroup_threads) {
+      for (int step = 0; step < steps && thread() == 0; ++step) {
+        const int s = step % stages;
+        wait_barrier(&barriers[stages + s], static_cast<unsigned>(step / stages + (fault == HopperFault::wrong_parity ? 0 : 1)) & 1u);
+        arrive_expecting(&barriers[s], fault == HopperFault::bytes_short ? a_bytes : fault == HopperFault::bytes_long ? a_bytes + b_bytes + 128 : a_bytes + b_bytes);
+        copy_tile(tiles + s * (a_bytes + b_bytes), a, 0, step * 64, &barriers[s]);
+        copy_tile(tiles + s * (a_bytes + b_bytes) + a_bytes, b, 0, step * 64, &barriers[s]);
+      }
+    } else {
+      const int t = thread() - warpgroup_threads;
+      float sums[64] = {};
+      for (int step = 0; step < steps; ++step) {
+        const int s = step % stages;
+        if (fault != HopperFault::no_full_wait) wait_barrier(&barriers[s], static_cast<unsigned>(step / stages) & 1u);
+        const std::uint32_t tile = shared_address(tiles + s * (a_bytes + b_bytes));
+        fence_products();
+        for (int k = 0; k < 64; k += 16) {
+          const auto at = static_cast<std::uint32_t>(fault == HopperFault::wrong_advance ? k : 2 * k);
+          multiply<false, false>(sums, matrix_descriptor<false, 64>(tile + at), matrix_descriptor<false, 64>(tile + a_bytes + at));
+        }
+        commit_products();
+        if (fault == HopperFault::released_early) {
+          if (t % warp_lanes == 0) arrive(&barriers[stages + s]);
+          wait_products<0>();
+        } else {
+          if (fault != HopperFault::no_product_wait) wait_products<0>();
+          if (fault == HopperFault::one_warp_for_all ? t == 0 : t % warp_lanes == 0)
+            for (int i = 0; i < (fault == HopperFault::one_warp_for_all ? warpgroup_threads / warp_lanes : 1); ++i) arrive(&barriers[stages + s]);
+        }
+      }
+      for (int j = 0; j < 16; ++j)
+        for (int i = 0; i < 4; ++i) d[(t / 32 * 16 + t % 32 / 4 + i / 2 * 8) * 128 + j * 8 + t % 4 * 2 + i % 2] = sums[4 * j + i];
+    }
+  }
+};
+
+}  // namespace
+
+TEST_CASE("emulator: barriers that count bytes, copies of tiles and products of warpgroups, right and with planted faults") {
+  Restore restore;
+  using emulation::Copies;
+  const int steps = 5, K = steps * 64 - 24;  // the last box reaches beyond the matrix
+  const std::int64_t ld = K;
+  Random random(6);
+  std::vector<Bf16> a(static_cast<std::size_t>(64 * ld) + 8), b(static_cast<std::size_t>(128 * ld) + 8);
+  for (auto* v : {&a, &b})
+    for (Bf16& e : *v) e = to_bf16(static_cast<float>(math::normal(random)));
+  std::vector<double> wanted;
+  for (int i = 0; i < 64; ++i)
+    for (int j = 0; j < 128; ++j) {
+      double sum = 0;
+      for (int k = 0; k < K; ++k) sum += static_cast<double>(to_float(a[static_cast<std::size_t>(i * ld + k)])) * static_cast<double>(to_float(b[static_cast<std::size_t>(j * ld + k)]));
+      wanted.push_back(sum);
+    }
+  std::vector<float> d;
+  auto run = [&](HopperFault fault) {
+    d.assign(64 * 128, 0.0f);
+    return failure({1, 2 * warpgroup_threads, 1024 + HopperPipeline::stages * (HopperPipeline::a_bytes + HopperPipeline::b_bytes)}, HopperPipeline{tensor_map(a.data(), 64, K, ld, 64), tensor_map(b.data(), 128, K, ld, 128), d.data(), steps, fault});
+  };
+  auto error = [&] {
+    double difference = 0, norm = 0;
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      difference += (static_cast<double>(d[i]) - wanted[i]) * (static_cast<double>(d[i]) - wanted[i]);
+      norm += wanted[i] * wanted[i];
+    }
+    return difference == difference ? std::sqrt(difference / norm) : 1.0;
+  };
+  // In how many of the orders a fault is told, or changes the values.
+  auto found = [&](HopperFault fault, Copies copies) {
+    int n = 0;
+    for (Order order : {Order::forward, Order::backward, Order::random}) {
+      emulation::options().order = order;
+      emulation::options().copies = copies;
+      n += run(fault) != "nothing" || error() > 1e-5;
+    }
+    return n;
+  };
+  for (Copies copies : {Copies::early, Copies::late}) {
+    CHECK(found(HopperFault::none, copies) == 0);
+    CHECK(found(HopperFault::wrong_advance, copies) == 3);
+    CHECK(found(HopperFault::wrong_parity, copies) == 3);
+    CHECK(found(HopperFault::no_product_wait, copies) == 3);
+    CHECK(found(HopperFault::bytes_long, copies) == 3);
+  }
+  CHECK(found(HopperFault::no_full_wait, Copies::late) == 3);
+  CHECK(found(HopperFault::bytes_short, Copies::late) > 0);
+  CHECK(found(HopperFault::released_early, Copies::late) > 0);
+  CHECK(found(HopperFault::one_warp_for_all, Copies::late) > 0);  // the first warp is done, the others read on
+  emulation::options().copies = Copies::late;
+  CHECK(run(HopperFault::wrong_parity).find("threads wait for others that never come: thread") != std::string::npos);
+  CHECK(run(HopperFault::no_product_wait).find("products that it never waited for") != std::string::npos);
+}
+
+TEST_CASE("emulator: a tile lies in shared memory as the 128-byte swizzle says, and a map of lines that are not aligned is refused") {
+  Restore restore;
+  std::vector<Bf16> x(16 * 72);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i].bits = static_cast<std::uint16_t>(i);
+  std::vector<std::uint16_t> y(16 * 64);
+  std::uint16_t* out = y.data();
+  const TensorMap map = tensor_map(x.data(), 12, 70, 72, 16);  // 12 lines of 70 elements: the rest of the box is 0
+  start({1, 128, 1024 + 16 * 128}, of([=] {
+          Barrier* const b = shared<Barrier>();
+          unsigned char* const tile = shared<unsigned char>() + 1024;
+          if (thread() == 0) init_barrier(b, 1);
+          sync();
+          if (thread() == 0) {
+            arrive_expecting(b, 16 * 128);
+            copy_tile(tile, map, 1, 8, b);
+          }
+          wait_barrier(b, 0);
+          for (int i = thread(); i < 16 * 64; i += 128) out[i] = reinterpret_cast<const std::uint16_t*>(tile)[i];
+        }));
+  for (int line = 0; line < 16; ++line)
+    for (int j = 0; j < 64; ++j) {
+      const bool inside = line + 1 < 12 && j + 8 < 70;
+      const int chunk = j / 8 ^ line % 8;  // PTX ISA, "Swizzling modes"
+      CHECK(y[static_cast<std::size_t>(line * 64 + chunk * 8 + j % 8)] == (inside ? (line + 1) * 72 + j + 8 : 0));
+    }
+  CHECK_THROWS_AS(tensor_map(x.data(), 12, 70, 70, 16), Error);
+  CHECK_THROWS_AS(tensor_map(x.data() + 1, 12, 64, 72, 16), Error);
 }
 
 #if defined(__SANITIZE_ADDRESS__)

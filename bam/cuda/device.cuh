@@ -102,11 +102,20 @@ template <class K>
 __global__ void entry(const __grid_constant__ K kernel) {
   kernel();
 }
+// Of a kernel that says how many threads its blocks have (most_threads) and is to have a multiprocessor for itself.
+template <class K>
+__global__ void __launch_bounds__(K::most_threads, 1) bounded_entry(const __grid_constant__ K kernel) {
+  kernel();
+}
 template <class K>
 void launch(const Exec& exec, Grid grid, const K& kernel) {
   if (grid.blocks <= 0) return;
-  allow_shared(reinterpret_cast<const void*>(&entry<K>), grid.shared_bytes);
-  entry<K><<<static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.threads), static_cast<std::size_t>(grid.shared_bytes), stream_of(exec)>>>(kernel);
+  auto start = [&](auto entry_of) {
+    allow_shared(reinterpret_cast<const void*>(entry_of), grid.shared_bytes);
+    entry_of<<<static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.threads), static_cast<std::size_t>(grid.shared_bytes), stream_of(exec)>>>(kernel);
+  };
+  if constexpr (requires { K::most_threads; }) start(bounded_entry<K>);
+  else start(entry<K>);
   check_launch();
 }
 

@@ -58,7 +58,7 @@ namespace context = boost::context::detail;
 constexpr int warp_lanes = 32, most_threads = 1024;
 constexpr std::size_t stack_bytes = 128 * 1024;
 
-enum class State : std::uint8_t { ready, in_sync, in_exchange, done };
+enum class State : std::uint8_t { ready, in_sync, in_exchange, in_barrier, done };
 
 struct Warp {
   std::uint64_t values[2][warp_lanes * 8] = {};  // two rounds: a lane is never more than one ahead
@@ -74,6 +74,25 @@ struct Copy {
   std::int64_t group;
 };
 constexpr int most_copies = 64;  // of a thread, under way
+struct Product {
+  float* d;
+  std::uint64_t a, b;
+  void (*now)(float*, std::uint64_t, std::uint64_t, int);
+  std::int64_t group;
+};
+constexpr int most_products = 64;  // of a thread, under way
+struct TileMap {
+  const char* base;
+  std::int64_t rows, columns, ld;
+  int box_rows;
+};
+struct TileCopy {
+  unsigned char* to;
+  TileMap map;
+  std::int64_t row, column;
+  std::uint64_t* barrier;
+};
+constexpr int most_tiles = 64;  // of a block, under way
 
 struct Fiber {
   context::fcontext_t at = nullptr;
@@ -86,12 +105,19 @@ struct Fiber {
   Copy copies[most_copies];          // under way, in order
   int copying = 0;
   std::int64_t group = 0;            // that the next copy belongs to
+  Product products[most_products];
+  int multiplying = 0;
+  std::int64_t product_group = 0;
+  const std::uint64_t* barrier = nullptr;  // that it waits for
 };
 
 struct Machine {
   std::vector<Fiber> fibers;
   std::vector<Warp> warps;
   unsigned char* shared_begin = nullptr;
+  std::size_t shared_size = 0;
+  TileCopy tiles[most_tiles];
+  int tiles_first = 0, tiles_copying = 0;
   context::fcontext_t scheduler = nullptr;
   void* scheduler_fake = nullptr;
   const void* scheduler_stack = nullptr;
@@ -143,6 +169,7 @@ void fiber_main(context::transfer_t t) {
     acquire(&m.begin);
     m.body(m.kernel);
     release(&m.end);
+    if (fiber(running().thread).multiplying > 0 && m.failure.empty()) m.failure = str("thread ", running().thread, " ends with products that it never waited for");
     if (fiber(running().thread).copying > 0 && m.failure.empty()) m.failure = str("thread ", running().thread, " ends with asynchronous copies that it never waited for");
     fiber(running().thread).state = State::done;
     ++m.done;
@@ -181,7 +208,7 @@ void resume(int i) {
 std::string listing() {
   Machine& m = machine();
   std::string text;
-  auto what = [&](const Fiber& f) { return f.state == State::done ? std::string("ended") : str(f.state == State::in_sync ? "sync" : "warp collective", " at line ", f.line); };
+  auto what = [&](const Fiber& f) { return f.state == State::done ? std::string("ended") : str(f.state == State::in_sync ? "sync" : f.state == State::in_barrier ? "barrier" : "warp collective", " at line ", f.line); };
   for (int i = 0; i < m.threads;) {
     int end = i + 1;
     while (end < m.threads && what(fiber(end)) == what(fiber(i))) ++end;
@@ -190,6 +217,8 @@ std::string listing() {
   }
   return text;
 }
+
+bool land_tile();
 
 // The fibers of a block that failed are given up where they stand: a kernel owns nothing that would have to be freed.
 void run_block() {
@@ -206,14 +235,18 @@ void run_block() {
     f.round = 0;
     f.copying = 0;
     f.group = 0;
+    f.multiplying = 0;
+    f.product_group = 0;
 #ifdef BAM_FIBERS_TSAN
     if (!f.race) f.race = __tsan_create_fiber(1);
 #endif
   }
+  m.tiles_copying = 0;
   const Order order = options().order;
   int from = 0;
   while (m.done < m.threads && m.failure.empty()) {
     if (m.ready == 0) {
+      if (land_tile()) continue;
       m.failure = str("threads wait for others that never come: ", listing());
       break;
     }
@@ -231,6 +264,7 @@ void run_block() {
     }
     from = 0;
   }
+  if (m.failure.empty() && m.tiles_copying > 0) m.failure = str(m.tiles_copying, " copies of tiles are under way when the block ends");
   if (m.failure.empty()) return;
   for (int i = 0; i < m.threads; ++i) new_fiber(fiber(i));
   fail(ErrorKind::internal, "emulator.kernel", "emulated kernel, block ", running().block, " of ", running().blocks, ", ", m.threads, " threads: ", m.failure);
@@ -340,6 +374,133 @@ void wait_copies(int left) {
   for (int i = landed; i < f.copying; ++i) f.copies[i - landed] = f.copies[i];
   f.copying -= landed;
 }
+namespace {
+// A barrier's word: the parity of its phase, arrivals a phase, arrivals and bytes that are still to come.
+struct Phase {
+  std::int32_t bytes;
+  std::uint16_t left;
+  std::uint16_t count_and_parity;  // the count, twice, and the parity
+};
+Phase phase_of(const std::uint64_t* word) {
+  Phase p;
+  __builtin_memcpy(&p, word, sizeof p);
+  return p;
+}
+void settle(std::uint64_t* word, Phase p) {
+  Machine& m = machine();
+  if (p.left == 0 && p.bytes == 0) {
+    p.count_and_parity ^= 1;
+    p.left = p.count_and_parity / 2;
+    for (int i = 0; i < m.threads; ++i)
+      if (Fiber& f = fiber(i); f.state == State::in_barrier && f.barrier == word) {
+        f.state = State::ready;
+        ++m.ready;
+      }
+  }
+  __builtin_memcpy(word, &p, sizeof p);
+}
+void complain(const std::string& text) {
+  if (machine().failure.empty()) machine().failure = text;
+}
+void land(const TileCopy& c) {
+  for (int r = 0; r < c.map.box_rows; ++r)
+    for (int j = 0; j < 64; ++j) {
+      const std::int64_t row = c.row + r, column = c.column + j;
+      const bool inside = row >= 0 && row < c.map.rows && column >= 0 && column < c.map.columns;
+      const auto at = static_cast<unsigned>(r * 128 + j * 2), place = at ^ (at >> 3 & 0x70);  // to is aligned to 1024
+      for (unsigned k = 0; k < 2; ++k) c.to[place + k] = inside ? static_cast<unsigned char>(c.map.base[(row * c.map.ld + column) * 2 + k]) : 0;
+    }
+  Phase p = phase_of(c.barrier);
+  p.bytes -= c.map.box_rows * 128;
+  settle(c.barrier, p);
+}
+// The oldest copy of a tile that is under way; whether there was one.
+bool land_tile() {
+  Machine& m = machine();
+  if (m.tiles_copying == 0) return false;
+  const TileCopy c = m.tiles[m.tiles_first];
+  m.tiles_first = (m.tiles_first + 1) % most_tiles;
+  --m.tiles_copying;
+  land(c);
+  return true;
+}
+}  // namespace
+
+std::uint32_t shared_address(const void* p) {
+  Machine& m = machine();
+  const auto at = static_cast<std::size_t>(static_cast<const unsigned char*>(p) - m.shared_begin);
+  if (at >= m.shared_size) complain(str("thread ", running().thread, " takes the address of what is not in the block's shared memory"));
+  return static_cast<std::uint32_t>(at);
+}
+const void* at_shared(std::uint32_t address, std::uint32_t bytes) {
+  static const std::uint64_t nothing = ~std::uint64_t{0};
+  Machine& m = machine();
+  if (address + bytes <= m.shared_size) return m.shared_begin + address;
+  complain(str("a product of thread ", running().thread, " reads shared memory at ", address, ", the block has ", m.shared_size));
+  return &nothing;
+}
+void init_barrier(std::uint64_t* barrier, int count) {
+  if (count < 1 || count > 0x7fff || reinterpret_cast<std::uintptr_t>(barrier) % 8) complain(str("a barrier of ", count, " arrivals, or one that is not aligned to 8 bytes"));
+  const Phase p{0, static_cast<std::uint16_t>(count), static_cast<std::uint16_t>(count * 2)};
+  __builtin_memcpy(barrier, &p, sizeof p);
+}
+void arrive(std::uint64_t* barrier, int expected_bytes) {
+  release(barrier);
+  Phase p = phase_of(barrier);
+  if (p.left == 0) return complain(str("thread ", running().thread, " arrives at a barrier that expects no more"));
+  p.bytes += expected_bytes;
+  --p.left;
+  settle(barrier, p);
+}
+void wait_barrier(std::uint64_t* barrier, unsigned parity, int line) {
+  Fiber& f = self();
+  f.line = line;
+  while ((phase_of(barrier).count_and_parity & 1u) == parity && machine().failure.empty()) {
+    f.barrier = barrier;
+    f.state = State::in_barrier;
+    --machine().ready;
+    yield();
+  }
+  acquire(barrier);
+}
+void describe_tile(unsigned char* map, const void* base, std::int64_t rows, std::int64_t columns, std::int64_t ld, int box_rows) {
+  check(reinterpret_cast<std::uintptr_t>(base) % 16 == 0 && ld % 8 == 0 && box_rows >= 1 && box_rows <= 256 && rows > 0 && columns > 0, "emulator.map", "tensor map: ", rows, " x ", columns, " at a distance of ", ld, " in boxes of ", box_rows,
+        "; wanted lines aligned to 16 bytes and boxes of at most 256 lines");
+  const TileMap m{static_cast<const char*>(base), rows, columns, ld, box_rows};
+  __builtin_memcpy(map, &m, sizeof m);
+}
+void copy_tile(void* to, const unsigned char* map, std::int64_t row, std::int64_t column, std::uint64_t* barrier) {
+  Machine& m = machine();
+  TileCopy c{static_cast<unsigned char*>(to), {}, row, column, barrier};
+  __builtin_memcpy(&c.map, map, sizeof c.map);
+  const std::uint32_t at = shared_address(to);
+  if (at % 1024 || at + static_cast<std::uint32_t>(c.map.box_rows) * 128 > m.shared_size) complain(str("a tile at ", at, " of shared memory: wanted a multiple of 1024 and ", c.map.box_rows * 128, " bytes within the block's ", m.shared_size));
+  if (m.tiles_copying == most_tiles) complain(str("more than ", most_tiles, " copies of tiles under way"));
+  if (!m.failure.empty()) return;
+  writes(to, static_cast<unsigned long>(c.map.box_rows) * 128);
+  if (options().copies == Copies::early) return land(c);
+  for (int i = 0; i < c.map.box_rows * 128; ++i) c.to[i] = 0xff;
+  m.tiles[(m.tiles_first + m.tiles_copying++) % most_tiles] = c;
+}
+void multiply(float* d, std::uint64_t a, std::uint64_t b, void (*now)(float*, std::uint64_t, std::uint64_t, int)) {
+  Fiber& f = self();
+  const Product p{d, a, b, now, f.product_group};
+  if (f.multiplying == most_products) return complain(str("thread ", running().thread, " has more than ", most_products, " products under way"));
+  if (options().copies == Copies::early) now(d, a, b, running().thread % 128);
+  f.products[f.multiplying++] = p;
+  ++counts().products;
+}
+void commit_products() { ++self().product_group; }
+void wait_products(int left) {
+  Fiber& f = self();
+  int done = 0;
+  while (done < f.multiplying && f.products[done].group < f.product_group - left) {
+    const Product& p = f.products[done++];
+    if (options().copies == Copies::late) p.now(p.d, p.a, p.b, running().thread % 128);
+  }
+  for (int i = done; i < f.multiplying; ++i) f.products[i - done] = f.products[i];
+  f.multiplying -= done;
+}
 void count_conflicts(const void* const* rows, int matrices) {
   for (int phase = 0; phase < matrices; ++phase) {
     unsigned seen = 0;  // groups of four banks
@@ -398,8 +559,9 @@ void run(std::int64_t blocks, int threads, std::int64_t shared_bytes, void (*bod
 #endif
     std::free(memory.first);
     memory.first = nullptr;
-    if (posix_memalign(&memory.first, 128, size) != 0) fail(ErrorKind::limit, "memory.exhausted", "emulator: no memory for a block");
+    if (posix_memalign(&memory.first, 1024, size) != 0) fail(ErrorKind::limit, "memory.exhausted", "emulator: no memory for a block");
     m.shared_begin = static_cast<unsigned char*>(memory.first);
+    m.shared_size = size;
     const unsigned char fill = options().fill;
     unsigned char* const bytes = m.shared_begin;
     for (std::size_t i = 0; i < size; ++i) bytes[i] = fill;

@@ -25,6 +25,7 @@ Options& options();
 // What all kernels of this process have run: blocks and collectives.
 struct Counts {
   std::int64_t launches = 0, blocks = 0, syncs = 0, exchanges = 0;
+  std::int64_t products = 0;  // of warpgroups, each counted by its threads
   std::int64_t matrix_loads = 0, bank_conflicts = 0;  // phases of ldmatrix, and those whose eight rows meet in a bank
 };
 Counts& counts();
@@ -55,6 +56,22 @@ void* shared();
 void copy(void* to, const void* from, bool valid);
 void commit_copies();
 void wait_copies(int left);
+
+// What only compute capability 9.0 has (device_hopper.cuh). The address of shared memory within its window, and what lies there: Error(internal) beyond the block's.
+std::uint32_t shared_address(const void* p);
+const void* at_shared(std::uint32_t address, std::uint32_t bytes);
+// A barrier: arrivals and bytes of its phase.
+void init_barrier(std::uint64_t* barrier, int count);
+void arrive(std::uint64_t* barrier, int expected_bytes);
+void wait_barrier(std::uint64_t* barrier, unsigned parity, int line);
+// A tile: 64 columns of bf16 by box_rows lines, swizzled, from a matrix that `map` (128 bytes) describes. Early, it lands at once; late, when nothing else can go on.
+void describe_tile(unsigned char* map, const void* base, std::int64_t rows, std::int64_t columns, std::int64_t ld, int box_rows);
+void copy_tile(void* to, const unsigned char* map, std::int64_t row, std::int64_t column, std::uint64_t* barrier);
+// A product of the caller's warpgroup: now, or, late, at the wait for its group.
+void multiply(float* d, std::uint64_t a, std::uint64_t b, void (*now)(float* d, std::uint64_t a, std::uint64_t b, int thread));
+void commit_products();
+void wait_products(int left);
+
 // Counts the conflicts of a warp's 32 row addresses, eight at a time.
 void count_conflicts(const void* const* rows, int matrices);
 

@@ -2,6 +2,7 @@
 // each output is one fma chain over k in order, which starts from C when it adds: the bits of the CPU's. bf16 whose lines are aligned goes to the tensor cores (gemm_mma.cuh).
 #pragma once
 #include "gemm_mma.cuh"
+#include "gemm_wgmma.cuh"
 
 namespace bam::cuda {
 
@@ -80,6 +81,7 @@ inline void gemm(const Exec& exec, const GemmArgs& s) {
   };
   if (s.dtype == DType::f32) return tiled(GemmKernel<float, float>{});
   const bool narrow = s.out == DType::bf16;
+  if (path() == Path::wgmma && wgmma_takes(s)) return narrow ? gemm_wgmma<Bf16>(exec, s) : gemm_wgmma<float>(exec, s);
   if (!portable() && mma_takes(s)) return narrow ? gemm_mma<Bf16>(exec, s) : gemm_mma<float>(exec, s);
   narrow ? tiled(GemmKernel<Bf16, Bf16>{}) : tiled(GemmKernel<Bf16, float>{});
 }

@@ -7,13 +7,17 @@
 
 namespace bam::cuda {
 
-// BAM_CUDA_PATH in the environment. portable: any shape, every sum in the CPU's order and so with its bits; mma, or nothing: what is fastest, tensor cores (mma.sync) and sums in an order of its own, the
-// same in every run. Error(usage): another word.
-inline bool portable() {
+// BAM_CUDA_PATH in the environment. portable: any shape, every sum in the CPU's order and so with its bits; mma, or nothing: tensor cores by mma.sync where they take the shape, and sums in an order of its own, the
+// same in every run; wgmma: as mma, and by wgmma and TMA what those take (compute capability 9.0), not run on hardware yet. Error(usage): another word.
+enum class Path { portable, mma, wgmma };
+inline Path path() {
   const char* wish = std::getenv("BAM_CUDA_PATH");
-  if (!wish || !*wish || std::string_view(wish) == "mma") return false;
-  if (std::string_view(wish) != "portable") fail(ErrorKind::usage, "cuda.path", "BAM_CUDA_PATH: wanted portable or mma, got '", printable(wish), "'");
-  return true;
+  const std::string_view word = wish ? wish : "";
+  if (word.empty() || word == "mma") return Path::mma;
+  if (word == "wgmma") return Path::wgmma;
+  if (word != "portable") fail(ErrorKind::usage, "cuda.path", "BAM_CUDA_PATH: wanted portable, mma or wgmma, got '", printable(word), "'");
+  return Path::portable;
 }
+inline bool portable() { return path() == Path::portable; }
 
 }  // namespace bam::cuda

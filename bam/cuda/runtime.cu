@@ -1,5 +1,11 @@
 #include "runtime.cuh"
 
+#include <cuda.h>
+
+#include <cstring>
+
+#include "device_hopper.cuh"
+
 #include "../core/error.hpp"
 
 namespace bam::cuda {
@@ -89,6 +95,32 @@ void copy(Way way, void* to, std::int64_t to_pitch, const void* from, std::int64
 }
 void synchronize() { require(cudaStreamSynchronize(context().stream), "a kernel or copy"); }
 void check_arguments(const void*, std::size_t) {}
+
+bool has_warpgroups() {
+  int major = 0;
+  require(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "device");
+  return major == 9;
+}
+
+TensorMap tensor_map(const void* base, std::int64_t rows, std::int64_t columns, std::int64_t ld, int box_rows) {
+  static const auto encode = [] {  // from the driver, so that nothing links to it
+    void* entry = nullptr;
+    cudaDriverEntryPointQueryResult found{};
+    require(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault, &found), "tensor maps");
+    if (found != cudaDriverEntryPointSuccess) fail(ErrorKind::limit, "cuda.runtime", "CUDA: this driver makes no tensor maps; leave BAM_CUDA_PATH=wgmma out");
+    return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
+  }();
+  const cuuint64_t size[2] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)}, stride[1] = {static_cast<cuuint64_t>(ld * 2)};
+  const cuuint32_t box[2] = {64, static_cast<cuuint32_t>(box_rows)}, step[2] = {1, 1};
+  CUtensorMap made;
+  const CUresult r = encode(&made, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<void*>(base), size, stride, box, step, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                            CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (r != CUDA_SUCCESS) fail(ErrorKind::internal, "cuda.map", "CUDA: no tensor map for ", rows, " x ", columns, " at a distance of ", ld, ": error ", static_cast<int>(r));
+  TensorMap map;
+  static_assert(sizeof map == sizeof made);
+  std::memcpy(map.bytes, &made, sizeof made);
+  return map;
+}
 
 int multiprocessors() {
   int n = 0;

@@ -1,0 +1,115 @@
+// C (M, N) = or += op(A) (M, K) op(B) (K, N) in bf16 with float sums, by wgmma and TMA (sm_90a). A block owns 128 x 128 of C and has three warpgroups: one thread of the first starts the copies of 64 of K for
+// both operands into four stages of shared memory; the others, 64 rows of C each, multiply what has come. A stage is handed over by two barriers: full (its bytes have come) and empty (each warp of the consumers is done
+// with it). Shared memory is swizzled as the accelerator writes and wgmma reads it, so nothing moves in between. Not run on hardware yet: BAM_CUDA_PATH=wgmma asks for it.
+#pragma once
+#include <type_traits>
+
+#include "device_hopper.cuh"
+#include "mma.cuh"
+
+namespace bam::cuda {
+
+inline constexpr int wgmma_tile = 128, wgmma_depth = 64, wgmma_stages = 4, wgmma_threads = 3 * warpgroup_threads;
+inline constexpr int wgmma_operand_bytes = wgmma_tile * wgmma_depth * 2, wgmma_atom_bytes = 64 * wgmma_depth * 2;
+inline constexpr std::int64_t wgmma_shared_bytes = std::int64_t{1024} + wgmma_stages * 2 * wgmma_operand_bytes + 1024;  // barriers, and what aligns the stages to 1024
+
+// Where the 16 of K from k, of the 64 rows that begin at `row`, lie in the tile of an operand at `tile`.
+template <bool lines_are_k>
+BAM_INLINE constexpr std::uint64_t wgmma_operand(std::uint32_t tile, int row, int k) {
+  return matrix_descriptor<lines_are_k, wgmma_depth>(tile + static_cast<std::uint32_t>(lines_are_k ? row / 64 * wgmma_atom_bytes + k * 128 : row * 128 + k * 2));
+}
+
+template <bool a_lines_are_k, bool b_lines_are_k, class Out>
+struct WgmmaGemmKernel {
+  TensorMap a, b;
+  Out* c;
+  std::int64_t ldc, M, N, K, column_tiles;
+  bool add;
+
+  static constexpr int most_threads = wgmma_threads;
+  struct Barriers {
+    Barrier full[wgmma_stages], empty[wgmma_stages];
+  };
+  // One stage of an operand: a line is a row, 128 of them; or a line is of k, and two atoms of 64 rows lie one behind the other.
+  template <bool lines_are_k>
+  BAM_DEVICE static void load(unsigned char* to, const TensorMap& map, std::int64_t row, std::int64_t k, Barrier* full) {
+    if constexpr (lines_are_k) {
+      copy_tile(to, map, k, row, full);
+      copy_tile(to + wgmma_atom_bytes, map, k, row + 64, full);
+    } else {
+      copy_tile(to, map, row, k, full);
+    }
+  }
+  BAM_DEVICE void operator()() const {
+    Barriers* const barriers = shared<Barriers>();
+    // The stages begin at the next multiple of 1024 of shared memory's own addresses.
+    const std::uint32_t begin = (shared_address(barriers) + static_cast<std::uint32_t>(sizeof(Barriers)) + 1023) / 1024 * 1024;
+    unsigned char* const stages = shared<unsigned char>() + (begin - shared_address(barriers));
+    const std::int64_t row0 = block() / column_tiles * wgmma_tile, column0 = block() % column_tiles * wgmma_tile, steps = ceil_div(K, wgmma_depth);
+    if (thread() == 0) {
+      for (int s = 0; s < wgmma_stages; ++s) {
+        init_barrier(&barriers->full[s], 1);
+        init_barrier(&barriers->empty[s], 2 * warpgroup_threads / warp_lanes);
+      }
+      fence_barriers();
+    }
+    sync();
+    if (thread() < warpgroup_threads) {
+      give_registers<40>();
+      if (thread() == 0)
+        for (std::int64_t step = 0; step < steps; ++step) {
+          const int s = static_cast<int>(step % wgmma_stages);
+          wait_barrier(&barriers->empty[s], static_cast<unsigned>(step / wgmma_stages + 1) & 1u);  // the first round finds them empty
+          arrive_expecting(&barriers->full[s], 2 * wgmma_operand_bytes);
+          load<a_lines_are_k>(stages + s * 2 * wgmma_operand_bytes, a, row0, step * wgmma_depth, &barriers->full[s]);
+          load<b_lines_are_k>(stages + s * 2 * wgmma_operand_bytes + wgmma_operand_bytes, b, column0, step * wgmma_depth, &barriers->full[s]);
+        }
+    } else {
+      take_registers<232>();
+      const int consumer = thread() / warpgroup_threads - 1, t = thread() % warpgroup_threads;
+      float d[64] = {};
+      for (std::int64_t step = 0; step < steps; ++step) {
+        const int s = static_cast<int>(step % wgmma_stages);
+        wait_barrier(&barriers->full[s], static_cast<unsigned>(step / wgmma_stages) & 1u);
+        const std::uint32_t ta = begin + static_cast<std::uint32_t>(s * 2 * wgmma_operand_bytes), tb = ta + wgmma_operand_bytes;
+        fence_products();
+        BAM_UNROLL
+        for (int k = 0; k < wgmma_depth; k += 16) multiply<a_lines_are_k, b_lines_are_k>(d, wgmma_operand<a_lines_are_k>(ta, consumer * 64, k), wgmma_operand<b_lines_are_k>(tb, 0, k));
+        commit_products();
+        wait_products<1>();  // those of the step before are done, and so is its stage
+        if (t % warp_lanes == 0 && step > 0) arrive(&barriers->empty[(step - 1) % wgmma_stages]);
+      }
+      wait_products<0>();
+      BAM_UNROLL
+      for (int j = 0; j < 16; ++j)
+        BAM_UNROLL
+        for (int i = 0; i < 4; ++i) {
+          const std::int64_t row = row0 + consumer * 64 + t / 32 * 16 + t % 32 / 4 + i / 2 * 8, column = column0 + j * 8 + t % 4 * 2 + i % 2;
+          if (row >= M || column >= N) continue;
+          Out& to = c[row * ldc + column];
+          set(to, add ? value(to) + d[4 * j + i] : d[4 * j + i]);
+        }
+    }
+  }
+};
+
+inline bool wgmma_takes(const GemmArgs& s) {
+  return has_warpgroups() && s.batch == 1 && s.M > 0 && s.N > 0 && s.K > 0 && aligned_lines(s.A, s.lda, 8) && aligned_lines(s.B, s.ldb, 8);
+}
+
+// A and B of s are bf16; C is Out.
+template <class Out>
+void gemm_wgmma(const Exec& exec, const GemmArgs& s) {
+  const std::int64_t row_tiles = ceil_div(s.M, wgmma_tile), column_tiles = ceil_div(s.N, wgmma_tile);
+  auto map = [&](const void* p, std::int64_t ld, bool lines_are_k, std::int64_t rows) { return lines_are_k ? tensor_map(p, s.K, rows, ld, wgmma_depth) : tensor_map(p, rows, s.K, ld, wgmma_tile); };
+  auto run = [&](auto a_k, auto b_k) {
+    launch(exec, {row_tiles * column_tiles, wgmma_threads, wgmma_shared_bytes},
+           WgmmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, Out>{map(s.A, s.lda, decltype(a_k)::value, s.M), map(s.B, s.ldb, decltype(b_k)::value, s.N), static_cast<Out*>(s.C), s.ldc, s.M, s.N, s.K, column_tiles, s.write == Write::add});
+  };
+  using Yes = std::true_type;
+  using No = std::false_type;
+  if (s.transpose_a) s.transpose_b ? run(Yes{}, No{}) : run(Yes{}, Yes{});
+  else s.transpose_b ? run(No{}, No{}) : run(No{}, Yes{});
+}
+
+}  // namespace bam::cuda
