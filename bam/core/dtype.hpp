@@ -28,4 +28,8 @@ constexpr const char* name_of(DType d) {
   return "?";
 }
 
+// Where element i of memory that holds d lies.
+inline void* element(void* p, std::int64_t i, DType d) { return static_cast<char*>(p) + i * size_of(d); }
+inline const void* element(const void* p, std::int64_t i, DType d) { return static_cast<const char*>(p) + i * size_of(d); }
+
 }  // namespace bam

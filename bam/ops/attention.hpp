@@ -97,24 +97,21 @@ inline Tensor attention(const Tensor& qkv, const Tensor& gates, const AttentionS
     a.heads_per_gate = shape.heads / gates.columns();
   }
   Tensor out({n, shape.heads * d}, qkv.dtype(), device), lse({shape.heads, n}, DType::f32, device);
-  std::int64_t k_at = shape.heads * d, v_at = k_at + shape.kv_heads * d;
-  auto column = [](auto* p, std::int64_t at) { return static_cast<std::conditional_t<std::is_const_v<std::remove_pointer_t<decltype(p)>>, const char*, char*>>(p) + at; };
-  k_at *= size_of(qkv.dtype());
-  v_at *= size_of(qkv.dtype());
+  const std::int64_t k_at = shape.heads * d, v_at = k_at + shape.kv_heads * d;
   a.q = qkv.raw();
-  a.k = column(qkv.raw(), k_at);
-  a.v = column(qkv.raw(), v_at);
+  a.k = element(qkv.raw(), k_at, a.dtype);
+  a.v = element(qkv.raw(), v_at, a.dtype);
   a.q_row = a.k_row = a.v_row = width;
   a.out = out.raw();
   a.lse = lse.address();
   kernel::attention_forward(a, device);
-  record({qkv, gates.defined() ? gates : qkv}, {out}, [a, qkv, gates, segments, out = out.detach(), lse, g = out.gradient(), column, k_at, v_at]() mutable {
+  record({qkv, gates.defined() ? gates : qkv}, {out}, [a, qkv, gates, segments, out = out.detach(), lse, g = out.gradient(), k_at, v_at]() mutable {
     a.dout = g->data<void>();
     Gradient own(qkv.device(), qkv.dtype());
     void* dqkv = own.target<void>(qkv.numel()).first;
     a.dq = dqkv;
-    a.dk = column(dqkv, k_at);
-    a.dv = column(dqkv, v_at);
+    a.dk = element(dqkv, k_at, a.dtype);
+    a.dv = element(dqkv, v_at, a.dtype);
     Gradient gate_gradient(qkv.device());
     if (gates.defined()) a.dgate = gate_gradient.target(gates.numel()).first;
     kernel::attention_backward(a, qkv.device());
@@ -144,7 +141,7 @@ inline Tensor cached_attention(const Tensor& qkv, const Tensor& gates, const Att
   for (std::int64_t i = 0, run; i < n; i += run) {  // rows that follow each other at one go
     for (run = 1; i + run < n && at[i + run] == at[i] + run;) ++run;
     for (auto [to, from] : {std::pair(&cache.k, k_at), std::pair(&cache.v, k_at + kv)})
-      copy_rows(static_cast<char*>(to->raw()) + at[i] * kv * size, device, kv * size, static_cast<const char*>(qkv.raw()) + (i * width + from) * size, device, width * size, kv * size, run);
+      copy_rows(element(to->raw(), at[i] * kv, a.dtype), device, kv * size, element(qkv.raw(), i * width + from, a.dtype), device, width * size, kv * size, run);
   }
   if (gates.defined()) {
     a.gate = gates.address();

@@ -70,7 +70,7 @@ inline Tensor linear_cross_entropy(const Tensor& x, const Tensor& w, const Tenso
   base.x = logits.raw();
   base.dx = logits.raw();
   const DType dtype = x.dtype();  // of x and w; logits and losses are of F32
-  auto row_of = [](const Tensor& t, std::int64_t at) { return static_cast<const char*>(t.raw()) + at * t.columns() * size_of(t.dtype()); };
+  auto row_of = [](const Tensor& t, std::int64_t at) { return element(t.raw(), at * t.columns(), t.dtype()); };
   auto compute = [=](std::int64_t at, std::int64_t rows, float* out) {
     kernel::gemm(detail::gemm_args(rows, v, c, row_of(x, at), c, false, w.raw(), c, true, out, v, Write::overwrite, dtype), device);
   };
@@ -107,7 +107,7 @@ inline Tensor linear_cross_entropy(const Tensor& x, const Tensor& w, const Tenso
         auto [dx, write] = x.gradient()->target<void>(x.numel());
         if (at == 0) dx_write = write;
         const DType out = x.gradient()->dtype();
-        kernel::gemm(detail::gemm_args(a.rows, c, v, a.dx, v, false, w.raw(), c, false, static_cast<char*>(dx) + at * c * size_of(out), c, dx_write, dtype, out), device);
+        kernel::gemm(detail::gemm_args(a.rows, c, v, a.dx, v, false, w.raw(), c, false, element(dx, at * c, out), c, dx_write, dtype, out), device);
       }
     }
   });

@@ -24,9 +24,8 @@ inline CopyArgs copy_args(const Shape& shape, const Shape& x_stride, const Shape
 }
 // Runs `a` from x to y; backward, the mirror of `a`, adds to x's gradient. The rest of an empty gradient is cleared first.
 inline void copy_recorded(CopyArgs a, const Tensor& x, std::int64_t x_at, Tensor& y, std::int64_t y_at) {
-  std::int64_t width = size_of(x.dtype());
-  a.x = static_cast<const char*>(x.raw()) + x_at * width;
-  a.y = static_cast<char*>(y.raw()) + y_at * width;
+  a.x = element(x.raw(), x_at, x.dtype());
+  a.y = element(y.raw(), y_at, x.dtype());
   kernel::copy(a, device_of("copy", x, y));
 }
 inline void copy_back(CopyArgs a, const Tensor& x, std::int64_t x_at, const Gradient& g, std::int64_t y_at) {
