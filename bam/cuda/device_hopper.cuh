@@ -23,6 +23,13 @@ BAM_INLINE constexpr std::uint64_t matrix_descriptor(std::uint32_t address) {
   return static_cast<std::uint64_t>(address >> 4 & 0x3fff) | leading >> 4 << 16 | stride >> 4 << 32 | swizzle << 62;
 }
 
+// Where wgmma reads element (row, k), k below 16, of the operand of a descriptor.
+BAM_INLINE constexpr std::uint32_t operand_address(std::uint64_t descriptor, bool lines_are_k, int row, int k) {
+  const auto start = static_cast<std::uint32_t>(descriptor & 0x3fff) << 4, leading = static_cast<std::uint32_t>(descriptor >> 16 & 0x3fff) << 4, stride = static_cast<std::uint32_t>(descriptor >> 32 & 0x3fff) << 4;
+  const auto line = static_cast<std::uint32_t>(lines_are_k ? k : row), within = static_cast<std::uint32_t>(lines_are_k ? row : k);
+  return swizzle_128(start + (lines_are_k ? within / 64 * leading : 0) + line / 8 * stride + line % 8 * 128 + within % 64 * 2);
+}
+
 // A matrix of bf16 in global memory as the accelerator knows it, made on the host: rows lines of `columns` elements at a distance of ld, read in boxes of 64 columns (128 bytes) by box_rows lines, swizzled; what is
 // beyond the matrix reads as 0. An operand of a kernel, by value.
 struct alignas(64) TensorMap {
@@ -117,12 +124,8 @@ BAM_DEVICE void wait_products(int line = __builtin_LINE()) {
 // Each thread works out its own part, where the descriptors point: at the start, or as late as at the wait.
 template <bool a_lines_are_k, bool b_lines_are_k>
 void multiply_now(float* d, std::uint64_t a, std::uint64_t b, int t) {
-  // Element (row, k) of the operand of a descriptor.
   auto element = [](std::uint64_t descriptor, bool lines_are_k, int row, int k) {
-    const auto start = static_cast<std::uint32_t>(descriptor & 0x3fff) << 4, leading = static_cast<std::uint32_t>(descriptor >> 16 & 0x3fff) << 4, stride = static_cast<std::uint32_t>(descriptor >> 32 & 0x3fff) << 4;
-    const auto line = static_cast<std::uint32_t>(lines_are_k ? k : row), within = static_cast<std::uint32_t>(lines_are_k ? row : k);
-    const std::uint32_t at = start + (lines_are_k ? within / 64 * leading : 0) + line / 8 * stride + line % 8 * 128 + within % 64 * 2;
-    return static_cast<double>(to_float(*static_cast<const Bf16*>(emulation::at_shared(swizzle_128(at), 2))));
+    return static_cast<double>(to_float(*static_cast<const Bf16*>(emulation::at_shared(operand_address(descriptor, lines_are_k, row, k), 2))));
   };
   const int row = t / 32 * 16 + t % 32 / 4, column = t % 4 * 2;
   double lines[2][16];

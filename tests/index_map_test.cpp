@@ -1,0 +1,150 @@
+// The index maps that CUDA kernels call, on the host: each element has one place, banks do not conflict, each tile is scheduled once whatever the sizes of groups and segments.
+#include <doctest/doctest.h>
+
+#include <map>
+#include <set>
+#include <vector>
+
+#include "bam/core/random.hpp"
+#include "bam/cuda/attention_tiles.cuh"
+#include "bam/cuda/gemm_mma.cuh"
+#include "bam/cuda/gemm_wgmma.cuh"
+
+namespace bam::cuda {
+namespace {
+
+// Eight lanes that move 16 bytes each meet in no bank when they lie in eight different groups of four.
+bool spread(const std::vector<int>& bytes) {
+  std::set<int> groups;
+  for (int b : bytes) groups.insert(b / 16 % 8);
+  return groups.size() == bytes.size();
+}
+
+template <bool lines_are_k>
+void check_mma_place() {
+  const int lines = lines_are_k ? mma_depth : mma_tile, chunks = (lines_are_k ? mma_tile : mma_depth) / 8;
+  std::set<int> places;
+  for (int line = 0; line < lines; ++line)
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      const int at = mma_place<lines_are_k>(line, chunk);
+      CHECK(at % 16 == 0);
+      CHECK(at >= 0);
+      CHECK(at < mma_operand_bytes);
+      places.insert(at);
+    }
+  CHECK(static_cast<int>(places.size()) == lines * chunks);
+  for (int n = 0; n < lines * chunks; n += 8) {  // eight threads that copy
+    std::vector<int> bytes;
+    for (int i = n; i < n + 8; ++i) bytes.push_back(mma_place<lines_are_k>(i / chunks, i % chunks));
+    CHECK(spread(bytes));
+  }
+  for (int line = 0; line < lines; line += 8)  // the eight rows of a matrix of ldmatrix
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      std::vector<int> bytes;
+      for (int r = 0; r < 8; ++r) bytes.push_back(mma_place<lines_are_k>(line + r, chunk));
+      CHECK(spread(bytes));
+    }
+}
+
+// Where the accelerator puts element (row, k) of an operand's tile, box by box, and where wgmma looks for it through each descriptor that covers it.
+template <bool lines_are_k>
+void check_wgmma_place() {
+  const std::uint32_t tile = 3 * 1024;
+  std::map<std::uint32_t, int> written;
+  std::size_t read = 0;
+  for (int row = 0; row < wgmma_tile; ++row)
+    for (int k = 0; k < wgmma_depth; ++k) {
+      const std::uint32_t box = tile + static_cast<std::uint32_t>(lines_are_k ? row / 64 * wgmma_atom_bytes : 0);
+      const auto line = static_cast<std::uint32_t>(lines_are_k ? k : row), within = static_cast<std::uint32_t>(lines_are_k ? row % 64 : k);
+      const std::uint32_t at = box + line * 128 + ((within / 8) ^ (line % 8)) * 16 + within % 8 * 2;  // PTX ISA, 128B swizzle of a box whose lines are 128 bytes
+      written[at] = row * wgmma_depth + k;
+    }
+  CHECK(written.size() == static_cast<std::size_t>(wgmma_tile * wgmma_depth));
+  CHECK(written.begin()->first == tile);
+  CHECK(written.rbegin()->first == tile + wgmma_operand_bytes - 2);
+  for (int begin = 0; begin < wgmma_tile; begin += 64)
+    for (int k0 = 0; k0 < wgmma_depth; k0 += 16)
+      for (int row = 0; row < 64; ++row)
+        for (int k = 0; k < 16; ++k) {
+          auto it = written.find(operand_address(wgmma_operand<lines_are_k>(tile, begin, k0), lines_are_k, row, k));
+          REQUIRE(it != written.end());
+          CHECK(it->second == (begin + row) * wgmma_depth + k0 + k);
+          ++read;
+        }
+  for (int row = 0; row < wgmma_tile; ++row)  // an operand of 128 rows through one descriptor
+    CHECK(written.at(operand_address(wgmma_operand<lines_are_k>(tile, 0, 16), lines_are_k, row, 5)) == row * wgmma_depth + 21);
+  CHECK(read == written.size());
+}
+
+}  // namespace
+
+TEST_CASE("index maps: the stages of the mma GEMM, a place for each chunk and no bank twice") {
+  check_mma_place<false>();
+  check_mma_place<true>();
+}
+
+TEST_CASE("index maps: what TMA writes, wgmma finds through its descriptors, each element once") {
+  check_wgmma_place<false>();
+  check_wgmma_place<true>();
+  for (std::uint32_t a = 0; a < 4096; ++a) CHECK(swizzle_128(swizzle_128(a)) == a);
+}
+
+TEST_CASE("index maps: tiles of grouped products are scheduled once each, for any sizes of the groups") {
+  Random random(9);
+  for (int trial = 0; trial < 60; ++trial) {
+    const bool weights = trial % 2 == 1;
+    std::vector<std::int64_t> offsets{0};
+    const auto experts = static_cast<std::int64_t>(1 + random.below(7));
+    for (std::int64_t e = 0; e < experts; ++e) offsets.push_back(offsets.back() + (random.below(3) == 0 ? 0 : static_cast<std::int64_t>(random.below(trial < 30 ? 40 : 700))));
+    GroupedGemmArgs s;
+    s.weights = weights;
+    s.experts = experts;
+    s.M = static_cast<std::int64_t>(1 + random.below(300));
+    s.N = static_cast<std::int64_t>(1 + random.below(300));
+    s.offsets = offsets.data();
+    for (int size : {64, mma_tile})
+      for (std::int64_t blocks : {1, 3, 132, 264}) {
+        std::map<std::vector<std::int64_t>, int> seen;
+        for (std::int64_t block = 0; block < blocks; ++block) {
+          std::int64_t from = 0, before = 0;
+          for (std::int64_t tile = block;; tile += blocks) {
+            const GroupedTile t = grouped_tile(s, tile, size, from, before);
+            if (!t.on) break;
+            CHECK(t.begin == offsets[static_cast<std::size_t>(t.expert)]);
+            CHECK(t.rows == offsets[static_cast<std::size_t>(t.expert) + 1] - t.begin);
+            ++seen[{t.expert, t.row, t.column}];
+          }
+        }
+        std::size_t wanted = 0;
+        for (std::int64_t e = 0; e < experts; ++e)
+          for (std::int64_t row = 0; row < (weights ? s.M : offsets[static_cast<std::size_t>(e) + 1] - offsets[static_cast<std::size_t>(e)]); row += size)
+            for (std::int64_t column = 0; column < s.N; column += size, ++wanted) CHECK(seen[{e, row, column}] == 1);
+        CHECK(seen.size() == wanted);
+      }
+  }
+}
+
+TEST_CASE("index maps: each query belongs to one tile, and no more tiles are asked for than are launched") {
+  Random random(10);
+  for (int trial = 0; trial < 40; ++trial) {
+    std::vector<Segment> segments;
+    AttentionArgs a;
+    for (std::uint64_t i = 0, n = random.below(9); i < n; ++i) {
+      const auto length = static_cast<std::int64_t>(random.below(4) == 0 ? 0 : random.below(300));
+      segments.push_back({a.rows, length, a.rows, length});
+      a.rows += length;
+    }
+    a.segments = static_cast<std::int64_t>(segments.size());
+    a.segment = segments.data();
+    for (int rows : {16, 64, 128}) {
+      std::vector<int> seen(static_cast<std::size_t>(a.rows));
+      for (std::int64_t tile = 0; tile < query_tiles(a, rows); ++tile) {
+        const SegmentTile t = query_tile(a, tile, rows);
+        for (std::int64_t i = t.first; t.on && i < smaller(t.first + rows, t.segment.q_length); ++i) ++seen[static_cast<std::size_t>(t.segment.q_begin + i)];
+      }
+      CHECK(seen == std::vector<int>(seen.size(), 1));
+    }
+  }
+}
+
+}  // namespace bam::cuda
