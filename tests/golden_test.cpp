@@ -166,14 +166,17 @@ TEST_CASE("golden models in bf16: right to its rounding, on the CPU, by the port
         CHECK(reference::same_bits(o.tensors[i].second, first->tensors[i].second));
       }
     });
-    std::optional<Outcome> fast;
-    const std::int64_t loads = cuda::emulation::counts().matrix_loads;
-    reference::emulated("mma", [&] {
-      Outcome o = compute(folder);
-      if (!fast) check(*(fast = o));
-      if (!reference::on_gpu) CHECK(cuda::emulation::counts().matrix_loads > loads);
-      for (std::size_t i = 0; i < o.tensors.size(); ++i) CHECK(reference::same_bits(o.tensors[i].second, fast->tensors[i].second));
-    });
+    for (const char* path : {"mma", "wgmma"}) {
+      std::optional<Outcome> fast;
+      const cuda::emulation::Counts before_path = cuda::emulation::counts();
+      reference::emulated(path, [&] {
+        Outcome o = compute(folder);
+        if (!fast) check(*(fast = o));
+        for (std::size_t i = 0; i < o.tensors.size(); ++i) CHECK(reference::same_bits(o.tensors[i].second, fast->tensors[i].second));
+      });
+      if (!reference::on_gpu && reference::emulation_runs) CHECK(cuda::emulation::counts().matrix_loads > before_path.matrix_loads);
+      if (!reference::on_gpu && reference::emulation_runs && path == std::string("wgmma")) CHECK(cuda::emulation::counts().products > before_path.products);
+    }
   }
   MESSAGE(folders << " models in bf16; worst error: loss " << worst_loss << ", logits " << worst_logits << ", gradient " << worst_gradient);
 }
