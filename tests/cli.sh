@@ -107,6 +107,10 @@ right '^bam [0-9.]+ \(isa' --version
 right 'Usage: bam estimate' estimate --help
 right '"self_test": "ok"' doctor --json
 right 'self-test +ok' doctor
+right 'attention_backward .* bf16' estimate --config c.json --micro-batch 2 --context 64 --launches --device cuda --dtype bf16
+right '"floor_seconds": ' estimate --config c.json --micro-batch 2 --context 64 --launches --json
+wrong 2 'add --rate' estimate --config c.json --device cuda
+right 'tokens/s ' estimate --config c.json --device cuda --rate 400000
 right '^\{"parameters_total": [0-9]+, "parameters_active": [0-9]+, "flops_forward' estimate --config c.json --tokens-per-step 4096 --micro-batch 2 --context 64 --json
 right 'peak' estimate --config c.json --set num_experts=4
 
@@ -145,6 +149,9 @@ data = [{path = "text.jsonl"}]
 train = {context = 16, batch = 2, steps = 1, lr = 1e-3}
 END
 right '"steps": 1' train tiny.toml --out tiny --json
+right '"steps": 1' train tiny.toml --out tiny16 --json --dtype bf16
+wrong 3 'another dtype' train tiny.toml --out tiny16 --resume
+wrong 2 'computes in fp32' study bam --preset demo --dtype bf16 --out s16
 right '^\{"text": ".*", "ids": \[([0-9]+, ){4}[0-9]+\], "stopped_by": "length"\}$' generate --model tiny --prompt 'the cat' --max-new-tokens 5 --temperature 0 --json
 cp out greedy
 printf '{"prompt": "the mat"}\n{"prompt": "the cat"}\n\n{"prompt": "", "id": 3}\n' >prompts.jsonl
