@@ -6,7 +6,7 @@
 // `void*` members hold `dtype` (F32; BF16 where a row says so), or `out` where a row has it, for what it writes; `float*` members are fp32 whatever the dtype.
 // In bf16 a row loads, computes in float and rounds once, to nearest even.
 // Write says what happens to an output that may already hold something: overwrite it, or add to it.
-// Numbers (DESIGN: same bits): every GEMM output is one fma chain over k in order, which starts from C when it adds;
+// Numbers (same bits): on the CPU, and by the portable CUDA kernels, every GEMM output is one fma chain over k in order, which starts from C when it adds;
 // sums over tokens are chains in token order; sums inside a row are a fixed tree over 16 lanes.
 // Kernels trust their arguments: checks live in the ops. Sizes may be 0.
 #pragma once

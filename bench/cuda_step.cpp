@@ -24,7 +24,7 @@ struct Line {  // launches that are alike
 int main(int argc, char** argv) try {
   std::string config, dtype = "bf16";
   std::int64_t micro_batch = 8, context = 2048, steps = 10;
-  double limit = 790e12, bandwidth = 4.3e12;
+  double limit = 0, bandwidth = 4.3e12;
   bool json = false;
   CLI::App app{"A training step on a GPU, whole and kernel by kernel"};
   app.add_option("--config", config, "config.json of the model")->required();
@@ -32,11 +32,12 @@ int main(int argc, char** argv) try {
   app.add_option("--micro-batch", micro_batch, "Rows of a step (default 8)")->check(CLI::Range(1, 1 << 20));
   app.add_option("--context", context, "Tokens of a row (default 2048)")->check(CLI::Range(1, 1 << 24));
   app.add_option("--steps", steps, "Steps that are timed (default 10)")->check(CLI::Range(1, 10000));
-  app.add_option("--limit", limit, "FLOP/s that floors count with (default 790e12: cuBLAS on an H200)");
+  app.add_option("--limit", limit, "FLOP/s that floors count with (default 790e12, cuBLAS on an H200, or 60e12 in fp32)");
   app.add_option("--bandwidth", bandwidth, "Bytes/s that floors count with (default 4.3e12)");
   app.add_flag("--json", json, "JSON on stdout");
   CLI11_PARSE(app, argc, argv);
 
+  if (limit == 0) limit = dtype == "bf16" ? 790e12 : 60e12;
   require_device(Device::cuda);
   const ModelConfig c = io::parse_model_config(io::parse_json(io::read_file(config), config), config).model;
   const StepShape shape{.micro_batch = micro_batch, .context = context, .bf16 = dtype == "bf16", .device = Device::cuda};

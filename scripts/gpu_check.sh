@@ -59,23 +59,24 @@ fi
 # The same bits in 50 repeated steps while another process loads the GPU.
 repeated() {
   "$step" --config "$configs/s-btx.json" --micro-batch 1 --steps 10000 > /dev/null 2>&1 &
-  local load=$! first= hash=
+  local load=$! first= loss= same=0
   for i in 1 2; do
-    hash=$("$step" --config "$configs/s-bam.json" --micro-batch 1 --steps 50 --json | grep -o '"loss": [^,}]*') || { kill $load; return 1; }
-    [ -z "$first" ] && first=$hash
-    [ "$hash" = "$first" ] || { echo "$first and then $hash"; kill $load; return 1; }
+    kill -0 $load || { echo "the load ended"; return 1; }
+    loss=$("$step" --config "$configs/s-bam.json" --micro-batch 1 --steps 50 --json | grep -o '"loss": [^,}]*') || same=1
+    [ -n "$first" ] || first=$loss
+    [ "$loss" = "$first" ] || same=1
+    echo "$loss"
   done
-  kill $load
-  echo "$first"
+  kill $load && wait $load || true
+  return $same
 }
 check repeated repeated
 
 for config in "$configs"/*.json; do
   name=$(basename "$config" .json)
-  if "$step" --config "$config" > "$out/step-$name.log" 2>&1; then
-    "$step" --config "$config" --json | tr -d '\n' | sed "s/^{/{\"step\": \"$name\", /" >> "$results"
-    echo >> "$results"
-    sed -n 2p "$out/step-$name.log"
+  if "$step" --config "$config" --json > "$out/step-$name.json" 2> "$out/step-$name.log"; then
+    { tr -d '\n' < "$out/step-$name.json" | sed "s/^{/{\"step\": \"$name\", /"; echo; } >> "$results"
+    grep -E '"(tokens_per_second|floor_seconds|step_seconds)"' "$out/step-$name.json" | head -n 3
   else
     failed=1
     note "{\"step\": \"$name\", \"failed\": true}"

@@ -109,7 +109,7 @@ right '"self_test": "ok"' doctor --json
 right 'self-test +ok' doctor
 right 'attention_backward .* bf16' estimate --config c.json --micro-batch 2 --context 64 --launches --device cuda --dtype bf16
 right '"floor_seconds": ' estimate --config c.json --micro-batch 2 --context 64 --launches --json
-wrong 2 'add --rate' estimate --config c.json --device cuda
+right 'peak' estimate --config c.json --device cuda
 right 'tokens/s ' estimate --config c.json --device cuda --rate 400000
 right '^\{"parameters_total": [0-9]+, "parameters_active": [0-9]+, "flops_forward' estimate --config c.json --tokens-per-step 4096 --micro-batch 2 --context 64 --json
 right 'peak' estimate --config c.json --set num_experts=4

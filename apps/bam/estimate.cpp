@@ -65,10 +65,11 @@ std::vector<Alike> alike(const std::vector<Profile::Call>& calls, const Options&
   return list;
 }
 void print_launches(const Common& common, const ModelConfig& c, const StepShape& shape, Options o, bool gpu) {
-  if (o.limit == 0) o.limit = gpu ? 790e3 : cpu::peak_flops(cpu::isa(), 200) / 1e9;
+  if (o.limit == 0) o.limit = gpu ? (shape.bf16 ? 790e3 : 60e3) : cpu::peak_flops(cpu::isa(), 200) / 1e9;
   if (o.bandwidth == 0 && gpu) o.bandwidth = 4300;
   std::vector<Alike> list = alike(step_launches(c, shape), o);
-  for (Alike& a : list) a.expected = gpu ? expected_seconds(a.cost, a.row, o) : 0;
+  const bool expects = gpu && shape.bf16;
+  for (Alike& a : list) a.expected = expects ? expected_seconds(a.cost, a.row, o) : 0;
   double seconds = 0, flops = 0, bytes = 0, expected = 0;
   std::int64_t count = 0;
   for (const Alike& a : list) {
@@ -89,12 +90,12 @@ void print_launches(const Common& common, const ModelConfig& c, const StepShape&
   t.add({"kernel", "shape", "times", "GFLOP each", "MB each", "floor, us each", "of the floor", "expected, us each"});
   for (const Alike& a : list)
     t.add({name_of(a.row), a.cost.shape, str(a.count), a.cost.flops > 0 ? fmt::format("{:.2f}", a.cost.flops / 1e9) : "-", fmt::format("{:.2f}", a.cost.bytes / 1e6), fmt::format("{:.1f}", a.floor * 1e6),
-           fmt::format("{:.1f}%", 100 * static_cast<double>(a.count) * a.floor / (seconds > 0 ? seconds : 1)), gpu ? fmt::format("{:.1f}", a.expected * 1e6) : "-"});
-  t.add({"all", "", str(count), fmt::format("{:.0f}", flops / 1e9), fmt::format("{:.0f}", bytes / 1e6), fmt::format("{:.0f}", seconds * 1e6), "100%", gpu ? fmt::format("{:.0f}", expected * 1e6) : "-"});
+           fmt::format("{:.1f}%", 100 * static_cast<double>(a.count) * a.floor / (seconds > 0 ? seconds : 1)), expects ? fmt::format("{:.1f}", a.expected * 1e6) : "-"});
+  t.add({"all", "", str(count), fmt::format("{:.0f}", flops / 1e9), fmt::format("{:.0f}", bytes / 1e6), fmt::format("{:.0f}", seconds * 1e6), "100%", expects ? fmt::format("{:.0f}", expected * 1e6) : "-"});
   print(t.text());
   print(str("Floors count products at ", fmt::format("{:.4g}", o.limit / 1e3), " TFLOP/s", o.bandwidth > 0 ? fmt::format(" and bytes at {:.4g} GB/s", o.bandwidth) : "", ", each operand read or written once; at best ",
             fmt::format("{:.0f}", static_cast<double>(shape.micro_batch * shape.context) / seconds), " tokens/s. Tokens are spread evenly over the experts.\n",
-            gpu ? "Expected: products at 58%, attention at 42% forward and 32% backward, bytes at 85%, 3 us a launch: public figures of kernels of this kind, not measurements of these.\n" : ""));
+            expects ? "Expected: products at 58%, attention at 42% forward and 32% backward, bytes at 85%, 3 us a launch: public figures of kernels of this kind, not measurements of these.\n" : ""));
 }
 
 void estimate(const Common& common, Options o) {
@@ -107,10 +108,10 @@ void estimate(const Common& common, Options o) {
   const ParameterCount n = count_parameters(c);
   const FlopCount f = count_flops(c, o.context);
   const MemoryEstimate m = estimate_memory(c, shape);
-  if (gpu && o.rate == 0) fail(ErrorKind::usage, "flag.missing", "estimate: the rate of a GPU is not measured here; add --rate GFLOP/S, or --launches for the floor of each kernel");
-  const double rate = o.rate > 0 ? o.rate * 1e9 : cpu::peak_flops(cpu::isa(), 200) * o.efficiency;
+  const bool timed = !gpu || o.rate > 0;  // the rate of a GPU is not measured here
+  const double rate = !timed ? 0 : o.rate > 0 ? o.rate * 1e9 : cpu::peak_flops(cpu::isa(), 200) * o.efficiency;
   const double tokens_per_second = rate / static_cast<double>(f.train_per_token);
-  const double step_seconds = static_cast<double>(o.tokens_per_step) / tokens_per_second;
+  const double step_seconds = timed ? static_cast<double>(o.tokens_per_step) / tokens_per_second : 0;
 
   if (common.json) {
     return print_json(io::Json::object(
@@ -135,8 +136,8 @@ void estimate(const Common& common, Options o) {
   for (auto [name, bytes] : {std::pair{"  weights", m.weights}, {"  gradients", m.gradients}, {"  optimizer", m.optimizer},
                              {"  activations", m.activations}, {"  logits", m.logits}, {"  scratch", m.scratch}, {"  peak", m.peak}})
     t.add({name, bytes_text(bytes)});
-  t.add({gpu ? "training, tokens/s" : "training, tokens/s on this machine", fmt::format("{:.4g}", tokens_per_second)});
-  t.add({str("time of a step of ", grouped(o.tokens_per_step), " tokens"), duration_text(step_seconds)});
+  if (timed) t.add({gpu ? "training, tokens/s" : "training, tokens/s on this machine", fmt::format("{:.4g}", tokens_per_second)});
+  if (timed) t.add({str("time of a step of ", grouped(o.tokens_per_step), " tokens"), duration_text(step_seconds)});
   print(t.text());
   if (!gpu && m.peak > memory_bytes())
     note(common, str("warning: the peak exceeds this machine's ", bytes_text(memory_bytes()), " of memory; lower --micro-batch or --context"));
@@ -153,7 +154,7 @@ void add_estimate(CLI::App& app, Common& common) {
   integer_flag<std::int64_t>(*sub, "--context", o->context, 1, 1 << 24, "Tokens of a row (default 2048, at most max_position_embeddings)");
   real_flag(*sub, "--rate", o->rate, 1e-3, 1e9, "GFLOP/s of training; default: 0.6 of the FMA peak measured now");
   sub->add_flag("--launches", o->launches, "Every kernel of a step instead: how often, FLOPs, bytes and the least time each");
-  real_flag(*sub, "--limit", o->limit, 1e-3, 1e9, "GFLOP/s that floors count with (default: the FMA peak measured now; with --device cuda 790,000, cuBLAS on an H200)");
+  real_flag(*sub, "--limit", o->limit, 1e-3, 1e9, "GFLOP/s that floors count with (default: the FMA peak measured now; with --device cuda 790,000, cuBLAS on an H200, or 60,000 in fp32)");
   real_flag(*sub, "--bandwidth", o->bandwidth, 1e-3, 1e9, "GB/s that floors count with (default: products alone; with --device cuda 4300, an H200)");
   sub->callback([o, &common] { common.run = [o, &common] { estimate(common, *o); }; });
 }

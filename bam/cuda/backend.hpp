@@ -1,4 +1,4 @@
-// The CUDA backend: every row of the contract by kernels of our own, in fp32 with the bits of the CPU's, and the device that they run on. backend.cu has the kernels and
+// The CUDA backend: every row of the contract by kernels of our own, portable ones with the bits of the CPU's and faster ones (path.cuh), and the device that they run on. backend.cu has the kernels and
 // is compiled by nvcc, or by the host's compiler for the emulation, on which the same kernels run on the CPU (emulator.hpp). The device is runtime.cu's or, emulated,
 // emulated_device.cpp's. Nothing here needs the toolkit.
 #pragma once

@@ -87,6 +87,11 @@ BAM_DEVICE void multiply([[maybe_unused]] float (&d)[64], [[maybe_unused]] std::
         "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
       : "l"(a), "l"(b), "n"(a_lines_are_k ? 1 : 0), "n"(b_lines_are_k ? 1 : 0)));
 }
+// What the compiler may not move past: sums that products under way write, before the first of them and after the wait.
+BAM_DEVICE void hold(float (&d)[64]) {
+  BAM_UNROLL
+  for (int i = 0; i < 64; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
 // How many registers the threads of the caller's warpgroup have from here on.
 template <int n>
 BAM_DEVICE void give_registers() {
@@ -147,6 +152,7 @@ BAM_DEVICE void multiply(float (&d)[64], std::uint64_t a, std::uint64_t b, int l
   emulation::exchange(nullptr, 0, line);  // by whole warps
   emulation::multiply(d, a, b, multiply_now<a_lines_are_k, b_lines_are_k>);
 }
+BAM_DEVICE void hold(float (&)[64]) {}
 template <int n>
 BAM_DEVICE void give_registers() {}
 template <int n>

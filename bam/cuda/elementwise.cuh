@@ -133,7 +133,7 @@ struct CopyKernel {
     }
     const T* x = static_cast<const T*>(s.x);
     T* y = static_cast<T*>(s.y) + to;
-    T total = *y;
+    T total = s.write == Write::add ? *y : T{};
     for (std::int64_t r = 0; r < repeats; ++r) {
       std::int64_t left = r, at = from;
       for (int d = s.rank - 1; d >= 0; --d) {

@@ -72,14 +72,17 @@ struct WgmmaGemmKernel {
         const int s = static_cast<int>(step % wgmma_stages);
         wait_barrier(&barriers->full[s], static_cast<unsigned>(step / wgmma_stages) & 1u);
         const std::uint32_t ta = begin + static_cast<std::uint32_t>(s * 2 * wgmma_operand_bytes), tb = ta + wgmma_operand_bytes;
+        hold(d);
         fence_products();
         BAM_UNROLL
         for (int k = 0; k < wgmma_depth; k += 16) multiply<a_lines_are_k, b_lines_are_k>(d, wgmma_operand<a_lines_are_k>(ta, consumer * 64, k), wgmma_operand<b_lines_are_k>(tb, 0, k));
         commit_products();
+        hold(d);
         wait_products<1>();  // those of the step before are done, and so is its stage
         if (t % warp_lanes == 0 && step > 0) arrive(&barriers->empty[(step - 1) % wgmma_stages]);
       }
       wait_products<0>();
+      hold(d);
       BAM_UNROLL
       for (int j = 0; j < 16; ++j)
         BAM_UNROLL

@@ -36,7 +36,11 @@ void* grow_scratch(void* pool, int, std::size_t bytes) {
     require(cudaFree(c.scratch), "free");
     c.scratch = nullptr;
     c.scratch_bytes = 0;
-    require(cudaMalloc(&c.scratch, bytes), "scratch memory; lower micro_batch or context");
+    if (cudaMalloc(&c.scratch, bytes) != cudaSuccess) {
+      c.scratch = nullptr;
+      cudaGetLastError();  // it is told here
+      fail(ErrorKind::limit, "memory.exhausted", "CUDA: no memory for ", static_cast<std::int64_t>(bytes), " bytes of scratch; lower micro_batch or context");
+    }
     c.scratch_bytes = bytes;
   }
   return c.scratch;

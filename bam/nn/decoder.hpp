@@ -56,7 +56,7 @@ class Decoder {
   };
 
   // Uninitialised weights: load them, or call initialize.
-  // dtype: of the computation. In BF16 activations and the operands of products are of it; the weights, the residual stream, statistics, routers, losses and the weights'
+  // dtype: of the computation. In BF16 activations and the operands of products are of it; the weights, the residual stream, statistics, router logits, losses and the weights'
   // gradients stay in F32.
   explicit Decoder(const ModelConfig& config, Device device = default_device(), DType dtype = default_dtype()) : config_(config), dtype_(dtype) {
     check(dtype == DType::f32 || dtype == DType::bf16, "decoder.dtype", "decoder: computes in F32 or BF16, not in ", name_of(dtype));

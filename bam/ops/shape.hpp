@@ -24,6 +24,7 @@ inline CopyArgs copy_args(const Shape& shape, const Shape& x_stride, const Shape
 }
 // Runs `a` from x to y; backward, the mirror of `a`, adds to x's gradient. The rest of an empty gradient is cleared first.
 inline void copy_recorded(CopyArgs a, const Tensor& x, std::int64_t x_at, Tensor& y, std::int64_t y_at) {
+  check(x.dtype() == DType::f32 || !(Tape::active() && x.wants_grad()), "copy.dtype", "copy: a tensor of ", name_of(x.dtype()), " has no gradient here, wanted F32");
   a.x = element(x.raw(), x_at, x.dtype());
   a.y = element(y.raw(), y_at, x.dtype());
   kernel::copy(a, device_of("copy", x, y));

@@ -32,8 +32,10 @@ class Allocator {
   void* allocate(std::int64_t bytes) {
     std::int64_t size = rounded(bytes);
     std::lock_guard lock(mutex_);
-    stats_.in_use += size;
-    if (stats_.in_use > stats_.peak) stats_.peak = stats_.in_use;
+    auto count = [&] {
+      stats_.in_use += size;
+      if (stats_.in_use > stats_.peak) stats_.peak = stats_.in_use;
+    };
     // A kept block up to a quarter larger will do.
     auto it = free_.lower_bound(size);
     if (it != free_.end() && it->first <= size + size / 4) {
@@ -41,14 +43,13 @@ class Allocator {
       it->second.pop_back();
       sizes_[p] = {it->first, size};
       if (it->second.empty()) free_.erase(it);
+      count();
       return p;
     }
     void* p = fresh(size);
     if (!p && give_back()) p = fresh(size);
-    if (!p) {
-      stats_.in_use -= size;
-      fail(ErrorKind::limit, "memory.exhausted", "wanted ", bytes, " bytes on ", name_of(device_), " beside ", stats_.in_use, " in use, there are no more; lower micro_batch or context");
-    }
+    if (!p) fail(ErrorKind::limit, "memory.exhausted", "wanted ", bytes, " bytes on ", name_of(device_), " beside ", stats_.in_use, " in use, there are no more; lower micro_batch or context");
+    count();
     stats_.reserved += size;
     sizes_[p] = {size, size};
     return p;

@@ -132,7 +132,7 @@ class Tensor {
   }
   DType dtype() const { return dtype_; }
   Device device() const { return storage_ ? storage_->device() : Device::cpu; }
-  // The memory as kernels of the tensor's device see it; data() is for the host.
+  // The memory as kernels of the tensor's device see it; data() is for the host. A pointer to write through is good until the tensor is computed with: what is written later may not be seen (version).
   void* raw() {
     ++storage_->version;
     return storage_->data();
@@ -191,7 +191,14 @@ class Tensor {
   }
   Tensor clone() const {
     Tensor t(shape_, dtype_, device());
-    copy_bytes(t.raw(), device(), raw(), device(), numel_ * size_of(dtype_));
+    CopyArgs a;
+    a.dtype = dtype_;
+    a.rank = 1;
+    a.shape[0] = numel_;
+    a.x_stride[0] = a.y_stride[0] = 1;
+    a.x = raw();
+    a.y = t.raw();
+    kernel::copy(a, device());
     return t;
   }
 

@@ -83,6 +83,8 @@ class Ffn(nn.Module):
 
     def forward(self, u):
         s, x = self.s, u.reshape(-1, u.shape[-1])
+        if torch.is_autocast_enabled(u.device.type):  # a norm's result is of fp32 under autocast, and what is no nn.Linear is not cast
+            x = x.to(torch.bfloat16)
         up, down = self.up.to(x.dtype), self.down.to(x.dtype)
         if self.router is None:
             gate, value = (x @ up[0]).chunk(2, -1)
@@ -104,7 +106,7 @@ class Ffn(nn.Module):
                 gate, value = (part @ up[e]).chunk(2, -1)
                 parts.append((F.silu(gate) * value) @ down[e])
             y = torch.cat(parts)
-        y = torch.zeros_like(x).index_add(0, rows, y * weight.flatten()[order, None].to(x.dtype))
+        y = torch.zeros_like(x).index_add(0, rows, (y * weight.flatten()[order, None]).to(x.dtype))
         share = counts / (x.shape[0] * s.chosen)
         return y.view_as(u), s.balance * s.experts * (share * probabilities.mean(0)).sum() + s.z * (logits.logsumexp(-1) ** 2).mean()
 
