@@ -120,7 +120,7 @@ void apply(Common& c, const CLI::App& verb) {
       if (name == fp32 || (verb.get_parent() && verb.get_parent()->get_name() == fp32)) fail(ErrorKind::usage, "dtype.bf16", "bam ", fp32, ": computes in fp32; leave --dtype bf16 out");
     default_dtype() = DType::bf16;
   }
-  if (default_device() == Device::cuda) say(str("device cuda: ", describe(Device::cuda)));
+  if (default_device() == Device::cuda) say(str("device cuda: ", describe(Device::cuda), "\n"));
   cpu::isa();  // a bad BAM_ISA is told before anything else
   if (c.threads != 0) cpu::pool().resize(static_cast<int>(c.threads));
 }

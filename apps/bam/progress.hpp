@@ -45,8 +45,8 @@ class Progress {
     std::int64_t every = std::max<std::int64_t>(1, steps / 20);
     if (live ? step != steps && std::chrono::duration<double>(now - last_).count() < 0.1 : step % every != 0 && step != steps && step != first_ + 1) return;
     last_ = now;
-    say(fmt::format("{}step {}/{}  loss {:.4f}  nll {:.4f}  |g| {:.3f}  lr {:.2e}  {:.0f} tok/s  {:.0f}% of peak  ETA {}{}", live ? "\r\033[K" : "", step, steps, r.loss, r.nll,
-                    r.gradient_norm, lr, rate, limit_ > 0 ? 100 * rate * flops_ / limit_ : 0.0, per_step > 0 ? duration(per_step * static_cast<double>(steps - step)) : "?",
+    say(fmt::format("{}step {}/{}  loss {:.4f}  nll {:.4f}  |g| {:.3f}  lr {:.2e}  {:.0f} tok/s{}  ETA {}{}", live ? "\r\033[K" : "", step, steps, r.loss, r.nll,
+                    r.gradient_norm, lr, rate, limit_ > 0 ? fmt::format("  {:.0f}% of peak", 100 * rate * flops_ / limit_) : "", per_step > 0 ? duration(per_step * static_cast<double>(steps - step)) : "?",
                     live && step != steps ? "" : "\n"));
   }
 
