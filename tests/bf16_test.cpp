@@ -393,8 +393,9 @@ void check_rounded(const char* name, std::vector<Both*> written, F launch) {
 
 TEST_CASE("rows in bf16 load, compute in float and round once: the bits of the fp32 row, rounded") {
   Random random(12);
-  for (auto [n, c] : {std::pair<std::int64_t, std::int64_t>{0, 4}, {1, 1}, {3, 7}, {5, 16}, {2, 33}, {67, 50}})
+  for (auto size : {std::pair<std::int64_t, std::int64_t>{0, 4}, {1, 1}, {3, 7}, {5, 16}, {2, 33}, {67, 50}})
     for (Write write : {Write::overwrite, Write::add}) {
+      const std::int64_t n = size.first, c = size.second;
       CAPTURE(n);
       CAPTURE(c);
       CAPTURE(static_cast<int>(write));
