@@ -32,12 +32,12 @@ int main(int argc, char** argv) try {
   app.add_option("--micro-batch", micro_batch, "Rows of a step (default 8)")->check(CLI::Range(1, 1 << 20));
   app.add_option("--context", context, "Tokens of a row (default 2048)")->check(CLI::Range(1, 1 << 24));
   app.add_option("--steps", steps, "Steps that are timed (default 10)")->check(CLI::Range(1, 10000));
-  app.add_option("--limit", limit, "FLOP/s that floors count with (default 790e12, cuBLAS on an H200, or 60e12 in fp32)");
+  app.add_option("--limit", limit, "FLOP/s that floors count with (default 790e12, cuBLAS on an H200 in bf16, or 66.9e12, the data sheet in fp32)");
   app.add_option("--bandwidth", bandwidth, "Bytes/s that floors count with (default 4.3e12)");
   app.add_flag("--json", json, "JSON on stdout");
   CLI11_PARSE(app, argc, argv);
 
-  if (limit == 0) limit = dtype == "bf16" ? 790e12 : 60e12;
+  if (limit == 0) limit = dtype == "bf16" ? 790e12 : 66.9e12;
   require_device(Device::cuda);
   const ModelConfig c = io::parse_model_config(io::parse_json(io::read_file(config), config), config).model;
   const StepShape shape{.micro_batch = micro_batch, .context = context, .bf16 = dtype == "bf16", .device = Device::cuda};

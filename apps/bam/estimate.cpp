@@ -48,8 +48,8 @@ struct Alike {
   std::int64_t count = 0;
   double floor = 0, expected = 0;  // seconds, of one
 };
-// Shares of the limits that the CUDA kernels are expected to reach: what others publish of kernels of their kind on an H100 (products by mma.sync 460 of 790 TFLOP/s, attention 330 and 250; copies 85% of the
-// bandwidth; 3 us to start one). Not measured.
+// Shares of the limits that kernels by mma.sync are expected to reach on an H200 (products 460 of 790 TFLOP/s, attention 330 and 250; copies 85% of the bandwidth; 3 us to start one): a judgement from what is
+// published of other kernels. Not measured.
 double expected_seconds(const Cost& c, Row row, const Options& o) {
   const double share = row == Row::attention_forward ? 0.42 : row == Row::attention_backward ? 0.32 : 0.58;
   return 3e-6 + std::max(c.flops / (share * o.limit * 1e9), c.bytes / (0.85 * o.bandwidth * 1e9));
@@ -65,7 +65,7 @@ std::vector<Alike> alike(const std::vector<Profile::Call>& calls, const Options&
   return list;
 }
 void print_launches(const Common& common, const ModelConfig& c, const StepShape& shape, Options o, bool gpu) {
-  if (o.limit == 0) o.limit = gpu ? (shape.bf16 ? 790e3 : 60e3) : cpu::peak_flops(cpu::isa(), 200) / 1e9;
+  if (o.limit == 0) o.limit = gpu ? (shape.bf16 ? 790e3 : 66.9e3) : cpu::peak_flops(cpu::isa(), 200) / 1e9;
   if (o.bandwidth == 0 && gpu) o.bandwidth = 4300;
   std::vector<Alike> list = alike(step_launches(c, shape), o);
   const bool expects = gpu && shape.bf16;
@@ -95,7 +95,7 @@ void print_launches(const Common& common, const ModelConfig& c, const StepShape&
   print(t.text());
   print(str("Floors count products at ", fmt::format("{:.4g}", o.limit / 1e3), " TFLOP/s", o.bandwidth > 0 ? fmt::format(" and bytes at {:.4g} GB/s", o.bandwidth) : "", ", each operand read or written once; at best ",
             fmt::format("{:.0f}", static_cast<double>(shape.micro_batch * shape.context) / seconds), " tokens/s. Tokens are spread evenly over the experts.\n",
-            expects ? "Expected: products at 58%, attention at 42% forward and 32% backward, bytes at 85%, 3 us a launch: public figures of kernels of this kind, not measurements of these.\n" : ""));
+            expects ? "Expected: products at 58%, attention at 42% forward and 32% backward, bytes at 85%, 3 us a launch: a judgement from public figures of other kernels, not measured.\n" : ""));
 }
 
 void estimate(const Common& common, Options o) {
@@ -114,7 +114,7 @@ void estimate(const Common& common, Options o) {
   const double step_seconds = timed ? static_cast<double>(o.tokens_per_step) / tokens_per_second : 0;
 
   if (common.json) {
-    return print_json(io::Json::object(
+    io::Json j = io::Json::object(
         {{"parameters_total", n.total},
          {"parameters_active", n.active},
          {"flops_forward_per_token_per_layer", f.forward_per_token_per_layer},
@@ -124,8 +124,9 @@ void estimate(const Common& common, Options o) {
          {"micro_batch", o.micro_batch},
          {"context", o.context},
          {"memory", io::Json::object({{"weights", m.weights}, {"gradients", m.gradients}, {"optimizer", m.optimizer},
-                                      {"activations", m.activations}, {"logits", m.logits}, {"scratch", m.scratch}, {"peak", m.peak}})},
-         {"time", io::Json::object({{"flops_per_second", rate}, {"tokens_per_second", tokens_per_second}, {"step_seconds", step_seconds}})}}));
+                                      {"activations", m.activations}, {"logits", m.logits}, {"scratch", m.scratch}, {"peak", m.peak}})}});
+    if (timed) j.set("time", io::Json::object({{"flops_per_second", rate}, {"tokens_per_second", tokens_per_second}, {"step_seconds", step_seconds}}));
+    return print_json(j);
   }
   Table t;
   t.add({"parameters, total", grouped(n.total)});
@@ -154,7 +155,7 @@ void add_estimate(CLI::App& app, Common& common) {
   integer_flag<std::int64_t>(*sub, "--context", o->context, 1, 1 << 24, "Tokens of a row (default 2048, at most max_position_embeddings)");
   real_flag(*sub, "--rate", o->rate, 1e-3, 1e9, "GFLOP/s of training; default: 0.6 of the FMA peak measured now");
   sub->add_flag("--launches", o->launches, "Every kernel of a step instead: how often, FLOPs, bytes and the least time each");
-  real_flag(*sub, "--limit", o->limit, 1e-3, 1e9, "GFLOP/s that floors count with (default: the FMA peak measured now; with --device cuda 790,000, cuBLAS on an H200, or 60,000 in fp32)");
+  real_flag(*sub, "--limit", o->limit, 1e-3, 1e9, "GFLOP/s that floors count with (default: the FMA peak measured now; with --device cuda 790,000, cuBLAS on an H200 in bf16, or 66,900, the data sheet in fp32)");
   real_flag(*sub, "--bandwidth", o->bandwidth, 1e-3, 1e9, "GB/s that floors count with (default: products alone; with --device cuda 4300, an H200)");
   sub->callback([o, &common] { common.run = [o, &common] { estimate(common, *o); }; });
 }

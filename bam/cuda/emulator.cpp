@@ -272,14 +272,6 @@ void run_block() {
 
 }  // namespace
 
-Options& options() {
-  static Options value;
-  return value;
-}
-Counts& counts() {
-  static Counts value;
-  return value;
-}
 void* shared() { return machine().shared_begin; }
 
 void sync(int line) {

@@ -20,7 +20,8 @@ struct Options {
   std::int64_t shared_limit = 227 * 1024;
   std::int64_t device_bytes = std::int64_t{1} << 36;  // of memory that the device says it has
 };
-Options& options();
+inline Options options_of_process;
+inline Options& options() { return options_of_process; }
 
 // What all kernels of this process have run: blocks and collectives.
 struct Counts {
@@ -28,7 +29,8 @@ struct Counts {
   std::int64_t products = 0;  // of warpgroups, each counted by its threads
   std::int64_t matrix_loads = 0, bank_conflicts = 0;  // phases of ldmatrix, and those whose eight rows meet in a bank
 };
-Counts& counts();
+inline Counts counts_of_process;
+inline Counts& counts() { return counts_of_process; }
 
 struct Place {
   int thread = 0, threads = 0;

@@ -152,7 +152,7 @@ class Decoder {
     return layers_.size() * (static_cast<std::size_t>(config_.moe()) + static_cast<std::size_t>(attention_losses()));
   }
 
-  // The results lie on the decoder's device. Error(internal): an id or a position is out of range.
+  // The results lie on the decoder's device. Error(usage): an id or a position is out of range.
   Hidden hidden(const TokenBatch& tokens, const ForwardOptions& options = {}) const {
     const auto& c = config_;
     check(tokens.positions.numel() == tokens.ids.numel(), "decoder.positions", "decoder: ", tokens.positions.numel(), " positions for ", tokens.ids.numel(), " ids");

@@ -72,6 +72,8 @@ inline void copy_rows(void* to, Device to_device, std::int64_t to_pitch, const v
 #ifdef BAM_CUDA
   const cuda::Way way = to_device == from_device ? cuda::Way::within : to_device == Device::cuda ? cuda::Way::to_device : cuda::Way::to_host;
   cuda::copy(way, to, to_pitch, from, from_pitch, width, rows);
+#else
+  require_device(Device::cuda);
 #endif
 }
 inline void copy_bytes(void* to, Device to_device, const void* from, Device from_device, std::int64_t bytes) { copy_rows(to, to_device, bytes, from, from_device, bytes, bytes, 1); }

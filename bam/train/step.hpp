@@ -1,6 +1,6 @@
 // One optimizer step: micro-batches -> gradients -> one hook -> update. The cut into micro-batches leaves no trace: every sum
 // over tokens is a chain in token order that the next micro-batch continues, and losses are scaled by the step's two
-// counts (trained targets, real positions), known before its first micro-batch. With gradient_leaves L the step's rows are L
+// counts (trained targets, real positions), known before its first micro-batch (on a GPU by the portable kernels alone). With gradient_leaves L the step's rows are L
 // equal parts, each a chain, added in a fixed tree. Pads are left out before the model sees them.
 #pragma once
 #include <cmath>
