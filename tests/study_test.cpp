@@ -105,6 +105,28 @@ TEST_CASE("study: stopped anywhere it continues to the same results, in which ev
   int kept = 0;
   for (const io::Json& trial : sweep.items("sweep")) kept += trial.at("kept").as_bool("kept");
   CHECK(kept == 16);
+  // Pruned, the folder has neither weights nor logs, and the same results. Arms may still be added: what they need is trained again, to the same bits.
+  CHECK(study::BamStudy(config, root + "/data", root + "/parts", "test", {}).prune() > 100'000);
+  for (const auto& file : fs::recursive_directory_iterator(root + "/parts/runs"))
+    if (file.is_regular_file()) CHECK_MESSAGE((file.path().extension() == ".json" && file.file_size() < 20'000), file.path().string());
+  CHECK(run(config, root + "/data", root + "/parts", 0) == whole);  // stops at the first step, of which there is none
+  const study::StudyConfig few = small("arms = [\"bam\", \"btx\"]\n");
+  run(few, root + "/data", root + "/few", 1 << 30);
+  study::BamStudy(few, root + "/data", root + "/few", "test", {}).prune();
+  CHECK(run(config, root + "/data", root + "/few", 1 << 30) == whole);
+  // Weights that come out otherwise are not gone on from.
+  study::BamStudy(config, root + "/data", root + "/few", "test", {}).prune();
+  const std::string end = root + "/few/runs/d16/r1/law/done.json";
+  io::Json changed = io::parse_json(io::read_file(end), end);
+  changed.set("hash", "0123");
+  io::write_file_atomic(end, io::dump(changed));
+  fs::remove_all(root + "/few/runs/d16/r1/m2/bam");
+  try {
+    run(config, root + "/data", root + "/few", 1 << 30);
+    FAIL("no error");
+  } catch (const Error& e) {
+    CHECK(e.id() == "study.changed");
+  }
   // The ledger has every training with its time, and another replicate of some arms leaves what is there as it is.
   const io::Json ledger = study::Results(config, root + "/data", root + "/whole").ledger();
   CHECK(ledger.size() == study::Plan(config).jobs().size());

@@ -66,6 +66,14 @@ TEST_CASE("transfer: stopped anywhere it continues to the same results; sets are
   }
   CHECK(stops >= 4);
   CHECK(continued == whole);
+  // Pruned, the folder has neither weights nor logs, and the same results. For a run that is missing, the base is trained again.
+  CHECK(TransferStudy(config, root + "/parts", "test", {}).prune() > 100'000);
+  for (const auto& file : fs::recursive_directory_iterator(root + "/parts/runs"))
+    if (file.is_regular_file()) CHECK_MESSAGE(file.path().extension() == ".json", file.path().string());
+  CHECK(run(config, root + "/parts", 0) == whole);  // stops at the first step, of which there is none
+  fs::remove_all(root + "/parts/runs/d8/r1/arithmetic/gl1+gl5-k4");
+  CHECK(run(config, root + "/parts", 1 << 30) == whole);
+  CHECK(fs::exists(root + "/parts/runs/d8/r1/base/checkpoints"));
   CHECK_THROWS_WITH_AS(run(small("english = 7\n"), root + "/parts", 1 << 30), doctest::Contains("other settings"), Error);
 
   const io::Json results = io::parse_json(whole, "results");

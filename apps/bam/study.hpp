@@ -18,8 +18,9 @@ namespace bam::app {
 
 struct StudyFlags {
   std::string name, file, preset, data;  // name: of the study, "bam" or "clt"
-  bool plan = false, report = false;
+  bool plan = false, report = false, prune = false;
 
+  bool starts_nothing() const { return report || prune; }
   std::string where() const { return file.empty() ? "preset " + preset : file; }
   std::string command() const { return str("bam study ", name, " ", preset.empty() ? file : "--preset " + preset, data.empty() ? "" : " --data " + data); }
 };
@@ -30,6 +31,7 @@ inline void add_study_flags(CLI::App& verb, StudyFlags& f, const char* what) {
   choice_flag(verb, "--preset", f.preset, {"demo"}, "A built-in study instead");
   verb.add_flag("--plan", f.plan, "Print runs, FLOPs and hours; start nothing");
   verb.add_flag("--report", f.report, "Write tables and report of what is finished; start nothing")->excludes("--plan");
+  verb.add_flag("--prune", f.prune, "Remove weights and logs that no unfinished run needs, then as --report")->excludes("--plan")->excludes("--report");
 }
 
 // The study's file, and the keys that flags set.
@@ -57,12 +59,14 @@ inline study::StudyHooks study_hooks(const Common& common, double peak, std::int
   return hooks;
 }
 
-// Runs what is missing; with --report nothing, but the folder must hold this study.
+// Runs what is missing; with --report and --prune nothing, but the folder must hold this study.
 template <class Study>
 void run_study(Study&& study, const Common& common, const StudyFlags& f) {
-  if (f.report) {
+  if (f.starts_nothing()) {
     if (!io::is_folder(common.out + "/runs")) fail(ErrorKind::input, "study.none", common.out, ": wanted the folder of a study, there is no runs/ in it");
-    return study.check_settings();
+    if (!f.prune) return study.check_settings();
+    const std::uintmax_t bytes = study.prune();
+    return note(common, str("gave back ", grouped(static_cast<std::int64_t>(bytes)), " bytes"));
   }
   catch_signals();
   try {

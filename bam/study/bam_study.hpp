@@ -1,5 +1,6 @@
 // A whole BAM study: data, tokenizer, seeds, specialists, every arm, evaluation. Each training is a run folder of its own
 // that resumes where it stopped; started again on the same folder the study continues, and ends with the same results.
+// What is finished needs no weights: a pruned folder, or one that came from another machine, continues too.
 #pragma once
 #include <filesystem>
 #include <map>
@@ -27,7 +28,7 @@ class BamStudy {
   // Error(input): the folder holds a study of other settings.
   void check_settings() const {
     const std::string file_of_settings = out_ + "/study.json";
-    io::Json all = io::Json::object({{"data", data_.empty() ? hooks_.corpus : std::filesystem::absolute(data_).string()}, {"documents", c_.documents}, {"eval_documents", c_.eval_documents},
+    io::Json all = io::Json::object({{"data", data_.empty() ? hooks_.corpus : fingerprint()}, {"documents", c_.documents}, {"eval_documents", c_.eval_documents},
                                    {"seed", static_cast<std::int64_t>(c_.seed)}, {"mixture_seeds", c_.mixture_seeds}, {"compute_matched", c_.compute_matched}, {"vocab_size", c_.vocab_size}, {"context", c_.context},
                                    {"batch", c_.batch}, {"seed_tokens", c_.seed_tokens}, {"expert_tokens", c_.expert_tokens}, {"mixture_tokens", c_.mixture_tokens},
                                    {"seed_lr", c_.seed_lr}, {"expert_lr", c_.expert_lr}, {"mixture_lr", c_.mixture_lr}, {"sweep", io::Json::array_of(c_.sweep)}, {"sweep_tokens", c_.sweep_tokens}});
@@ -46,22 +47,103 @@ class BamStudy {
     io::make_folder(out_);
     io::FileLock lock(out_);
     prepare();
+    for (const Job& job : plan_.jobs()) finished_ += io::exists(runs_ + job.run + "/done.json");
     for (const Size& size : c_.sizes)
-      for (std::int64_t r = 1; r <= c_.replicates; ++r) replicate(size, r);
+      for (std::int64_t r = 1; r <= c_.replicates; ++r)
+        if (!finished(size, r)) replicate(size, r);
+  }
+
+  // Removes what no unfinished run of the study needs: weights, logs. What the results stand on stays. Returns the bytes given back.
+  std::uintmax_t prune() {
+    check_settings();
+    io::FileLock lock(out_);
+    find_files();
+    std::uintmax_t bytes = 0;
+    for (const Size& size : c_.sizes)
+      for (std::int64_t r = 1; r <= c_.replicates; ++r) {
+        for (std::int64_t m = 1; m <= c_.mixture_seeds; ++m)
+          for (const Arm* arm : c_.arms_of(r))
+            if (finished(size, r, m, *arm)) bytes += prune(size, r, m, *arm);
+        if (finished(size, r))
+          for (const char* d : dense_models) bytes += prune_run(runs_ + run_folder(size, r, 0, d));
+      }
+    return bytes;
   }
 
  private:
+  static constexpr const char* dense_models[] = {"seed", "code", "law", "math"};
+
+  // Of the files, wherever they are.
+  std::string fingerprint() const {
+    io::Hasher hash;
+    for (const char* d : domains)
+      for (const char* part : {"train", "validation", "eval"})
+        if (const std::string folder = str(data_, "/", d, "/", part); io::is_folder(folder))
+          for (const std::string& file : io::list_files(folder, text::text_suffixes())) {
+            const std::string name = str(d, "/", part, "/", std::filesystem::path(file).filename().string(), "\n"), bytes = io::read_file(file);
+            hash.update(name.data(), name.size());
+            hash.update(bytes.data(), bytes.size());
+          }
+    return "files " + hash.hex();
+  }
+
+  // What every run of the study needs to be found, and no model.
+  void find_files() {
+    runs_ = std::filesystem::absolute(out_ + "/runs/").string();
+    if (data_.empty()) data_ = out_ + "/corpus", generated_ = true;
+    for (const char* d : domains)
+      if (const std::string folder = data_ + "/" + d + "/eval"; io::is_folder(folder))
+        for (const std::string& set : io::list_files(folder, {".jsonl"})) choices_.emplace_back(std::filesystem::path(set).stem().string(), spread(read_choice_items(set), c_.choice_items));
+  }
+
+  // Whether a run has all its figures: answers on the sets of choices of data-matched points, completions of generated text of the first draw.
+  bool evaluated(const std::string& name, bool answers, bool completions) const {
+    const std::string run = runs_ + name;
+    return io::exists(run + "/eval.json") && (!answers || choices_.empty() || io::exists(run + "/choice.json")) && (!completions || !generated_ || c_.completions == 0 || io::exists(run + "/completions.json"));
+  }
+  bool finished(const std::string& name, bool answers = false, bool completions = false) const { return io::exists(runs_ + name + "/done.json") && evaluated(name, answers, completions); }
+  bool finished(const Size& size, std::int64_t r, std::int64_t m, const Arm& arm) const {
+    const std::string name = arm_folder(size, r, m, arm, "data");
+    if (!trained(arm)) return m > 1 || finished(name);
+    if (r == 1 && m == 1)
+      for (double factor : c_.sweep)
+        if (!finished(trial_folder(size, arm, factor))) return false;
+    for (const std::string& match : plan_.matches(arm))
+      if (const std::string point = arm_folder(size, r, m, arm, match); !finished(point, point == name, point == name && r == 1 && m == 1)) return false;
+    return true;
+  }
+  bool finished(const Size& size, std::int64_t r) const {
+    for (const char* d : dense_models)
+      if (!finished(run_folder(size, r, 0, d), true, r == 1)) return false;
+    for (std::int64_t m = 1; m <= c_.mixture_seeds; ++m)
+      for (const Arm* arm : c_.arms_of(r))
+        if (!finished(size, r, m, *arm)) return false;
+    return true;
+  }
+
+  // Of the upcycled model the figure of its identity check stays.
+  std::uintmax_t prune(const Size& size, std::int64_t r, std::int64_t m, const Arm& arm) const {
+    std::uintmax_t bytes = 0;
+    if (r == 1 && m == 1)
+      for (double factor : c_.sweep) bytes += prune_run(runs_ + trial_folder(size, arm, factor));
+    for (const std::string& match : plan_.matches(arm)) bytes += prune_run(runs_ + arm_folder(size, r, m, arm, match));
+    const std::string init = runs_ + arm_folder(size, r, m, arm, "data") + "-init";
+    if (!io::exists(init + "/model.safetensors")) return bytes;
+    const std::string manifest = init + "/bam_manifest.json";
+    const io::Json identity = io::parse_json(io::read_file(manifest), manifest).at("identity");
+    bytes += remove_counted(init);
+    io::make_folder(init);
+    io::write_file_atomic(manifest, io::dump(io::Json::object({{"identity", identity}})) + "\n");
+    return bytes;
+  }
+
   void prepare() {
-    namespace fs = std::filesystem;
     check_settings();
-    const bool generated = data_.empty();
-    if (generated) {
-      data_ = out_ + "/corpus";
-      if (!io::is_folder(data_)) {
-        note("generating the corpus");
-        hooks_.generate(data_);
-      }
+    if (const std::string corpus = out_ + "/corpus"; data_.empty() && !io::is_folder(corpus)) {
+      note("generating the corpus");
+      hooks_.generate(corpus);
     }
+    find_files();
     std::string file = out_ + "/tokenizer/tokenizer.json";
     if (!io::exists(file)) {
       note(str("training a tokenizer of ", c_.vocab_size, " tokens"));
@@ -73,17 +155,13 @@ class BamStudy {
     }
     tokenizer_.emplace(text::Tokenizer::load(file));
     for (const char* d : domains) sets_.push_back(spread(encode_documents(data_ + "/" + d, *tokenizer_, tokenizer_->bos_id(), tokenizer_->eos_id()), c_.eval_documents));
-    runs_ = fs::absolute(out_ + "/runs/").string();
     if (const std::string baselines = out_ + "/baselines.json"; !io::exists(baselines)) {
       note("counting 5-grams, compressing with zstd -19");
       io::Json all = io::Json::object();
       for (std::size_t d = 0; d < 4; ++d) all.set(domains[d], measure_baselines(data_ + "/" + domains[d], *tokenizer_, sets_[d]));
       io::write_file_atomic(baselines, io::dump(all) + "\n");
     }
-    if (generated) prompts_ = completion_prompts(data_, c_.completions);
-    for (const char* d : domains)
-      if (const std::string folder = data_ + "/" + d + "/eval"; io::is_folder(folder))
-        for (const std::string& set : io::list_files(folder, {".jsonl"})) choices_.emplace_back(fs::path(set).stem().string(), spread(read_choice_items(set), c_.choice_items));
+    if (generated_) prompts_ = completion_prompts(data_, c_.completions);
   }
 
   void replicate(const Size& size, std::int64_t r) {
@@ -100,18 +178,19 @@ class BamStudy {
     if (io::exists(config) && io::read_file(config) != text) fail(ErrorKind::input, "study.changed", config, ": size ", size.name, " had another shape; give the new one another name");
     io::write_file_atomic(config, text);
     const std::string seed = run_folder(size, r, 0, "seed");
-    train(seed, dense, str("config = ", io::toml_string(config)), {0.7, 0.1, 0.1, 0.1}, c_.seed_tokens, c_.seed_lr, base, c_.steps(c_.seed_tokens) / 10, 0);
+    train(seed, dense, str("config = ", io::toml_string(config)), {0.7, 0.1, 0.1, 0.1}, c_.seed_tokens, c_.seed_lr, base, c_.steps(c_.seed_tokens) / 10, 0, true);
     std::vector<std::string> parents{io::resolve_model_folder(runs_ + seed)};
     for (std::size_t d = 1; d < 4; ++d) {
       std::string name = run_folder(size, r, 0, domains[d]);
       std::vector<double> weights{0.1, 0, 0, 0};
       weights[d] = 0.9;
-      train(name, dense, str("init_from = ", io::toml_string(parents[0])), weights, c_.expert_tokens, c_.expert_lr, base + d, c_.steps(c_.expert_tokens) / 10, 0);
+      train(name, dense, str("init_from = ", io::toml_string(parents[0])), weights, c_.expert_tokens, c_.expert_lr, base + d, c_.steps(c_.expert_tokens) / 10, 0, true);
       parents.push_back(io::resolve_model_folder(runs_ + name));
     }
-    for (const char* d : {"seed", "code", "law", "math"}) evaluate(run_folder(size, r, 0, d), true, r == 1);
+    for (const char* d : dense_models) evaluate(run_folder(size, r, 0, d), true, r == 1);
     for (std::int64_t m = 1; m <= c_.mixture_seeds; ++m)
-      for (const Arm* arm : c_.arms_of(r)) run_arm(size, r, m, *arm, parents, base + 100 * static_cast<std::uint64_t>(m));
+      for (const Arm* arm : c_.arms_of(r))
+        if (!finished(size, r, m, *arm)) run_arm(size, r, m, *arm, parents, base + 100 * static_cast<std::uint64_t>(m));
   }
 
   void run_arm(const Size& size, std::int64_t r, std::int64_t m, const Arm& arm, const std::vector<std::string>& parents, std::uint64_t seed) {
@@ -124,7 +203,9 @@ class BamStudy {
     std::string init = parents[0];
     if (arm.kind != ArmKind::dense) {
       init = runs_ + name + "-init";
-      if (!io::is_folder(init)) {
+      if (!io::exists(init + "/model.safetensors")) {
+        std::error_code ignored;
+        std::filesystem::remove_all(init, ignored);  // what a pruned arm left
         std::vector<std::string> from = arm.kind == ArmKind::copies ? std::vector<std::string>{parents[0]} : parents;
         upcycle_folders(from, arm.method, upcycle_options(arm, seed), init, false, version_);
       }
@@ -174,15 +255,15 @@ class BamStudy {
     if (ec) fail(ErrorKind::io, "study.copy", to, ": cannot copy the trunk ", trunk, ": ", ec.message());
   }
 
-  // stop_at 0: to the end, which leaves done.json; else up to that step, unless the run is already past it.
+  // stop_at 0: to the end, which leaves done.json; else up to that step, unless the run is already past it. A finished run is trained
+  // again where its weights are needed and were pruned, and must end in the same bits.
   void train(const std::string& name, const ModelConfig& model, const std::string& from, const std::vector<double>& weights, std::int64_t tokens, double lr, std::uint64_t seed,
-             std::int64_t warmup, std::int64_t stop_at) {
-    const std::string folder = runs_ + name;
-    if (io::exists(folder + "/done.json")) {
-      ++finished_;
-      return;
-    }
+             std::int64_t warmup, std::int64_t stop_at, bool weights_needed = false) {
+    const std::string folder = runs_ + name, end = folder + "/done.json";
     const std::int64_t steps = c_.steps(tokens);
+    const bool again = io::exists(end);
+    if (again && (!weights_needed || has_weights(folder, steps))) return;
+    if (again) note(str(name, " is trained again for its weights"));
     std::string toml = str("[model]\n", from, "\ntokenizer = ", io::toml_string(std::filesystem::absolute(out_ + "/tokenizer/tokenizer.json").string()), "\n");
     for (std::size_t d = 0; d < 4; ++d)
       if (weights[d] > 0) toml += str("[[data]]\npath = ", io::toml_string(std::filesystem::absolute(data_ + "/" + domains[d]).string()), "\nweight = ", weights[d], "\n");
@@ -192,23 +273,24 @@ class BamStudy {
     const train::RunResult result = run_training(toml, folder, hooks_, hooks_.begin ? hooks_.begin(name, finished_, model, steps) : nullptr, version_, &sources_,
                                                  stop_at ? std::optional(stop_at) : std::nullopt);
     if (stop_at) return;
+    if (again) return check_same_end(folder, result.hash);
     ++finished_;
     io::Json done = io::Json::object({{"hash", result.hash}, {"steps", result.steps}, {"tokens", result.steps * c_.batch * c_.context}, {"lr", lr}, {"final_nll", result.final_nll},
                                       {"seconds", training_seconds(folder)}, {"peak_flops", hooks_.peak_flops}});
-    io::write_file_atomic(folder + "/done.json", io::dump(done) + "\n");
+    io::write_file_atomic(end, io::dump(done) + "\n");
   }
 
   static io::Json figures(const NllResult& r) {
     const double per_byte = r.nll * static_cast<double>(r.tokens) / static_cast<double>(r.bytes);
     return io::Json::object({{"nll", r.nll}, {"nll_per_byte", per_byte}, {"bits_per_byte", r.bits_per_byte}, {"stderr", r.stderr_nll}, {"tokens", r.tokens}, {"bytes", r.bytes}});
   }
-  // answers: on the sets of choices, of the data-matched points; completions: of generated text, of the first draw. Each figure has a file of its own.
+  // Each figure has a file of its own.
   void evaluate(const std::string& name, bool answers = false, bool completions = false) {
+    if (evaluated(name, answers, completions)) return;
     const std::string file = runs_ + name + "/eval.json", chosen = runs_ + name + "/choice.json", written = runs_ + name + "/completions.json";
     const bool nll = !io::exists(file);
     answers = answers && !choices_.empty() && !io::exists(chosen);
     completions = completions && !prompts_.empty() && !io::exists(written);
-    if (!nll && !answers && !completions) return;
     note(str("evaluating ", name));
     io::ModelFolder model = io::load_model(runs_ + name);
     if (completions) io::write_file_atomic(written, io::dump(complete(*model.decoder, *tokenizer_, prompts_, c_.context)) + "\n");
@@ -331,7 +413,8 @@ class BamStudy {
   Plan plan_{c_};
   std::string data_, out_, version_, runs_;
   StudyHooks hooks_;
-  std::int64_t finished_ = 0;
+  bool generated_ = false;
+  std::int64_t finished_ = 0;  // trainings
   std::optional<text::Tokenizer> tokenizer_;
   train::SourceCache sources_;
   std::vector<std::vector<DocumentTokens>> sets_;

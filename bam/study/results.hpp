@@ -12,6 +12,7 @@
 #include "../io/hash.hpp"
 #include "../io/json.hpp"
 #include "plan.hpp"
+#include "trainings.hpp"
 #include "verdict.hpp"
 
 namespace bam::study {
@@ -87,7 +88,7 @@ class Results {
           for (auto [key, value] : l.members(name)) one.set(key, value);
           all_loads.push_back(std::move(one));
         }
-      if (io::exists(runs_ + name + "/metrics.jsonl") && match != "compute") curves.push_back(curve(size, replicate, arm, name, offset));
+      if (match != "compute" && (io::exists(runs_ + name + "/metrics.jsonl") || io::exists(runs_ + name + "/curve.json"))) curves.push_back(curve(size, replicate, arm, name, offset));
       if (replicate == 1 && match == "data" && io::exists(runs_ + name + "/completions.json")) {
         const Json written = read(name, "completions.json");
         for (const Json& c : written.items(name)) {
@@ -172,21 +173,11 @@ class Results {
     return list;
   }
 
-  // At most 80 points of a run's loss, each the mean of the steps since the last.
   io::Json curve(const Size& size, std::int64_t replicate, const std::string& arm, const std::string& name, double offset) const {
-    std::vector<double> tokens, nll;
-    const std::string file = runs_ + name + "/metrics.jsonl";
-    std::vector<std::pair<double, double>> points;
-    for (const io::Json& line : io::parse_json_lines(io::read_file(file), file))
-      if (line.contains("loss")) points.emplace_back(line.at("step").as_double(file), line.at("nll").as_double(file));
-    const std::size_t group = std::max<std::size_t>(1, points.size() / 80);
-    for (std::size_t i = 0; i + group <= points.size(); i += group) {
-      double sum = 0;
-      for (std::size_t k = i; k < i + group; ++k) sum += points[k].second;
-      tokens.push_back(offset + points[i + group - 1].first * static_cast<double>(c_.batch * c_.context));
-      nll.push_back(sum / static_cast<double>(group));
-    }
-    return io::Json::object({{"arm", arm}, {"size", size.name}, {"replicate", replicate}, {"tokens", io::Json::array_of(tokens)}, {"nll", io::Json::array_of(nll)}});
+    const io::Json loss = loss_curve(runs_ + name);
+    std::vector<double> tokens;
+    for (const io::Json& step : loss.at("steps").items(name)) tokens.push_back(offset + step.as_double(name) * static_cast<double>(c_.batch * c_.context));
+    return io::Json::object({{"arm", arm}, {"size", size.name}, {"replicate", replicate}, {"tokens", io::Json::array_of(tokens)}, {"nll", loss.at("nll")}});
   }
 
   // Nats per byte of the generated validation text under its own generator; null for other text.

@@ -1,5 +1,6 @@
 // A whole study of cross-lingual transfer: text, tokenizer, base models, every fine-tuning, its scores. Each training
 // is a run folder of its own that resumes where it stopped; started again on the same folder the study continues, and ends with the same results.
+// What is finished needs no weights: a pruned folder, or one that came from another machine, continues too.
 #pragma once
 #include <filesystem>
 #include <map>
@@ -60,8 +61,13 @@ class TransferStudy {
     io::make_folder(out_);
     io::FileLock lock(out_);
     prepare();
+    for (const Tuning& t : plan_.tunings()) finished_ += done(t.run);
+    for (const BaseSize& size : c_.sizes)
+      for (std::int64_t r = 1; r <= c_.replicates; ++r)
+        for (const std::string& name : base_runs(size, r)) finished_ += done(name);
     for (const BaseSize& size : c_.sizes)
       for (std::int64_t r = 1; r <= c_.replicates; ++r) {
+        if (finished(size, r)) continue;
         const std::string base = base_model(size, r);
         pools_.clear();
         for (const Tuning& t : plan_.tunings())
@@ -69,7 +75,39 @@ class TransferStudy {
       }
   }
 
+  // Removes what no unfinished run of the study needs: weights, logs, examples. What the results stand on stays. Returns the bytes given back.
+  std::uintmax_t prune() {
+    check_settings();
+    io::FileLock lock(out_);
+    std::uintmax_t bytes = 0;
+    for (const Tuning& t : plan_.tunings())
+      if (scored(t)) bytes += prune_run(runs_ + t.run) + remove_counted(out_ + "/data/" + t.run);
+    for (const BaseSize& size : c_.sizes)
+      for (std::int64_t r = 1; r <= c_.replicates; ++r)
+        if (finished(size, r)) {
+          for (const std::string& name : base_runs(size, r)) bytes += prune_run(runs_ + name);
+          bytes += remove_counted(runs_ + replicate_folder(size, r) + "/mixture-init");
+        }
+    return bytes;
+  }
+
  private:
+  bool scored(const Tuning& t) const { return io::exists(runs_ + t.run + "/eval.json"); }
+  // All that is trained from the base of a size and replicate has its scores.
+  bool finished(const BaseSize& size, std::int64_t r) const {
+    for (const std::string& name : base_runs(size, r))
+      if (!done(name)) return false;
+    for (const Tuning& t : plan_.tunings())
+      if (t.size == &size && t.replicate == r && !scored(t)) return false;
+    return true;
+  }
+  static std::vector<std::string> base_runs(const BaseSize& size, std::int64_t r) {
+    std::vector<std::string> names;
+    for (const char* name : {"base", "branch-pivot", "branch-seen", "branch-unseen", "mixture"})
+      if (size.bam || names.empty()) names.push_back(replicate_folder(size, r) + "/" + name);
+    return names;
+  }
+
   void prepare() {
     check_settings();
     const std::string corpus = out_ + "/corpus";
@@ -169,8 +207,11 @@ class TransferStudy {
   }
 
   void pretrain(const std::string& name, const std::string& from, const ModelConfig& model, const std::map<std::string, double>& shares, std::int64_t tokens, double lr, std::uint64_t seed) {
-    if (done(name)) return;
     const std::int64_t steps = c_.steps(tokens);
+    if (done(name)) {
+      if (has_weights(runs_ + name, steps)) return;
+      note(str(name, " is trained again for its weights"));
+    }
     std::string toml = str("[model]\n", from, "\ntokenizer = ", io::toml_string(tokenizer_file()), "\n");
     for (const auto& [l, share] : shares) toml += str("[[data]]\npath = ", io::toml_string(std::filesystem::absolute(out_ + "/corpus/" + l + ".jsonl").string()), "\nweight = ", share, "\n");
     toml += str("[train]\ncontext = ", c_.context, "\nbatch = ", c_.batch, "\nmicro_batch = ", std::min(c_.micro_batch, c_.batch), "\nsteps = ", steps, "\nlr = ", lr, "\nschedule = \"wsd\"\nwarmup = ",
@@ -179,10 +220,7 @@ class TransferStudy {
   }
 
   void tune(const Tuning& t, const std::string& base) {
-    if (io::exists(runs_ + t.run + "/eval.json")) {
-      ++finished_;
-      return;
-    }
+    if (scored(t)) return;
     if (t.parts.empty()) return evaluate_base(t, base);
     const std::string data = std::filesystem::absolute(out_ + "/data/" + t.run).string();
     if (!io::is_folder(data)) write_examples(t, data);
@@ -242,14 +280,11 @@ class TransferStudy {
     return at->second = c_.corpus->pool(task, language, n, pool_seed(c_, replicate), shuffled);
   }
 
-  bool done(const std::string& name) {
-    const bool is = io::exists(runs_ + name + "/done.json");
-    finished_ += is;
-    return is;
-  }
+  bool done(const std::string& name) const { return io::exists(runs_ + name + "/done.json"); }
   void finish(const std::string& name, const std::string& toml, const ModelConfig& model, std::int64_t steps, double lr) {
     const std::string folder = runs_ + name;
     const train::RunResult result = run_training(toml, folder, hooks_, hooks_.begin ? hooks_.begin(name, finished_, model, steps) : nullptr, version_, nullptr);
+    if (done(name)) return check_same_end(folder, result.hash);
     ++finished_;
     double tokens = 0;
     for (const io::Json& line : io::parse_json_lines(io::read_file(folder + "/metrics.jsonl"), folder))
@@ -300,7 +335,7 @@ class TransferStudy {
   std::string out_, version_;
   StudyHooks hooks_;
   std::string runs_;
-  std::int64_t finished_ = 0;
+  std::int64_t finished_ = 0;  // trainings
   std::optional<text::Tokenizer> tokenizer_;
   std::vector<TestSet> tests_;
   std::map<std::tuple<std::string, std::string, bool>, clt::Pool> pools_;
