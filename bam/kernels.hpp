@@ -333,7 +333,8 @@ struct SumSquaresArgs {
 };
 
 // AdamW (Loshchilov & Hutter 2019), decoupled decay: g' = g * *factor; m = b1 m + (1 - b1) g'; v = b2 v + (1 - b2) g'^2;
-// p -= lr * (m / c1 / (sqrt(v / c2) + eps) + decay * p). What changes from step to step is read through `scalars`.
+// p -= lr * (m / c1 / (sqrt(v / c2) + eps) + decay * p). What changes from step to step is read through `scalars`. Moments in bf16 are
+// rounded where they are stored; p is updated from what they were before.
 struct AdamWScalars {
   float lr = 0, correction1 = 1, correction2 = 1, factor = 1;  // c1 = 1 - b1^t, c2 = 1 - b2^t, clip factor
 };
@@ -343,7 +344,8 @@ struct AdamWArgs {
   const AdamWScalars* scalars = nullptr;
   float* p = nullptr;
   const float* g = nullptr;
-  float *m = nullptr, *v = nullptr;
+  DType moments = DType::f32;
+  void *m = nullptr, *v = nullptr;  // of `moments`
 };
 
 // The kernel table, one row per kernel: X(name, args struct).

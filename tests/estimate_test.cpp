@@ -134,6 +134,10 @@ TEST_CASE("estimate: memory by class") {
   CHECK(m.weights == 4 * 776002560ll);
   CHECK(m.gradients == m.weights);
   CHECK(m.optimizer == 2 * m.weights);
+  step.bf16_moments = true;
+  CHECK(estimate_memory(c, step).optimizer == m.weights);
+  CHECK(estimate_memory(c, step).peak == m.peak - m.weights);
+  step.bf16_moments = false;
   CHECK(m.logits == logits_chunk_bytes(Device::cpu));
   CHECK(m.peak >= m.weights + m.gradients + m.optimizer + m.activations);
   step.micro_batch = 8;

@@ -56,14 +56,14 @@ double measured_over_estimate(const ModelConfig& c, std::int64_t context, std::i
   shape.micro_batch = micro_batch;
   shape.context = context;
   shape.dropout = dropout > 0;
-  shape.bf16 = dtype == DType::bf16;
+  shape.bf16 = shape.bf16_moments = dtype == DType::bf16;
   shape.device = device;
   Allocator& allocator = Allocator::get(device);
   allocator.reset_peak();
   const std::int64_t before = allocator.stats().in_use;
   Decoder decoder(c, device, dtype);
   decoder.initialize(1, 0.02);
-  AdamW optimizer(decoder.parameters(), {.clip = 1.0});
+  AdamW optimizer(decoder.parameters(), {.clip = 1.0, .moments = dtype});  // both or none in bf16
   StepOptions options;
   options.micro_batch = micro_batch;
   options.dropout = dropout;

@@ -282,6 +282,25 @@ TEST_CASE("training: in bf16 one hash over threads, micro-batches, a resume and 
 #endif
 }
 
+TEST_CASE("training: moments in bf16: a resume and the portable CUDA kernels give the same bits, and the loss is that of fp32") {
+  Bench& b = bench();
+  Settings before;
+  const Set narrow{"train.moments=bf16", "train.checkpoint_every=7"};
+  const RunResult exact = b.run(b.fresh()), rounded = b.run(b.fresh(), narrow);
+  CHECK(rounded.hash != exact.hash);
+  CHECK(rounded.final_loss == doctest::Approx(exact.final_loss).epsilon(0.01));
+  const std::string out = b.fresh();
+  b.run(out, narrow, false, 7);
+  CHECK(b.run(out, narrow, true).hash == rounded.hash);
+#if !defined(__SANITIZE_THREAD__)
+  default_device() = Device::cuda;
+  setenv("BAM_CUDA_PATH", "portable", 1);
+  const RunResult portable = b.run(b.fresh(), narrow);
+  unsetenv("BAM_CUDA_PATH");
+  CHECK(portable.hash == rounded.hash);
+#endif
+}
+
 TEST_CASE("training: the same for routed attention, shared keys and values, a sequential block, an untied head") {
   Bench& b = bench();
   Settings before;
@@ -374,7 +393,7 @@ TEST_CASE("training: settings do not change under a run; its length may, and is 
   Bench& b = bench();
   std::string out = b.fresh();
   b.run(out, {"train.steps=4", "train.schedule=constant"});
-  for (const char* set : {"train.lr=1e-4", "train.seed=6", "train.batch=6", "train.context=8", "train.dropout=0.2", "train.schedule=wsd"}) {
+  for (const char* set : {"train.lr=1e-4", "train.seed=6", "train.batch=6", "train.context=8", "train.dropout=0.2", "train.schedule=wsd", "train.moments=bf16"}) {
     std::string message = error_of(ErrorKind::input, [&] { b.run(out, {"train.steps=4", "train.schedule=constant", set}, true); });
     CAPTURE(message);
     CHECK(message.starts_with("run.changed: "));

@@ -21,6 +21,7 @@ struct Options {
   std::int64_t tokens_per_step = 0, micro_batch = 8, context = 0;
   double rate = 0, efficiency = 0.6;
   bool launches = false;
+  std::string moments = "fp32";
   double limit = 0, bandwidth = 0;  // GFLOP/s and GB/s that the floors of launches count with
 };
 
@@ -102,7 +103,7 @@ void estimate(const Common& common, Options o) {
   const ModelConfig c = read_config(common).model;
   if (o.context == 0) o.context = std::min<std::int64_t>(2048, c.max_position_embeddings);
   if (o.tokens_per_step == 0) o.tokens_per_step = o.micro_batch * o.context;
-  const StepShape shape{.tokens_per_step = o.tokens_per_step, .micro_batch = o.micro_batch, .context = o.context, .bf16 = common.bf16(), .device = common.device == "cuda" ? Device::cuda : Device::cpu};
+  const StepShape shape{.tokens_per_step = o.tokens_per_step, .micro_batch = o.micro_batch, .context = o.context, .bf16 = common.bf16(), .bf16_moments = o.moments == "bf16", .device = common.device == "cuda" ? Device::cuda : Device::cpu};
   const bool gpu = shape.device == Device::cuda;
   if (o.launches) return print_launches(common, c, shape, o, gpu);
   const ParameterCount n = count_parameters(c);
@@ -154,6 +155,7 @@ void add_estimate(CLI::App& app, Common& common) {
   integer_flag<std::int64_t>(*sub, "--micro-batch", o->micro_batch, 1, 1 << 20, "Rows at a time (default 8)");
   integer_flag<std::int64_t>(*sub, "--context", o->context, 1, 1 << 24, "Tokens of a row (default 2048, at most max_position_embeddings)");
   real_flag(*sub, "--rate", o->rate, 1e-3, 1e9, "GFLOP/s of training; default: 0.6 of the FMA peak measured now");
+  choice_flag(*sub, "--moments", o->moments, {"fp32", "bf16"}, "Type of AdamW's moments (default fp32)");
   sub->add_flag("--launches", o->launches, "Every kernel of a step instead: how often, FLOPs, bytes and the least time each");
   real_flag(*sub, "--limit", o->limit, 1e-3, 1e9, "GFLOP/s that floors count with (default: the FMA peak measured now; with --device cuda 790,000, cuBLAS on an H200 in bf16, or 66,900, the data sheet in fp32)");
   real_flag(*sub, "--bandwidth", o->bandwidth, 1e-3, 1e9, "GB/s that floors count with (default: products alone; with --device cuda 4300, an H200)");

@@ -30,6 +30,7 @@ void run(const Common& common, const Flags& f) {
   shape.context = config.train.context;
   shape.dropout = config.train.dropout > 0;
   shape.bf16 = common.bf16();
+  shape.bf16_moments = config.train.bf16_moments;
   shape.device = default_device();
   MemoryEstimate memory = estimate_memory(model.model, shape);
   const Device device = default_device();
@@ -37,7 +38,7 @@ void run(const Common& common, const Flags& f) {
   note(common, str("model: ", grouped(count.total), " parameters, ", grouped(count.active), " active; ", config.train.steps > 0 ? str(config.train.steps, " steps") : str(config.train.epochs, " epochs in steps"), " of ", grouped(shape.tokens_per_step),
                    " tokens; estimated memory ", bytes_text(memory.peak), " of ", bytes_text(available), "; ", device == Device::cpu ? str(cpu::name_of(cpu::isa()), ", ", threads(), " threads") : str(name_of(device)), "; out ", common.out));
   if (memory.peak > available && !common.force)
-    fail(ErrorKind::limit, "memory.estimate", "train: the run needs about ", bytes_text(memory.peak), ", ", bytes_text(available), " are available; lower micro_batch or context, set recompute = true, or --force");
+    fail(ErrorKind::limit, "memory.estimate", "train: the run needs about ", bytes_text(memory.peak), ", ", bytes_text(available), " are available; lower micro_batch or context, set recompute = true or moments = \"bf16\", or --force");
 
   double limit = device != Device::cpu || (common.quiet && !f.profile) ? 0 : cpu::peak_flops(cpu::isa(), 100);
   Progress progress(common, static_cast<double>(count_flops(model.model, config.train.context).train_per_token), limit);

@@ -33,17 +33,19 @@ inline void sum_squares(const Exec& exec, const SumSquaresArgs& s) {
   });
 }
 
+template <class T>
 [[gnu::noinline]] inline void adamw_run(const AdamWArgs& s, std::int64_t begin, std::int64_t n) {
+  T *first = static_cast<T*>(s.m), *second = static_cast<T*>(s.v);
   using V = F32x16;
   const AdamWScalars& k = *s.scalars;
   const V factor(k.factor), b1(s.beta1), b2(s.beta2), rest1(1.0f - s.beta1), rest2(1.0f - s.beta2), c1(k.correction1),
       c2(k.correction2), eps(s.eps), decay(s.decay), lr(k.lr);
   for (std::int64_t i = begin, left = n; left > 0; i += 16, left -= 16) {
     const V g = load_up_to(s.g + i, left) * factor, p = load_up_to(s.p + i, left);
-    const V m = b1 * load_up_to(s.m + i, left) + rest1 * g;
-    const V v = b2 * load_up_to(s.v + i, left) + rest2 * (g * g);
-    store_up_to(s.m + i, m, left);
-    store_up_to(s.v + i, v, left);
+    const V m = b1 * load_up_to(first + i, left) + rest1 * g;
+    const V v = b2 * load_up_to(second + i, left) + rest2 * (g * g);
+    store_up_to(first + i, m, left);
+    store_up_to(second + i, v, left);
     store_up_to(s.p + i, p - lr * (m / c1 / (sqrt(v / c2) + eps) + decay * p), left);
   }
 }
@@ -60,6 +62,7 @@ inline void adamw(const Exec& exec, const AdamWArgs& s) {
     w.a[0] = w.b[0] = s.stride;
     w.a[1] = w.b[1] = 1;
   }
-  walk(exec, w, false,
-       [&](std::int64_t at, std::int64_t, std::int64_t, std::int64_t n) { adamw_run(s, at, n); });
+  with_type(s.moments, [&](auto t) {
+    walk(exec, w, false, [&](std::int64_t at, std::int64_t, std::int64_t, std::int64_t n) { adamw_run<decltype(t)>(s, at, n); });
+  });
 }

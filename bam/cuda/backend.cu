@@ -14,7 +14,11 @@
 
 namespace bam::cuda {
 
-#define BAM_ROW(name, Args) name,
+#define BAM_ROW(name, Args)              \
+  [](const Exec& exec, const Args& args) { \
+    const Range range(#name);              \
+    name(exec, args);                      \
+  },
 const KernelTable table = {BAM_KERNELS(BAM_ROW)};
 #undef BAM_ROW
 

@@ -25,4 +25,12 @@ void synchronize();
 // On the emulation, Error(internal): a pointer in an args struct is not the device's. The bytes between its members are 0.
 void check_arguments(const void* args, std::size_t bytes);
 
+// What a profiler shows of the launches within: an NVTX range, named like the row. Does nothing on the emulation.
+struct Range {
+  explicit Range(const char* name);
+  ~Range();
+  Range(const Range&) = delete;
+  Range& operator=(const Range&) = delete;
+};
+
 }  // namespace bam::cuda

@@ -32,6 +32,7 @@ inline void sum_squares(const Exec& exec, const SumSquaresArgs& s) {
   else launch(exec, {blocks, reduce_threads, reduce_bytes<double>}, SumSquaresBlockKernel{s});
 }
 
+template <class T>
 struct AdamWKernel {
   AdamWArgs s;
   BAM_DEVICE void operator()() const {
@@ -40,12 +41,15 @@ struct AdamWKernel {
     const std::int64_t i = n / s.columns * s.stride + n % s.columns;
     const AdamWScalars& k = *s.scalars;
     const float g = s.g[i] * k.factor, p = s.p[i];
-    const float m = s.beta1 * s.m[i] + (1.0f - s.beta1) * g, v = s.beta2 * s.v[i] + (1.0f - s.beta2) * (g * g);
-    s.m[i] = m;
-    s.v[i] = v;
+    T &first = static_cast<T*>(s.m)[i], &second = static_cast<T*>(s.v)[i];
+    const float m = s.beta1 * value(first) + (1.0f - s.beta1) * g, v = s.beta2 * value(second) + (1.0f - s.beta2) * (g * g);
+    set(first, m);
+    set(second, v);
     s.p[i] = p - k.lr * (m / k.correction1 / (math::sqrt(v / k.correction2) + s.eps) + s.decay * p);
   }
 };
-inline void adamw(const Exec& exec, const AdamWArgs& s) { launch(exec, flat_grid(s.rows * s.columns), AdamWKernel{s}); }
+inline void adamw(const Exec& exec, const AdamWArgs& s) {
+  with_type(s.moments, [&](auto t) { launch(exec, flat_grid(s.rows * s.columns), AdamWKernel<decltype(t)>{s}); });
+}
 
 }  // namespace bam::cuda

@@ -1,6 +1,7 @@
 #include "runtime.cuh"
 
 #include <cuda.h>
+#include <nvtx3/nvToolsExt.h>
 
 #include <cstring>
 
@@ -99,6 +100,8 @@ void copy(Way way, void* to, std::int64_t to_pitch, const void* from, std::int64
 }
 void synchronize() { require(cudaStreamSynchronize(context().stream), "a kernel or copy"); }
 void check_arguments(const void*, std::size_t) {}
+Range::Range(const char* name) { nvtxRangePushA(name); }
+Range::~Range() { nvtxRangePop(); }
 
 bool has_warpgroups() {
   int major = 0;

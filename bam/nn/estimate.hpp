@@ -32,6 +32,7 @@ struct StepShape {
   std::int64_t micro_batch = 8;
   std::int64_t context = 2048;
   bool bf16 = false;                 // activations and GEMM operands in bf16
+  bool bf16_moments = false;         // of AdamW
   Device device = Device::cpu;       // it decides how many logits there are at a time
   bool dropout = false;
 };
@@ -142,7 +143,7 @@ inline MemoryEstimate estimate_memory(const ModelConfig& c, const StepShape& ste
   m.gradients = times(parameters, f32);
   // A tied embedding has one gradient per use, added at the end of the step.
   if (c.tie_word_embeddings) m.gradients = plus(m.gradients, times(V, C, f32));
-  m.optimizer = times(2, parameters, f32);
+  m.optimizer = times(2, parameters, step.bf16_moments ? 2 : f32);
   m.activations = times(rows, plus(times(c.num_hidden_layers, layer), head, inputs));
   // Logits of a micro-batch larger than a chunk are made, and turned into their gradient, which bf16 holds apart, a chunk at a time.
   m.logits = std::min(all_logits, std::max(logits_chunk_bytes(step.device), times(V, f32)));

@@ -11,6 +11,7 @@ struct AdamWOptions {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.95, eps = 1e-8;
   double weight_decay = 0;  // on matrices only, unless a parameter's group says otherwise
   double clip = 0;          // largest global gradient norm; 0: no clipping
+  DType moments = DType::f32;  // or bf16: 4 bytes a parameter less
 };
 
 class AdamW {
@@ -84,8 +85,9 @@ class AdamW {
         a.stride = v.stride;
         a.p = b.tensor.address() + v.offset;
         a.g = b.tensor.gradient()->data() + v.offset;
-        a.m = b.m.address() + v.offset;
-        a.v = b.v.address() + v.offset;
+        a.moments = options_.moments;
+        a.m = element(b.m.raw(), v.offset, a.moments);
+        a.v = element(b.v.raw(), v.offset, a.moments);
         kernel::adamw(a, device());
       }
       b.tensor.gradient()->clear(true);
@@ -137,7 +139,8 @@ class AdamW {
     }
     check(p.block.wants_grad(), "adamw.parameter", "adamw: '", p.name, "' wants no gradient; mark it with parameter()");
     check(blocks_.empty() || p.block.device() == device(), "device.mixed", "adamw: '", p.name, "' lies on ", name_of(p.block.device()), ", others on ", name_of(device()));
-    auto moment = [&] { return zeros(p.block.shape(), DType::f32, p.block.device()); };
+    check(options_.moments == DType::f32 || options_.moments == DType::bf16, "adamw.moments", "adamw: moments of F32 or BF16, not of ", name_of(options_.moments));
+    auto moment = [&] { return zeros(p.block.shape(), options_.moments, p.block.device()); };
     blocks_.push_back({p.block, moment(), moment(), {view}});
   }
   Device device() const { return blocks_.empty() ? Device::cpu : blocks_[0].tensor.device(); }

@@ -98,6 +98,6 @@ inline Cost cost(Row, const DropoutArgs& a) { return {0, detail::number(a.rows *
 inline Cost cost(Row, const CastArgs& a) { return {0, detail::number(a.n) * (detail::size(a.from) + detail::written(a.to, a.write)), std::to_string(a.n)}; }
 inline Cost cost(Row, const FillArgs& a) { return {0, detail::number(a.n) * detail::size(a.dtype), std::to_string(a.n)}; }
 inline Cost cost(Row, const SumSquaresArgs& a) { return {0, detail::number(a.n) * 4, std::to_string(a.n)}; }
-inline Cost cost(Row, const AdamWArgs& a) { return {0, detail::number(a.rows * a.columns) * 28, std::to_string(a.rows * a.columns)}; }
+inline Cost cost(Row, const AdamWArgs& a) { return {0, detail::number(a.rows * a.columns) * (12 + 4 * detail::size(a.moments)), std::to_string(a.rows * a.columns)}; }
 
 }  // namespace bam

@@ -58,7 +58,7 @@ inline std::vector<Profile::Call> step_launches(const ModelConfig& config, const
   Profile record;
   record.list = true;
   Decoder model(config, Device::cpu, shape.bf16 ? DType::bf16 : DType::f32);
-  AdamW optimizer(model.parameters(), {.clip = 1.0});
+  AdamW optimizer(model.parameters(), {.clip = 1.0, .moments = shape.bf16_moments ? DType::bf16 : DType::f32});
   StepRows rows;
   rows.rows = shape.micro_batch;
   rows.context = shape.context;

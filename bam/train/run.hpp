@@ -158,6 +158,7 @@ class Run {
     o.eps = c.train.adam_eps;
     o.weight_decay = c.train.weight_decay;
     o.clip = c.train.clip;
+    o.moments = c.train.bf16_moments ? DType::bf16 : DType::f32;
     for (const std::string& pattern : c.train.freeze)
       if (std::none_of(parameters_.begin(), parameters_.end(), [&](const Parameter& p) { return fnmatch(pattern.c_str(), p.name.c_str(), 0) == 0; }))
         fail(ErrorKind::input, "run.freeze", "train.freeze: '", printable(pattern, 200), "' matches no tensor; bam inspect lists their names");

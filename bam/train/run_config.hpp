@@ -42,6 +42,7 @@ struct TrainOptions {
   std::int64_t warmup = 0;
   std::int64_t decay_steps = -1;  // of wsd; below 0: a fifth of the steps
   double beta1 = 0.9, beta2 = 0.95, adam_eps = 1e-8, weight_decay = 0.1, clip = 1.0;
+  bool bf16_moments = false;  // moments = "bf16"
   double dropout = 0, init_std = 0.02;
   std::uint64_t seed = 1;
   bool recompute = false, batch_balance = false, mask_documents = true;
@@ -179,6 +180,7 @@ inline RunConfig parse_run_config(const std::string& text, const std::string& fi
   t.read("beta1", o.beta1, 0, 1);
   t.read("beta2", o.beta2, 0, 1);
   t.read("adam_eps", o.adam_eps, 0, 1);
+  detail::read_word(t, given, "moments", o.bf16_moments, {{"fp32", false}, {"bf16", true}});
   t.read("weight_decay", o.weight_decay, 0, 1e6);
   t.read("clip", o.clip, 0, 1e30);
   t.read("dropout", o.dropout, 0, 0.999);
@@ -241,6 +243,7 @@ inline std::string resolved_toml(const RunConfig& c) {
   train.insert("beta1", o.beta1);
   train.insert("beta2", o.beta2);
   train.insert("adam_eps", o.adam_eps);
+  if (o.bf16_moments) train.insert("moments", "bf16");
   train.insert("weight_decay", o.weight_decay);
   train.insert("clip", o.clip);
   train.insert("dropout", o.dropout);
