@@ -6,21 +6,23 @@
 //   backward: P = e^(S - lse); dP = dout V^T; dS = P (gate dP - sum(dout out)); dV += P^T (gate dout);
 //             dK += dS^T (scale Q); dQ += dS (scale K); dgate = sum over keys of P dP, right for gate 0 too
 // Forward saves out and lse. Key tiles are key_tile wide, from the segment's first key, on every instruction set; a key
-// that is masked adds exactly 0, so a row's result does not depend on the rows beside it.
+// that is masked adds exactly 0, so a row's result does not depend on the rows beside it, and queries that see nothing of a key
+// tile are left out, a panel at a time.
 // dK and dV are chains over the query heads of the group, then queries; dQ is a chain over keys.
 // Read once per instruction set, after gemm.inl.
 
 inline constexpr int key_tile = 64, query_tile = 96;  // 96: whole tiles of rows and of columns on every instruction set
+inline constexpr int query_panel = 32;                  // whole panels of columns on every instruction set
 inline constexpr int key_slack = (key_tile + tile_rows - 1) / tile_rows * tile_rows;
 
-// dst (rows, columns rounded up to tiles) in panels of tile_columns x rows, scaled by `by` and by_row (null: 1).
+// dst (rows, columns rounded up to tiles) in panels of tile_columns x rows, scaled by `by` and by_row[i * by_step] (null: 1).
 __attribute__((noinline)) inline void pack_rows(float* dst, const float* x, std::int64_t ld, std::int64_t rows,
-                                                std::int64_t columns, float by, const float* by_row) {
+                                                std::int64_t columns, float by, const float* by_row, std::int64_t by_step) {
   for (std::int64_t j = 0; j < columns; j += 16) {
     int n = columns - j < 16 ? static_cast<int>(columns - j) : 16;
     float* to = dst + j / tile_columns * tile_columns * rows + j % tile_columns;
     for (std::int64_t i = 0; i < rows; ++i) {
-      F32x16 f(by_row ? by * by_row[i] : by);
+      F32x16 f(by_row ? by * by_row[i * by_step] : by);
       store(to + i * tile_columns, f * (n == 16 ? load(x + i * ld + j) : load_part(x + i * ld + j, n)));
     }
   }
@@ -78,6 +80,9 @@ __attribute__((noinline)) inline void softmax_tile(float* s, std::int64_t keys, 
   }
 }
 
+// Of queries of which the first that sees any key of a tile is number `first`, those before it, in whole panels.
+BAM_INLINE std::int64_t unseen_queries(std::int64_t first) { return first > 0 ? first / query_panel * query_panel : 0; }
+
 inline std::int64_t padded_dim(const AttentionArgs& a) { return ceil_div(a.head_dim, tile_columns) * tile_columns; }
 
 // Query rows i0 .. i0 + n of one head of one segment.
@@ -86,7 +91,7 @@ __attribute__((noinline)) inline void attention_forward_tile(const AttentionArgs
   const std::int64_t d = a.head_dim, wide = padded_dim(a), kv = h / a.group % a.kv_heads;
   const std::int64_t columns = ceil_div(n, 16) * 16, past = g.k_length - g.q_length;
   float *s = space, *m = s + key_slack * query_tile, *l = m + query_tile, *fix = l + query_tile, *q = fix + query_tile;
-  float *o = q + query_tile * d, *v = o + query_tile * wide, *k = v + key_tile * wide;
+  float *o = q + query_tile * d, *v = o + (query_tile + tile_rows) * wide, *k = v + key_tile * wide;
   pack_queries(q, f32(a.q) + (g.q_begin + i0) * a.q_row + h * d, a.q_row, n, d, a.scale);
   // finite, so that e^(old - new) is 0 and never NaN while a row has seen no key
   for (int i = 0; i < query_tile; ++i) m[i] = -3e38f, l[i] = 0;
@@ -94,14 +99,15 @@ __attribute__((noinline)) inline void attention_forward_tile(const AttentionArgs
   for (std::int64_t k0 = 0; k0 < end; k0 += key_tile) {
     std::int64_t keys = end - k0 < key_tile ? end - k0 : key_tile;
     pack(k, tile_rows, {f32(a.k) + (g.k_begin + k0) * a.k_row + kv * d, a.k_row, nullptr, false}, 0, keys, 0, d);
-    run_tiles(k, tile_rows * d, 1, tile_rows, q, tile_columns * d, d, s, query_tile, false, keys, n, true);
-    softmax_tile(s, keys, columns, {a.causal && k0 + keys - 1 > past + i0, past + i0 - k0}, m, l, fix);
+    const std::int64_t c = a.causal ? unseen_queries(k0 - past - i0) : 0;
+    run_tiles(k, tile_rows * d, 1, tile_rows, q + c * d, tile_columns * d, d, s + c, query_tile, false, keys, n - c, true);
+    softmax_tile(s + c, keys, columns - c, {a.causal && k0 + keys - 1 > past + i0 + c, past + i0 + c - k0}, m + c, l + c, fix + c);
     if (k0 > 0)
-      for (std::int64_t i = 0; i < n; ++i)
+      for (std::int64_t i = c; i < n; ++i)
         if (fix[i] != 1.0f)
           for (std::int64_t j = 0; j < d; j += 16) store(o + i * wide + j, load(o + i * wide + j) * F32x16(fix[i]));
-    pack_rows(v, f32(a.v) + (g.k_begin + k0) * a.v_row + kv * d, a.v_row, keys, d, 1.0f, nullptr);
-    run_tiles(s, tile_rows, 1, query_tile, v, tile_columns * keys, keys, o, wide, k0 > 0, n, d, true);
+    pack_rows(v, f32(a.v) + (g.k_begin + k0) * a.v_row + kv * d, a.v_row, keys, d, 1.0f, nullptr, 0);
+    run_tiles(s + c, tile_rows, 1, query_tile, v, tile_columns * keys, keys, o + c * wide, wide, k0 > 0, n - c, d, true);
   }
   for (std::int64_t c = 0; c < columns; c += 16) {
     F32x16 sum_of = load(l + c);
@@ -126,7 +132,7 @@ inline void attention_bf16(const Exec& exec, const AttentionArgs& a, bool backwa
 inline void attention_forward(const Exec& exec, const AttentionArgs& a) {
   if (a.dtype == DType::bf16) return attention_bf16(exec, a, false);
   std::int64_t d = a.head_dim, wide = padded_dim(a);
-  std::int64_t floats = key_slack * query_tile + 3 * query_tile + query_tile * (d + wide) + key_tile * wide + key_slack * d + 64;
+  std::int64_t floats = key_slack * query_tile + 3 * query_tile + query_tile * (d + wide) + tile_rows * wide + key_tile * wide + key_slack * d + 64;
   // first[s]: query tiles before segment s
   auto* first = static_cast<std::int64_t*>(exec.scratch(exec.pool, exec.workers, static_cast<std::size_t>(a.segments + 1) * 8));
   first[0] = 0;
@@ -167,21 +173,30 @@ struct AttentionRows {  // (heads, rows) of the whole call, shared
   float *dot = nullptr, *seen = nullptr;
 };
 
-// All that one KV head of one segment takes part in.
+// The floats that attention_backward_head needs for a segment.
+inline std::int64_t backward_floats(const AttentionArgs& a, const Segment& g) {
+  const std::int64_t d = a.head_dim, wide = padded_dim(a), queries = ceil_div(g.q_length, query_panel) * query_panel, slots = ceil_div(g.k_length, key_tile) * key_slack;
+  return 2 * key_slack * query_tile + 4 * query_tile + 2 * queries * (d + wide) + key_tile * wide + 2 * slots * wide + 2 * key_slack * d + 64;
+}
+
+// All that one KV head of one segment takes part in. The queries of a head are packed once for all key tiles.
 __attribute__((noinline)) inline void attention_backward_head(const AttentionArgs& a, float* space, const Segment& g, std::int64_t kv,
                                                               const AttentionRows& shared) {
   const std::int64_t d = a.head_dim, wide = padded_dim(a), past = g.k_length - g.q_length;
+  const std::int64_t queries = ceil_div(g.q_length, query_panel) * query_panel, slots = ceil_div(g.k_length, key_tile) * key_slack;
   float *s = space, *dp = s + key_slack * query_tile, *lse = dp + key_slack * query_tile, *dot = lse + query_tile;
-  float *gate = dot + query_tile, *seen = gate + query_tile, *q = seen + query_tile, *dout = q + query_tile * d;
-  float *q_rows = dout + query_tile * d, *dout_rows = q_rows + query_tile * wide, *k_rows = dout_rows + query_tile * wide;
-  float *dk = k_rows + key_tile * wide, *dv = dk + key_slack * wide, *k = dv + key_slack * wide, *v = k + key_slack * d + 16;
+  float *gate = dot + query_tile, *seen = gate + query_tile, *q = seen + query_tile, *dout = q + queries * d;
+  float *q_rows = dout + queries * d, *dout_rows = q_rows + queries * wide, *k_rows = dout_rows + queries * wide;
+  float *dk = k_rows + key_tile * wide, *dv = dk + slots * wide, *k = dv + slots * wide, *v = k + key_slack * d + 16;
   for (int i = 0; i < query_tile; ++i) lse[i] = dot[i] = gate[i] = seen[i] = 0;
+  for (std::int64_t i = 0; i < 2 * slots * wide; ++i) dk[i] = 0;
 
   for (std::int64_t h = 0; h < a.heads; ++h) {
     if (h / a.group % a.kv_heads != kv) continue;
+    const float *all_queries = f32(a.q) + g.q_begin * a.q_row + h * d, *all_gradients = f32(a.dout) + g.q_begin * a.dout_row + h * d;
     for (std::int64_t i = 0; i < g.q_length; ++i) {
       std::int64_t row = g.q_begin + i;
-      const float *x = f32(a.dout) + row * a.dout_row + h * d, *y = f32(a.out) + row * a.out_row + h * d;
+      const float *x = all_gradients + i * a.dout_row, *y = f32(a.out) + row * a.out_row + h * d;
       F32x16 t(0.0f);
       for (std::int64_t j = 0; j < d; j += 16) {
         int n = d - j < 16 ? static_cast<int>(d - j) : 16;
@@ -192,53 +207,50 @@ __attribute__((noinline)) inline void attention_backward_head(const AttentionArg
       if (g.k_length == 0)
         for (std::int64_t j = 0; j < d; ++j) f32(a.dq)[row * a.q_row + h * d + j] = 0;
     }
-  }
+    if (g.k_length == 0) continue;
+    pack_queries(q, all_queries, a.q_row, g.q_length, d, a.scale);
+    pack_queries(dout, all_gradients, a.dout_row, g.q_length, d, 1.0f);
+    pack_rows(q_rows, all_queries, a.q_row, g.q_length, d, a.scale, nullptr, 0);
+    pack_rows(dout_rows, all_gradients, a.dout_row, g.q_length, d, 1.0f, a.gate ? a.gate + g.q_begin * a.gate_row + h / a.heads_per_gate : nullptr, a.gate_row);
 
-  for (std::int64_t k0 = 0; k0 < g.k_length; k0 += key_tile) {
-    std::int64_t keys = g.k_length - k0 < key_tile ? g.k_length - k0 : key_tile;
-    const float* key = f32(a.k) + (g.k_begin + k0) * a.k_row + kv * d;
-    pack(k, tile_rows, {key, a.k_row, nullptr, false}, 0, keys, 0, d);
-    pack_rows(k_rows, key, a.k_row, keys, d, a.scale, nullptr);
-    pack(v, tile_rows, {f32(a.v) + (g.k_begin + k0) * a.v_row + kv * d, a.v_row, nullptr, false}, 0, keys, 0, d);
-    for (std::int64_t i = 0; i < key_slack * wide; ++i) dk[i] = dv[i] = 0;
-    // the first key tile visits all queries, seen or not, since it begins their sums
-    std::int64_t start = a.causal && k0 > 0 && k0 > past ? (k0 - past) / query_tile * query_tile : 0;
-    for (std::int64_t h = 0; h < a.heads; ++h) {
-      if (h / a.group % a.kv_heads != kv) continue;
-      for (std::int64_t i0 = start; i0 < g.q_length; i0 += query_tile) {
+    for (std::int64_t k0 = 0; k0 < g.k_length; k0 += key_tile) {
+      std::int64_t keys = g.k_length - k0 < key_tile ? g.k_length - k0 : key_tile, slot = k0 / key_tile * key_slack * wide;
+      const float* key = f32(a.k) + (g.k_begin + k0) * a.k_row + kv * d;
+      pack(k, tile_rows, {key, a.k_row, nullptr, false}, 0, keys, 0, d);
+      pack_rows(k_rows, key, a.k_row, keys, d, a.scale, nullptr, 0);
+      pack(v, tile_rows, {f32(a.v) + (g.k_begin + k0) * a.v_row + kv * d, a.v_row, nullptr, false}, 0, keys, 0, d);
+      // the first key tile visits all queries, seen or not, since it begins their sums
+      for (std::int64_t i0 = a.causal && k0 > 0 ? unseen_queries(k0 - past) : 0; i0 < g.q_length; i0 += query_tile) {
         std::int64_t n = g.q_length - i0 < query_tile ? g.q_length - i0 : query_tile, row = g.q_begin + i0;
-        const float *query = f32(a.q) + row * a.q_row + h * d, *gradient = f32(a.dout) + row * a.dout_row + h * d;
         for (std::int64_t i = 0; i < n; ++i) {
           lse[i] = a.lse[h * a.rows + row + i];
           dot[i] = shared.dot[h * a.rows + row + i];
           seen[i] = shared.seen[h * a.rows + row + i];
           gate[i] = a.gate ? a.gate[(row + i) * a.gate_row + h / a.heads_per_gate] : 1.0f;
         }
-        pack_queries(q, query, a.q_row, n, d, a.scale);
-        pack_queries(dout, gradient, a.dout_row, n, d, 1.0f);
-        pack_rows(q_rows, query, a.q_row, n, d, a.scale, nullptr);
-        pack_rows(dout_rows, gradient, a.dout_row, n, d, 1.0f, gate);
-        run_tiles(k, tile_rows * d, 1, tile_rows, q, tile_columns * d, d, s, query_tile, false, keys, n, true);
-        run_tiles(v, tile_rows * d, 1, tile_rows, dout, tile_columns * d, d, dp, query_tile, false, keys, n, true);
+        run_tiles(k, tile_rows * d, 1, tile_rows, q + i0 * d, tile_columns * d, d, s, query_tile, false, keys, n, true);
+        run_tiles(v, tile_rows * d, 1, tile_rows, dout + i0 * d, tile_columns * d, d, dp, query_tile, false, keys, n, true);
         softmax_gradient_tile(s, dp, keys, ceil_div(n, 16) * 16, {a.causal && k0 + keys - 1 > past + i0, past + i0 - k0}, lse, dot, gate, seen);
         for (std::int64_t i = 0; i < n; ++i) shared.seen[h * a.rows + row + i] = seen[i];
-        run_tiles(s, tile_rows * query_tile, query_tile, 1, dout_rows, tile_columns * n, n, dv, wide, true, keys, d, true);
-        run_tiles(dp, tile_rows * query_tile, query_tile, 1, q_rows, tile_columns * n, n, dk, wide, true, keys, d, true);
+        run_tiles(s, tile_rows * query_tile, query_tile, 1, dout_rows + i0 * tile_columns, tile_columns * g.q_length, n, dv + slot, wide, true, keys, d, true);
+        run_tiles(dp, tile_rows * query_tile, query_tile, 1, q_rows + i0 * tile_columns, tile_columns * g.q_length, n, dk + slot, wide, true, keys, d, true);
         run_tiles(dp, tile_rows, 1, query_tile, k_rows, tile_columns * keys, keys, f32(a.dq) + row * a.q_row + h * d, a.q_row, k0 > 0, n, d, false);
       }
     }
-    for (std::int64_t i = 0; i < keys; ++i)
-      for (std::int64_t j = 0; j < d; ++j) {
-        f32(a.dk)[(g.k_begin + k0 + i) * a.k_row + kv * d + j] = dk[i * wide + j];
-        f32(a.dv)[(g.k_begin + k0 + i) * a.v_row + kv * d + j] = dv[i * wide + j];
-      }
   }
+  for (std::int64_t i = 0; i < g.k_length; ++i)
+    for (std::int64_t j = 0; j < d; ++j) {
+      const std::int64_t from = (i / key_tile * key_slack + i % key_tile) * wide + j;
+      f32(a.dk)[(g.k_begin + i) * a.k_row + kv * d + j] = dk[from];
+      f32(a.dv)[(g.k_begin + i) * a.v_row + kv * d + j] = dv[from];
+    }
 }
 
 inline void attention_backward(const Exec& exec, const AttentionArgs& a) {
   if (a.dtype == DType::bf16) return attention_bf16(exec, a, true);
-  std::int64_t d = a.head_dim, wide = padded_dim(a);
-  std::int64_t floats = 2 * key_slack * query_tile + 4 * query_tile + 2 * query_tile * (d + wide) + key_tile * wide + 2 * key_slack * (wide + d) + 64;
+  std::int64_t floats = 0;
+  for (std::int64_t s = 0; s < a.segments; ++s)
+    if (const std::int64_t n = backward_floats(a, a.segment[s]); n > floats) floats = n;
   AttentionRows shared;
   shared.dot = scratch(exec, exec.workers, 2 * a.heads * a.rows);
   shared.seen = shared.dot + a.heads * a.rows;
