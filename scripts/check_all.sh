@@ -25,6 +25,8 @@ else
 fi
 step "races in the CUDA kernels"
 scripts/racecheck.sh || [ $? -eq 77 ]
+step "200,000 inputs to each reader of files"
+scripts/fuzz.sh 200000 || [ $? -eq 77 ]
 step "tensors of more than 2^31 elements"
 build/ci/tests/bam_tests --no-skip --test-case='large:*'
 step "10,000 steps leak nothing"

@@ -74,6 +74,7 @@ void same(const RunConfig& a, const RunConfig& b) {
   CHECK(x.beta1 == y.beta1);
   CHECK(x.beta2 == y.beta2);
   CHECK(x.adam_eps == y.adam_eps);
+  CHECK(x.bf16_moments == y.bf16_moments);
   CHECK(x.weight_decay == y.weight_decay);
   CHECK(x.clip == y.clip);
   CHECK(x.dropout == y.dropout);
@@ -237,6 +238,7 @@ TEST_CASE("run file: wrong types and ranges name file and line") {
   CHECK(has(refused(bare + "lr = \n"), "run.toml: /r/run.toml:9: "));
   CHECK(has(refused(bare + "steps = 3\n"), "run.toml: /r/run.toml:9: "));  // twice
   CHECK(has(refused("{\"model\": 1}"), "run.toml: /r/run.toml:1: "));
+  for (const char* line : {"[= 1\n", "[\x1b" "data]\n", "[\x7f]\n"}) CHECK(has(refused(bare + line), "run.toml: /r/run.toml"));  // the parser's own checks would end the process
 }
 
 TEST_CASE("run file: missing keys") {
@@ -288,6 +290,7 @@ decay_steps = 9
 beta1 = 0.8
 beta2 = 0.999
 adam_eps = 1e-15
+moments = "bf16"
 weight_decay = 0
 clip = 1e30
 dropout = 0.1

@@ -3,12 +3,24 @@
 #include <algorithm>
 #include <sstream>
 #include <string>
-#include <toml++/toml.h>
 #include <vector>
 
 #include "../core/error.hpp"
 #include "../core/nearest.hpp"
 #include "json.hpp"
+
+// What the parser takes for granted of a file ("[=") it asserts, or with NDEBUG assumes: here it is an error like any other.
+namespace bam::io::detail {
+struct TomlAssumption {
+  const char* what;
+};
+[[noreturn]] inline void stop_parsing(const char* what) { throw TomlAssumption{what}; }
+}  // namespace bam::io::detail
+#pragma push_macro("NDEBUG")
+#undef NDEBUG
+#define TOML_ASSERT(expr) ((expr) ? void() : ::bam::io::detail::stop_parsing(#expr))
+#include <toml++/toml.h>
+#pragma pop_macro("NDEBUG")
 
 namespace bam::io {
 
@@ -17,6 +29,8 @@ inline toml::table parse_toml(const std::string& text, const std::string& file) 
     return toml::parse(text, file);
   } catch (const toml::parse_error& e) {
     fail(ErrorKind::input, "run.toml", printable(file, 4096), ":", static_cast<std::int64_t>(e.source().begin.line), ": ", printable(e.description(), 300));
+  } catch (const detail::TomlAssumption& e) {
+    fail(ErrorKind::input, "run.toml", printable(file, 4096), ": is no TOML; the parser stopped where it wanted ", e.what);
   }
 }
 
