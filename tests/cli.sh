@@ -35,7 +35,7 @@ right() {
   fi
 }
 
-# Rows 1 to 11: verbs and flags.
+# Verbs and flags.
 wrong 2 'wanted a command'
 wrong 2 "unknown command 'frobnicate'" frobnicate
 wrong 2 'did you mean inspect' inspekt x
@@ -60,7 +60,7 @@ wrong 2 'a\\x0ab' doctor --out "$(printf 'a\nb')"
 wrong 2 'PATH' inspect
 wrong 2 'unexpected argument' doctor one
 
-# Rows 40 to 45: configs.
+# Configs.
 config() {
   printf '{"model_type": "bam", "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2%s}\n' "$1"
 }
@@ -114,7 +114,7 @@ right 'tokens/s ' estimate --config c.json --device cuda --rate 400000
 right '^\{"parameters_total": [0-9]+, "parameters_active": [0-9]+, "flops_forward' estimate --config c.json --tokens-per-step 4096 --micro-batch 2 --context 64 --json
 right 'peak' estimate --config c.json --set num_experts=4
 
-# Output that cannot be written (rows 21, 22).
+# Output that cannot be written.
 done=$((done + 3))
 "$bam" estimate --config c.json >/dev/full 2>err; [ $? -eq 5 ] || { echo 'FAILED: stdout full'; failed=$((failed + 1)); }
 "$bam" estimate --config c.json >&- 2>err; [ $? -eq 5 ] || { echo 'FAILED: stdout closed'; failed=$((failed + 1)); }
@@ -194,7 +194,7 @@ cp tiny/checkpoints/step-00000001/config.json tiny/checkpoints/step-00000001/mod
 wrong 3 'bare: wanted tokenizer.json' generate --model bare --prompt a
 wrong 3 'absent' generate --model absent --prompt a
 
-# Fine-tuning: what the trainer sees, rows 50, 53 to 57.
+# Fine-tuning: what the trainer sees.
 printf '{"prompt": "the cat", "completion": "sat", "lang": "en", "task": "t", "id": 1}\n{"messages": [{"role": "user", "content": "<EOS><BOS>"}, {"role": "assistant", "content": "mat"}]}\n{"messages": [{"role": "user", "content": "a"}]}\n' >chat.jsonl
 config ', "max_position_embeddings": 32, "bos_token_id": 1, "eos_token_id": 2' | sed 's/"vocab_size": 97/"vocab_size": 280/; s/"bam"/"cohere"/' >dense.json
 printf '[model]\nconfig = "dense.json"\ntokenizer = "tok"\n[[data]]\npath = "chat.jsonl"\nformat = "chat"\n[train]\ncontext = 32\nbatch = 2\nsteps = 2\npacking = false\n' >ft.toml

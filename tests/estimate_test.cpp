@@ -1,4 +1,4 @@
-// Counts of METHOD 1.4 (BAM, arXiv 2408.08274, tables 8 to 10) from the config alone.
+// Counts of docs/method.md, 1.3 (BAM, arXiv 2408.08274, tables 8 to 10) from the config alone.
 #include <doctest/doctest.h>
 
 #include <set>

@@ -423,7 +423,9 @@ TEST_CASE("attention rows: queries at an offset, keys elsewhere, rows that see n
                                        {{{0, 100, 0, 197}}, 100, 197, 1, 1, 8, 1},
                                        {{{0, 97, 0, 64}}, 97, 64, 2, 1, 6, 2},  // the first 33 queries see no key
                                        {{{0, 5, 0, 0}, {5, 2, 0, 3}}, 7, 3, 2, 1, 4, 0},
-                                       {{{0, 4, 0, 71}}, 4, 71, 2, 1, 33, 2, false}}) {
+                                       {{{0, 4, 0, 71}}, 4, 71, 2, 1, 33, 2, false},
+                                       {{{0, 970, 0, 30}}, 970, 30, 2, 1, 3, 1, false},  // more queries than are packed at a time
+                                       {{{0, 1000, 0, 100}}, 1000, 100, 1, 1, 2, 0}}) {
     std::vector<Tensor> x{randn({r.q_rows, r.heads * r.d}, random), randn({r.k_rows, r.kv_heads * r.d}, random), randn({r.k_rows, r.kv_heads * r.d}, random)};
     if (r.gates) x.push_back(randn({r.q_rows, r.gates}, random));
     reference::AttentionSize z{r.heads, r.kv_heads, r.heads / r.kv_heads, r.d, r.causal};

@@ -226,6 +226,8 @@ TEST_CASE("run file: wrong types and ranges name file and line") {
   wrong("freeze = [\"x\", 1]", ":9: train.freeze: wanted an array of strings");
   wrong("keep_checkpoints = 0", ":9: train.keep_checkpoints: wanted");
   wrong("gradient_leaves = 5", "train.gradient_leaves: wanted a divisor of batch 12, got 5");
+  wrong("moments = \"bf16\"\nbeta2 = 0.999", "train.moments: wanted \"fp32\" where beta2 is above 0.992");
+  wrong("moments = \"fp16\"", ":9: train.moments: wanted \"fp32\" or \"bf16\"");
   wrong("warmup = 101", "train.warmup: wanted at most the 100 steps, got 101");
   wrong("[[eval]]\nname = \"\"", ":10: eval.name: wanted a non-empty string");
   CHECK(has(refused(replaced(bare, "context = 16", "context = 0")), "/r/run.toml:6: train.context: wanted an integer from 1"));
@@ -288,7 +290,7 @@ schedule = "wsd"
 warmup = 3
 decay_steps = 9
 beta1 = 0.8
-beta2 = 0.999
+beta2 = 0.99
 adam_eps = 1e-15
 moments = "bf16"
 weight_decay = 0

@@ -33,11 +33,11 @@ void write_data(const std::string& folder) {
   io::write_file_atomic(folder + "/law/eval/numbers.jsonl", items);
 }
 
-study::StudyConfig small(const std::string& set = "") {
-  std::string text = "[study]\ncompute_matched = true\nmixture_seeds = 2\nvocab_size = 280\ncontext = 16\nbatch = 4\nseed_tokens = 640\nexpert_tokens = 320\nmixture_tokens = 320\nchoice_items = 5\nsweep_tokens = 128\n" + set + (set.find("sweep") == set.npos ? "sweep = [0.5, 2.0]\n" : "") +
-                     "[[size]]\nname = \"d16\"\nhidden = 16\nffn = 24\nlayers = 1\nheads = 2\n";
-  return study::parse_study(text, "study.toml");
+std::string small_text(const std::string& set) {
+  return "[study]\ncompute_matched = true\nmixture_seeds = 2\nvocab_size = 280\ncontext = 16\nbatch = 4\nseed_tokens = 640\nexpert_tokens = 320\nmixture_tokens = 320\nchoice_items = 5\nsweep_tokens = 128\n" + set + (set.find("sweep") == set.npos ? "sweep = [0.5, 2.0]\n" : "") +
+         "[[size]]\nname = \"d16\"\nhidden = 16\nffn = 24\nlayers = 1\nheads = 2\n";
 }
+study::StudyConfig small(const std::string& set = "") { return study::parse_study(small_text(set), "study.toml"); }
 
 std::string run(const study::StudyConfig& config, const std::string& data, const std::string& out, int stop_after) {
   study::StudyHooks hooks;
@@ -121,12 +121,18 @@ TEST_CASE("study: stopped anywhere it continues to the same results, in which ev
   changed.set("hash", "0123");
   io::write_file_atomic(end, io::dump(changed));
   fs::remove_all(root + "/few/runs/d16/r1/m2/bam");
-  try {
-    run(config, root + "/data", root + "/few", 1 << 30);
-    FAIL("no error");
-  } catch (const Error& e) {
-    CHECK(e.id() == "study.changed");
-  }
+  for (int start = 0; start < 2; ++start) CHECK_THROWS_WITH_AS(run(config, root + "/data", root + "/few", 1 << 30), doctest::Contains("trained again, it ends in"), Error);
+  // A pruned study that was stopped within a run goes on elsewhere, where its text lies elsewhere too.
+  CHECK_THROWS_AS(run(config, root + "/data", root + "/here", 200), study::Stopped);
+  study::BamStudy(config, root + "/data", root + "/here", "test", {}).prune();
+  fs::create_directories(root + "/moved");
+  fs::rename(root + "/here", root + "/moved/there");
+  fs::copy(root + "/data", root + "/moved/data", fs::copy_options::recursive);
+  const io::Json elsewhere = io::parse_json(run(config, root + "/moved/data", root + "/moved/there", 1 << 30), "results");
+  CHECK(elsewhere.at("hash").as_string("hash") == io::parse_json(whole, "whole").at("hash").as_string("hash"));
+  // The shape of a finished size is known.
+  CHECK_THROWS_WITH_AS(study::BamStudy(study::parse_study(small_text("").replace(small_text("").find("ffn = 24"), 8, "ffn = 32"), "study.toml"), root + "/data", root + "/whole", "test", {}).check_settings(),
+                       doctest::Contains("had another shape"), Error);
   // The ledger has every training with its time, and another replicate of some arms leaves what is there as it is.
   const io::Json ledger = study::Results(config, root + "/data", root + "/whole").ledger();
   CHECK(ledger.size() == study::Plan(config).jobs().size());

@@ -291,6 +291,7 @@ TEST_CASE("training: moments in bf16: a resume and the portable CUDA kernels giv
   CHECK(rounded.final_loss == doctest::Approx(exact.final_loss).epsilon(0.01));
   const std::string out = b.fresh();
   b.run(out, narrow, false, 7);
+  CHECK(has(error_of(ErrorKind::input, [&] { b.run(out, {"train.checkpoint_every=7"}, true); }), "train.moments "));
   CHECK(b.run(out, narrow, true).hash == rounded.hash);
 #if !defined(__SANITIZE_THREAD__)
   default_device() = Device::cuda;

@@ -11,7 +11,7 @@ namespace bam::app {
 
 inline constexpr const char* version = "0.1.0";
 
-// The flags that every verb has (FORMATS section 4), and what to run once all flags are read.
+// The flags that every verb has (docs/formats.md, section 4), and what to run once all flags are read.
 struct Common {
   std::string dtype = "fp32";  // or bf16: of the computation
   std::string config;

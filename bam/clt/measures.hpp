@@ -1,4 +1,4 @@
-// Measures of cross-lingual transfer (METHOD 2.2), shares of variance, and the directions that a study tests (METHOD 2.3): pure functions of a table of scores.
+// Measures of cross-lingual transfer (docs/method.md, 2.1), shares of variance, and the directions that a study tests (docs/method.md, 2.2): pure functions of a table of scores.
 //
 // A cell is empty where there is no score or where it cannot be told from chance; an empty cell enters no measure, and a measure without its cells is empty.
 // Higher scores are better; negate those of which less is better.
@@ -597,7 +597,7 @@ inline Direction no_single_variable(const std::optional<VarianceShares>& shares)
   return d;
 }
 
-// All directions of METHOD 2.3. scores: one score name, each (task, setting, size, k, languages, language, replicate) once.
+// All directions of docs/method.md, 2.2. scores: one score name, each (task, setting, size, k, languages, language, replicate) once.
 inline std::vector<Direction> directions(const std::vector<Score>& scores, const DirectionOptions& options = {}, const BootstrapOptions& bootstrap_options = {}) {
   if (scores.empty()) fail(ErrorKind::input, "clt.empty", "directions: wanted scores, got none");
   std::map<std::string, std::string> by_task;

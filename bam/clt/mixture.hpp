@@ -23,7 +23,7 @@ namespace bam::clt {
 // All examples of a task in a language.
 struct Pool {
   std::string task, language;
-  std::vector<std::string> lines;  // JSONL (FORMATS section 3), in reading order
+  std::vector<std::string> lines;  // JSONL (docs/formats.md, section 3), in reading order
   std::vector<std::string> where;  // file:line of each; may be empty
   std::int64_t duplicates = 0;     // equal examples that were left out, in reading
 

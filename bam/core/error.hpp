@@ -9,7 +9,7 @@
 
 namespace bam {
 
-// The value is the exit code of the command line (FORMATS: exit codes).
+// The value is the exit code of the command line (docs/formats.md, section 5).
 enum class ErrorKind {
   internal = 1,  // our own bug
   usage = 2,     // a flag, or an argument of a function

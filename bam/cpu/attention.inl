@@ -13,6 +13,7 @@
 
 inline constexpr int key_tile = 64, query_tile = 96;  // 96: whole tiles of rows and of columns on every instruction set
 inline constexpr int query_panel = 32;                  // whole panels of columns on every instruction set
+inline constexpr int query_block = 10 * query_tile;     // queries that the backward pass packs at a time
 inline constexpr int key_slack = (key_tile + tile_rows - 1) / tile_rows * tile_rows;
 
 // dst (rows, columns rounded up to tiles) in panels of tile_columns x rows, scaled by `by` and by_row[i * by_step] (null: 1).
@@ -173,30 +174,31 @@ struct AttentionRows {  // (heads, rows) of the whole call, shared
   float *dot = nullptr, *seen = nullptr;
 };
 
+inline std::int64_t packed_queries(const Segment& g) { return g.q_length < query_block ? ceil_div(g.q_length, query_panel) * query_panel : query_block; }
 // The floats that attention_backward_head needs for a segment.
 inline std::int64_t backward_floats(const AttentionArgs& a, const Segment& g) {
-  const std::int64_t d = a.head_dim, wide = padded_dim(a), queries = ceil_div(g.q_length, query_panel) * query_panel, slots = ceil_div(g.k_length, key_tile) * key_slack;
-  return 2 * key_slack * query_tile + 4 * query_tile + 2 * queries * (d + wide) + key_tile * wide + 2 * slots * wide + 2 * key_slack * d + 64;
+  const std::int64_t d = a.head_dim, wide = padded_dim(a);
+  return 2 * key_slack * query_tile + 4 * query_tile + 2 * packed_queries(g) * (d + wide) + key_tile * wide + 2 * key_slack * d + 64;
 }
 
-// All that one KV head of one segment takes part in. The queries of a head are packed once for all key tiles.
+// All that one KV head of one segment takes part in. Queries are packed once for all key tiles, a block at a time.
 __attribute__((noinline)) inline void attention_backward_head(const AttentionArgs& a, float* space, const Segment& g, std::int64_t kv,
                                                               const AttentionRows& shared) {
-  const std::int64_t d = a.head_dim, wide = padded_dim(a), past = g.k_length - g.q_length;
-  const std::int64_t queries = ceil_div(g.q_length, query_panel) * query_panel, slots = ceil_div(g.k_length, key_tile) * key_slack;
+  const std::int64_t d = a.head_dim, wide = padded_dim(a), past = g.k_length - g.q_length, queries = packed_queries(g);
   float *s = space, *dp = s + key_slack * query_tile, *lse = dp + key_slack * query_tile, *dot = lse + query_tile;
   float *gate = dot + query_tile, *seen = gate + query_tile, *q = seen + query_tile, *dout = q + queries * d;
   float *q_rows = dout + queries * d, *dout_rows = q_rows + queries * wide, *k_rows = dout_rows + queries * wide;
-  float *dk = k_rows + key_tile * wide, *dv = dk + slots * wide, *k = dv + slots * wide, *v = k + key_slack * d + 16;
+  float *k = k_rows + key_tile * wide, *v = k + key_slack * d + 16;
+  float *dk = f32(a.dk) + g.k_begin * a.k_row + kv * d, *dv = f32(a.dv) + g.k_begin * a.v_row + kv * d;
   for (int i = 0; i < query_tile; ++i) lse[i] = dot[i] = gate[i] = seen[i] = 0;
-  for (std::int64_t i = 0; i < 2 * slots * wide; ++i) dk[i] = 0;
+  for (std::int64_t i = 0; i < g.k_length; ++i)
+    for (std::int64_t j = 0; j < d; ++j) dk[i * a.k_row + j] = dv[i * a.v_row + j] = 0;
 
   for (std::int64_t h = 0; h < a.heads; ++h) {
     if (h / a.group % a.kv_heads != kv) continue;
-    const float *all_queries = f32(a.q) + g.q_begin * a.q_row + h * d, *all_gradients = f32(a.dout) + g.q_begin * a.dout_row + h * d;
     for (std::int64_t i = 0; i < g.q_length; ++i) {
       std::int64_t row = g.q_begin + i;
-      const float *x = all_gradients + i * a.dout_row, *y = f32(a.out) + row * a.out_row + h * d;
+      const float *x = f32(a.dout) + row * a.dout_row + h * d, *y = f32(a.out) + row * a.out_row + h * d;
       F32x16 t(0.0f);
       for (std::int64_t j = 0; j < d; j += 16) {
         int n = d - j < 16 ? static_cast<int>(d - j) : 16;
@@ -207,55 +209,52 @@ __attribute__((noinline)) inline void attention_backward_head(const AttentionArg
       if (g.k_length == 0)
         for (std::int64_t j = 0; j < d; ++j) f32(a.dq)[row * a.q_row + h * d + j] = 0;
     }
-    if (g.k_length == 0) continue;
-    pack_queries(q, all_queries, a.q_row, g.q_length, d, a.scale);
-    pack_queries(dout, all_gradients, a.dout_row, g.q_length, d, 1.0f);
-    pack_rows(q_rows, all_queries, a.q_row, g.q_length, d, a.scale, nullptr, 0);
-    pack_rows(dout_rows, all_gradients, a.dout_row, g.q_length, d, 1.0f, a.gate ? a.gate + g.q_begin * a.gate_row + h / a.heads_per_gate : nullptr, a.gate_row);
+    for (std::int64_t b = 0; b < g.q_length && g.k_length > 0; b += query_block) {
+      const std::int64_t some = g.q_length - b < query_block ? g.q_length - b : query_block;
+      const float *block_queries = f32(a.q) + (g.q_begin + b) * a.q_row + h * d, *gradients = f32(a.dout) + (g.q_begin + b) * a.dout_row + h * d;
+      pack_queries(q, block_queries, a.q_row, some, d, a.scale);
+      pack_queries(dout, gradients, a.dout_row, some, d, 1.0f);
+      pack_rows(q_rows, block_queries, a.q_row, some, d, a.scale, nullptr, 0);
+      pack_rows(dout_rows, gradients, a.dout_row, some, d, 1.0f, a.gate ? a.gate + (g.q_begin + b) * a.gate_row + h / a.heads_per_gate : nullptr, a.gate_row);
 
-    for (std::int64_t k0 = 0; k0 < g.k_length; k0 += key_tile) {
-      std::int64_t keys = g.k_length - k0 < key_tile ? g.k_length - k0 : key_tile, slot = k0 / key_tile * key_slack * wide;
-      const float* key = f32(a.k) + (g.k_begin + k0) * a.k_row + kv * d;
-      pack(k, tile_rows, {key, a.k_row, nullptr, false}, 0, keys, 0, d);
-      pack_rows(k_rows, key, a.k_row, keys, d, a.scale, nullptr, 0);
-      pack(v, tile_rows, {f32(a.v) + (g.k_begin + k0) * a.v_row + kv * d, a.v_row, nullptr, false}, 0, keys, 0, d);
-      // the first key tile visits all queries, seen or not, since it begins their sums
-      for (std::int64_t i0 = a.causal && k0 > 0 ? unseen_queries(k0 - past) : 0; i0 < g.q_length; i0 += query_tile) {
-        std::int64_t n = g.q_length - i0 < query_tile ? g.q_length - i0 : query_tile, row = g.q_begin + i0;
-        for (std::int64_t i = 0; i < n; ++i) {
-          lse[i] = a.lse[h * a.rows + row + i];
-          dot[i] = shared.dot[h * a.rows + row + i];
-          seen[i] = shared.seen[h * a.rows + row + i];
-          gate[i] = a.gate ? a.gate[(row + i) * a.gate_row + h / a.heads_per_gate] : 1.0f;
+      for (std::int64_t k0 = 0; k0 < g.k_length; k0 += key_tile) {
+        // the first key tile visits all queries, seen or not, since it begins their sums
+        const std::int64_t first = a.causal && k0 > 0 ? unseen_queries(k0 - past - b) : 0;
+        if (first >= some) break;
+        std::int64_t keys = g.k_length - k0 < key_tile ? g.k_length - k0 : key_tile;
+        const float* key = f32(a.k) + (g.k_begin + k0) * a.k_row + kv * d;
+        pack(k, tile_rows, {key, a.k_row, nullptr, false}, 0, keys, 0, d);
+        pack_rows(k_rows, key, a.k_row, keys, d, a.scale, nullptr, 0);
+        pack(v, tile_rows, {f32(a.v) + (g.k_begin + k0) * a.v_row + kv * d, a.v_row, nullptr, false}, 0, keys, 0, d);
+        for (std::int64_t i0 = first; i0 < some; i0 += query_tile) {
+          std::int64_t n = some - i0 < query_tile ? some - i0 : query_tile, row = g.q_begin + b + i0;
+          for (std::int64_t i = 0; i < n; ++i) {
+            lse[i] = a.lse[h * a.rows + row + i];
+            dot[i] = shared.dot[h * a.rows + row + i];
+            seen[i] = shared.seen[h * a.rows + row + i];
+            gate[i] = a.gate ? a.gate[(row + i) * a.gate_row + h / a.heads_per_gate] : 1.0f;
+          }
+          run_tiles(k, tile_rows * d, 1, tile_rows, q + i0 * d, tile_columns * d, d, s, query_tile, false, keys, n, true);
+          run_tiles(v, tile_rows * d, 1, tile_rows, dout + i0 * d, tile_columns * d, d, dp, query_tile, false, keys, n, true);
+          softmax_gradient_tile(s, dp, keys, ceil_div(n, 16) * 16, {a.causal && k0 + keys - 1 > past + b + i0, past + b + i0 - k0}, lse, dot, gate, seen);
+          for (std::int64_t i = 0; i < n; ++i) shared.seen[h * a.rows + row + i] = seen[i];
+          run_tiles(s, tile_rows * query_tile, query_tile, 1, dout_rows + i0 * tile_columns, tile_columns * some, n, dv + k0 * a.v_row, a.v_row, true, keys, d, false);
+          run_tiles(dp, tile_rows * query_tile, query_tile, 1, q_rows + i0 * tile_columns, tile_columns * some, n, dk + k0 * a.k_row, a.k_row, true, keys, d, false);
+          run_tiles(dp, tile_rows, 1, query_tile, k_rows, tile_columns * keys, keys, f32(a.dq) + row * a.q_row + h * d, a.q_row, k0 > 0, n, d, false);
         }
-        run_tiles(k, tile_rows * d, 1, tile_rows, q + i0 * d, tile_columns * d, d, s, query_tile, false, keys, n, true);
-        run_tiles(v, tile_rows * d, 1, tile_rows, dout + i0 * d, tile_columns * d, d, dp, query_tile, false, keys, n, true);
-        softmax_gradient_tile(s, dp, keys, ceil_div(n, 16) * 16, {a.causal && k0 + keys - 1 > past + i0, past + i0 - k0}, lse, dot, gate, seen);
-        for (std::int64_t i = 0; i < n; ++i) shared.seen[h * a.rows + row + i] = seen[i];
-        run_tiles(s, tile_rows * query_tile, query_tile, 1, dout_rows + i0 * tile_columns, tile_columns * g.q_length, n, dv + slot, wide, true, keys, d, true);
-        run_tiles(dp, tile_rows * query_tile, query_tile, 1, q_rows + i0 * tile_columns, tile_columns * g.q_length, n, dk + slot, wide, true, keys, d, true);
-        run_tiles(dp, tile_rows, 1, query_tile, k_rows, tile_columns * keys, keys, f32(a.dq) + row * a.q_row + h * d, a.q_row, k0 > 0, n, d, false);
       }
     }
   }
-  for (std::int64_t i = 0; i < g.k_length; ++i)
-    for (std::int64_t j = 0; j < d; ++j) {
-      const std::int64_t from = (i / key_tile * key_slack + i % key_tile) * wide + j;
-      f32(a.dk)[(g.k_begin + i) * a.k_row + kv * d + j] = dk[from];
-      f32(a.dv)[(g.k_begin + i) * a.v_row + kv * d + j] = dv[from];
-    }
 }
 
 inline void attention_backward(const Exec& exec, const AttentionArgs& a) {
   if (a.dtype == DType::bf16) return attention_bf16(exec, a, true);
-  std::int64_t floats = 0;
-  for (std::int64_t s = 0; s < a.segments; ++s)
-    if (const std::int64_t n = backward_floats(a, a.segment[s]); n > floats) floats = n;
   AttentionRows shared;
   shared.dot = scratch(exec, exec.workers, 2 * a.heads * a.rows);
   shared.seen = shared.dot + a.heads * a.rows;
   parallel(exec, a.segments * a.kv_heads, [&](std::int64_t i, int worker) {
-    attention_backward_head(a, scratch(exec, worker, floats), a.segment[i / a.kv_heads], i % a.kv_heads, shared);
+    const Segment& g = a.segment[i / a.kv_heads];
+    attention_backward_head(a, scratch(exec, worker, backward_floats(a, g)), g, i % a.kv_heads, shared);
   });
   if (!a.dgate) return;
   std::int64_t gates = a.heads / a.heads_per_gate;

@@ -2,8 +2,8 @@
 // C (M, N) = or += op(A) (M, K) op(B) (K, N), dense, batched, and grouped by expert: all are lists of products cut into
 // independent tasks of rows x columns of one C. A task walks K in blocks; for each it packs its part of B (panels of
 // tile_columns), then its part of A (panels of tile_rows), and runs the register tile over them. Partial sums rest in C,
-// so an output is one fma chain over k in order whatever the cut. A task shares nothing: no barrier, no imbalance but
-// the last task, and the packing it repeats is a few percent of its arithmetic.
+// so an output is one fma chain over k in order whatever the cut. A task shares nothing, so there is no barrier; what it
+// packs again beside its neighbours counts in the choice of the cut.
 // Read once per instruction set.
 #include "transpose.inl"
 
@@ -194,19 +194,25 @@ inline std::int64_t even_cut(std::int64_t n, std::int64_t most, std::int64_t uni
 }
 
 // The cut whose slowest worker has the least to do, in products and in packing, of those whose packed parts fit the L2 cache. A float
-// that is packed costs as much as pack_cost products (measured: 0.6 cycles on AVX-512). products: how many such C there are.
+// that is packed costs as much as pack_cost products (0.6 cycles, measured with AVX-512; where a product takes longer, less). products: how many such C there are.
 __attribute__((noinline)) inline GemmCut cut_gemm(const Exec& exec, std::int64_t products, std::int64_t rows,
                                                   std::int64_t columns, std::int64_t k) {
   constexpr std::int64_t most_rows = 960, pack_cost = 20;
-  GemmCut cut;
+  GemmCut cut{tile_rows, tile_columns, tile_rows, 16};
+  if (rows <= 0 || columns <= 0) return cut;
   const bool once = rows <= tile_rows;  // B passes once: keep its packed part in the L1 cache
   const std::int64_t most_columns = once ? 128 : 384, workers = exec.workers > 1 ? exec.workers : 1;
   cut.block_k = even_cut(k, once ? 64 : 320, 16);
-  std::int64_t least = -1;
+  std::int64_t least = -1, last_height = 0;
   for (std::int64_t i = ceil_div(rows, most_rows), whole = ceil_div(rows, tile_rows); i <= whole; ++i) {
     const std::int64_t height = even_cut(rows, ceil_div(rows, i), tile_rows), down = ceil_div(rows, height);
+    if (height == last_height) continue;
+    last_height = height;
+    std::int64_t last_width = 0;
     for (std::int64_t j = ceil_div(columns, most_columns), all = ceil_div(columns, tile_columns); j <= all; ++j) {
       const std::int64_t width = even_cut(columns, ceil_div(columns, j), tile_columns), tasks = products * down * ceil_div(columns, width);
+      if (width == last_width) continue;
+      last_width = width;
       const std::int64_t cost = ceil_div(tasks, workers) * (height * width + pack_cost * (height + width));
       if (least < 0 || cost < least) least = cost, cut.rows = height, cut.columns = width;
       if (tasks >= 6 * workers) break;  // more only pack more

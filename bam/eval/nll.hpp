@@ -1,5 +1,5 @@
 // Likelihood of documents, each alone, in windows of T inputs that start at 0, T/2, T ...: the first window scores all its
-// targets, a later one those not yet scored (FORMATS section 3).
+// targets, a later one those not yet scored (docs/formats.md, section 3).
 #pragma once
 #include <string>
 

@@ -1,4 +1,4 @@
-// config.json <-> ModelConfig (FORMATS section 1).
+// config.json <-> ModelConfig (docs/formats.md, section 1).
 //
 // Read: absent keys take defaults, every number is range-checked, and a value that would compute something else is
 // refused by name. Unknown keys are kept and written back in their place. Written: every key that we read.

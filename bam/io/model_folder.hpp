@@ -1,4 +1,4 @@
-// A model is a folder: config.json, weights, tokenizer.json, bam_manifest.json (FORMATS section 1).
+// A model is a folder: config.json, weights, tokenizer.json, bam_manifest.json (docs/formats.md, section 1).
 #pragma once
 #include <filesystem>
 #include <memory>

@@ -1,4 +1,4 @@
-// safetensors, strictly (FORMATS section 2): u64 header length, JSON header, buffer. Ranges cover the buffer exactly; sizes are
+// safetensors, strictly (docs/formats.md, section 2): u64 header length, JSON header, buffer. Ranges cover the buffer exactly; sizes are
 // checked arithmetic and compared with the file's size before anything is allocated; starts need not be aligned.
 #pragma once
 #include <algorithm>

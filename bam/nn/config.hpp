@@ -1,4 +1,4 @@
-// What a decoder is: the numbers of config.json, as the engine needs them (FORMATS section 1).
+// What a decoder is: the numbers of config.json, as the engine needs them (docs/formats.md, section 1).
 #pragma once
 #include <cstdint>
 

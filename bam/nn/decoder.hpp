@@ -7,7 +7,7 @@
 //   ffn               SwiGLU, or the top-k mixture of SwiGLU experts
 //
 // Blocks of memory: qkv ((E H + 2 KV) D, C) = rows q_0 .. q_{E-1} | k_0 .. | v_0 ..; out (C, E H D); ffn_in (N, 2F, C) =
-// [gate | up] per expert; ffn_out (N, C, F). parameters() names the views of FORMATS section 1 into them.
+// [gate | up] per expert; ffn_out (N, C, F). parameters() names the views of docs/formats.md, section 1 into them.
 #pragma once
 #include <map>
 
@@ -93,7 +93,7 @@ class Decoder {
   const Tensor& embedding() const { return embedding_; }
   const Tensor& head() const { return head_; }
 
-  // Every weight under its name in FORMATS section 1, in name-independent model order.
+  // Every weight under its name in docs/formats.md, section 1, in name-independent model order.
   std::vector<Parameter> parameters() const {
     const auto& c = config_;
     std::vector<Parameter> list;

@@ -1,4 +1,4 @@
-// Every tensor of a model by its name on disk (FORMATS section 1), from the config alone.
+// Every tensor of a model by its name on disk (docs/formats.md, section 1), from the config alone.
 #pragma once
 #include <cstdint>
 #include <string>

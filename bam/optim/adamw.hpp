@@ -12,6 +12,7 @@ struct AdamWOptions {
   double weight_decay = 0;  // on matrices only, unless a parameter's group says otherwise
   double clip = 0;          // largest global gradient norm; 0: no clipping
   DType moments = DType::f32;  // or bf16: 4 bytes a parameter less
+  static constexpr double most_beta2_of_bf16 = 0.992;  // above, what a step adds to the second moment is less than bf16 can tell
 };
 
 class AdamW {
@@ -85,7 +86,7 @@ class AdamW {
         a.stride = v.stride;
         a.p = b.tensor.address() + v.offset;
         a.g = b.tensor.gradient()->data() + v.offset;
-        a.moments = options_.moments;
+        a.moments = b.m.dtype();
         a.m = element(b.m.raw(), v.offset, a.moments);
         a.v = element(b.v.raw(), v.offset, a.moments);
         kernel::adamw(a, device());
@@ -140,6 +141,7 @@ class AdamW {
     check(p.block.wants_grad(), "adamw.parameter", "adamw: '", p.name, "' wants no gradient; mark it with parameter()");
     check(blocks_.empty() || p.block.device() == device(), "device.mixed", "adamw: '", p.name, "' lies on ", name_of(p.block.device()), ", others on ", name_of(device()));
     check(options_.moments == DType::f32 || options_.moments == DType::bf16, "adamw.moments", "adamw: moments of F32 or BF16, not of ", name_of(options_.moments));
+    check(options_.moments == DType::f32 || options_.beta2 <= AdamWOptions::most_beta2_of_bf16, "adamw.moments", "adamw: moments of BF16 want a beta2 of at most ", AdamWOptions::most_beta2_of_bf16, ", got ", options_.beta2);
     auto moment = [&] { return zeros(p.block.shape(), options_.moments, p.block.device()); };
     blocks_.push_back({p.block, moment(), moment(), {view}});
   }

@@ -1,4 +1,4 @@
-// The arms of the BAM study (METHOD 1.5) and its configuration.
+// The arms of the BAM study (docs/method.md, 1.4) and its configuration.
 #pragma once
 #include <algorithm>
 #include <string>

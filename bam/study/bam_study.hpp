@@ -40,6 +40,8 @@ class BamStudy {
     } else if (io::read_file(file_of_settings) != settings) {
       fail(ErrorKind::input, "study.changed", file_of_settings, ": the study in this folder has other settings or another corpus; name another folder");
     }
+    for (const Size& size : c_.sizes)
+      for (std::int64_t r = 1; r <= c_.replicates; ++r) check_shape(out_ + "/runs/" + run_folder(size, r, 0, "config.json"), size.dense(c_.vocab_size, c_.context), size.name);
   }
 
   // Runs what is not done yet.
@@ -75,9 +77,10 @@ class BamStudy {
 
   // Of the files, wherever they are.
   std::string fingerprint() const {
+    if (!io::is_folder(data_)) fail(ErrorKind::input, "study.data", data_, ": wanted the folder with general, code, law and math; there is none");
     io::Hasher hash;
     for (const char* d : domains)
-      for (const char* part : {"train", "validation", "eval"})
+      for (const char* part : {"train", "validation", "eval", "."})
         if (const std::string folder = str(data_, "/", d, "/", part); io::is_folder(folder))
           for (const std::string& file : io::list_files(folder, text::text_suffixes())) {
             const std::string name = str(d, "/", part, "/", std::filesystem::path(file).filename().string(), "\n"), bytes = io::read_file(file);
@@ -128,12 +131,10 @@ class BamStudy {
       for (double factor : c_.sweep) bytes += prune_run(runs_ + trial_folder(size, arm, factor));
     for (const std::string& match : plan_.matches(arm)) bytes += prune_run(runs_ + arm_folder(size, r, m, arm, match));
     const std::string init = runs_ + arm_folder(size, r, m, arm, "data") + "-init";
-    if (!io::exists(init + "/model.safetensors")) return bytes;
     const std::string manifest = init + "/bam_manifest.json";
-    const io::Json identity = io::parse_json(io::read_file(manifest), manifest).at("identity");
-    bytes += remove_counted(init);
-    io::make_folder(init);
-    io::write_file_atomic(manifest, io::dump(io::Json::object({{"identity", identity}})) + "\n");
+    if (!io::exists(manifest)) return bytes;
+    io::write_file_atomic(manifest, io::dump(io::Json::object({{"identity", io::parse_json(io::read_file(manifest), manifest).at("identity")}})) + "\n");
+    for (const char* name : {"model.safetensors", "config.json", "tokenizer.json"}) bytes += remove_counted(init + "/" + name);
     return bytes;
   }
 
@@ -175,7 +176,6 @@ class BamStudy {
     file.eos_token_ids = {tokenizer_->eos_id()};
     file.pad_token_id = tokenizer_->pad_id();
     const std::string text = io::dump(io::model_config_json(file), 2) + "\n";
-    if (io::exists(config) && io::read_file(config) != text) fail(ErrorKind::input, "study.changed", config, ": size ", size.name, " had another shape; give the new one another name");
     io::write_file_atomic(config, text);
     const std::string seed = run_folder(size, r, 0, "seed");
     train(seed, dense, str("config = ", io::toml_string(config)), {0.7, 0.1, 0.1, 0.1}, c_.seed_tokens, c_.seed_lr, base, c_.steps(c_.seed_tokens) / 10, 0, true);
@@ -220,7 +220,7 @@ class BamStudy {
     if (r == 1 && m == 1)
       for (double factor : c_.sweep) {
         const std::string trial = trial_folder(size, arm, factor);
-        train(trial, arm_config(arm, dense), str("init_from = ", io::toml_string(init)), weights, c_.sweep_tokens, c_.mixture_lr * factor, seed, c_.steps(c_.sweep_tokens) / 10, 0);
+        train(trial, arm_config(arm, dense), str("init_from = ", io::toml_string(init)), weights, c_.sweep_tokens, c_.mixture_lr * factor, seed, c_.steps(c_.sweep_tokens) / 10, 0, !evaluated(trial, false, false));
         evaluate(trial);
       }
     const double lr = c_.mixture_lr * best_factor(runs_, size, arm, c_.sweep);
@@ -229,8 +229,10 @@ class BamStudy {
     for (const std::string& match : plan_.matches(arm)) points.emplace_back(c_.steps(plan_.arm_tokens(arm, dense, match)), arm_folder(size, r, m, arm, match));
     std::sort(points.begin(), points.end());
     const std::string& trunk = points.back().second;
+    auto with_completions = [&](const std::string& point) { return point == name && r == 1 && m == 1; };
     auto run = [&](const std::string& point, std::int64_t steps, std::int64_t stop_at) {
-      train(point, arm_config(arm, dense), str("init_from = ", io::toml_string(init)), weights, steps * c_.batch * c_.context, lr, seed, points[0].first / 10, stop_at);
+      train(point, arm_config(arm, dense), str("init_from = ", io::toml_string(init)), weights, steps * c_.batch * c_.context, lr, seed, points[0].first / 10, stop_at,
+            !evaluated(point, point == name, with_completions(point)));
     };
     for (auto& [steps, point] : points) {
       if (point != trunk && !io::is_folder(runs_ + point)) {
@@ -241,7 +243,7 @@ class BamStudy {
         copy_trunk(runs_ + trunk, runs_ + point);
       }
       run(point, steps, 0);
-      evaluate(point, point == name, point == name && r == 1 && m == 1);
+      evaluate(point, point == name, with_completions(point));
     }
   }
   static void copy_trunk(const std::string& trunk, const std::string& to) {
@@ -263,7 +265,7 @@ class BamStudy {
     const std::int64_t steps = c_.steps(tokens);
     const bool again = io::exists(end);
     if (again && (!weights_needed || has_weights(folder, steps))) return;
-    if (again) note(str(name, " is trained again for its weights"));
+    if (again) begin_again(folder, hooks_, name);
     std::string toml = str("[model]\n", from, "\ntokenizer = ", io::toml_string(std::filesystem::absolute(out_ + "/tokenizer/tokenizer.json").string()), "\n");
     for (std::size_t d = 0; d < 4; ++d)
       if (weights[d] > 0) toml += str("[[data]]\npath = ", io::toml_string(std::filesystem::absolute(data_ + "/" + domains[d]).string()), "\nweight = ", weights[d], "\n");

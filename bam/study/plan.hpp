@@ -1,4 +1,4 @@
-// Every training of a study: what stands in which folder, with its tokens and FLOPs (METHOD 1.5).
+// Every training of a study: what stands in which folder, with its tokens and FLOPs (docs/method.md, 1.4).
 #pragma once
 #include <string>
 #include <vector>

@@ -17,7 +17,7 @@ namespace bam::study::report {
 using io::Json;
 inline constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-// The arms of METHOD 1.5 in the order of the tables. Names are compared without case and punctuation.
+// The arms of docs/method.md, 1.4 in the order of the tables. Names are compared without case and punctuation.
 struct Arm {
   const char *label, *what, *key, *alias;
   int style;           // of its curve: colour 0 to 6, 7 more for dashes, 14 more for dots

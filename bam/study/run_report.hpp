@@ -14,7 +14,7 @@ namespace bam::study {
 
 namespace report {
 
-// A run folder (FORMATS section 6), as far as it has come.
+// A run folder (docs/formats.md, section 6), as far as it has come.
 struct TrainingRun {
   struct Curve {
     std::vector<double> tokens, nll;

@@ -1,11 +1,9 @@
 // What the studies share: what they are told from outside, how a signal ends them, and one training in a run folder of its own.
 #pragma once
-#include <array>
 #include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
-#include <string_view>
 
 #include "../train/run.hpp"
 
@@ -59,9 +57,6 @@ inline double training_seconds(const std::string& folder) {
   return sum;
 }
 
-// What a run has found: its end, its figures, its curve (with prune). The rest can be made again from them, bit for bit.
-inline constexpr std::array<std::string_view, 5> found_files{"done.json", "eval.json", "choice.json", "completions.json", "curve.json"};
-
 // Steps and nats per token of a run's loss, at most 80 points, each the mean of the steps since the last.
 inline io::Json loss_curve(const std::string& folder) {
   if (const std::string kept = folder + "/curve.json"; io::exists(kept)) return io::parse_json(io::read_file(kept), kept);
@@ -70,7 +65,7 @@ inline io::Json loss_curve(const std::string& folder) {
   for (const io::Json& line : io::parse_json_lines(io::read_file(file), file))
     if (line.contains("loss")) points.emplace_back(line.at("step").as_double(file), line.at("nll").as_double(file));
   std::vector<double> steps, nll;
-  const std::size_t group = std::max<std::size_t>(1, points.size() / 80);
+  const std::size_t group = std::max<std::size_t>(1, (points.size() + 79) / 80);
   for (std::size_t i = 0; i + group <= points.size(); i += group) {
     double sum = 0;
     for (std::size_t k = i; k < i + group; ++k) sum += points[k].second;
@@ -80,42 +75,63 @@ inline io::Json loss_curve(const std::string& folder) {
   return io::Json::object({{"steps", io::Json::array_of(steps)}, {"nll", io::Json::array_of(nll)}});
 }
 
-// Whether a finished run still has the weights it ended with.
-inline bool has_weights(const std::string& folder, std::int64_t steps) { return io::exists(folder + "/checkpoints/" + train::detail::step_folder(steps) + "/model.safetensors"); }
-
-// Error(input): a finished run was trained again, for its weights, and these are others.
-inline void check_same_end(const std::string& folder, const std::string& hash) {
-  const std::string end = folder + "/done.json", before(io::parse_json(io::read_file(end), end).at("hash").as_string(end));
-  if (before != hash) fail(ErrorKind::input, "study.changed", folder, ": trained again, it ends in ", hash, ", not in ", before, " as before; another version made it, start in a new folder");
+// Error(input): the replicate whose config.json this is, where there is one, was of another shape.
+inline void check_shape(const std::string& file, const ModelConfig& model, const std::string& size) {
+  if (!io::exists(file)) return;
+  const io::ConfigFile was = io::read_model_config(file);
+  io::ConfigFile is = was;
+  is.model = model;
+  if (io::dump(io::model_config_json(was)) != io::dump(io::model_config_json(is))) fail(ErrorKind::input, "study.changed", file, ": size ", size, " had another shape; give the new one another name");
 }
 
-// Removes a folder or file; the bytes that its files had.
+// A finished run whose weights were pruned is trained again where they are needed. The marker stands until they are known to be the old ones.
+inline std::string again_marker(const std::string& folder) { return folder + "/.again"; }
+// Whether a finished run still has the weights it ended with.
+inline bool has_weights(const std::string& folder, std::int64_t steps) {
+  return io::exists(folder + "/checkpoints/" + train::detail::step_folder(steps) + "/model.safetensors") && !io::exists(again_marker(folder));
+}
+inline void begin_again(const std::string& folder, const StudyHooks& hooks, const std::string& name) {
+  io::write_file_atomic(again_marker(folder), "");
+  if (hooks.note) hooks.note(name + " is trained again for its weights");
+}
+
+// Removes a folder or file, of which a kill leaves at most a hidden rest that the next call sweeps; the bytes that its files had.
 inline std::uintmax_t remove_counted(const std::string& path) {
   namespace fs = std::filesystem;
+  const fs::path hidden = fs::path(path).parent_path() / ".pruned";
   std::uintmax_t bytes = 0;
   std::error_code ec;
+  fs::remove_all(hidden, ec);
+  if (!fs::exists(fs::symlink_status(path, ec))) return 0;
   if (fs::is_directory(path, ec)) {
     for (const auto& entry : fs::recursive_directory_iterator(path, ec))
       if (entry.is_regular_file(ec)) bytes += entry.file_size(ec);
   } else {
     bytes = fs::file_size(path, ec);
-    if (ec) return 0;
   }
-  fs::remove_all(path, ec);
+  fs::rename(path, hidden, ec);
+  if (!ec) fs::remove_all(hidden, ec);
   if (ec) fail(ErrorKind::io, "study.prune", path, ": cannot remove: ", ec.message());
   return bytes;
 }
 
-// Of a run that nothing needs any more, only found_files stay. Returns the bytes given back.
+// Error(input): a finished run was trained again, for its weights, and these are others; they go.
+inline void check_same_end(const std::string& folder, const std::string& hash) {
+  const std::string end = folder + "/done.json", before(io::parse_json(io::read_file(end), end).at("hash").as_string(end));
+  if (before != hash) {
+    remove_counted(folder + "/checkpoints");
+    fail(ErrorKind::input, "study.changed", folder, ": trained again, it ends in ", hash, ", not in ", before, " as before; another version made it, start in a new folder");
+  }
+  std::error_code ignored;
+  std::filesystem::remove(again_marker(folder), ignored);
+}
+
+// What a run writes and no result stands on goes; its curve stays, shortened. Returns the bytes given back.
 inline std::uintmax_t prune_run(const std::string& folder) {
-  namespace fs = std::filesystem;
   if (!io::exists(folder + "/done.json")) return 0;
   if (io::exists(folder + "/metrics.jsonl") && !io::exists(folder + "/curve.json")) io::write_file_atomic(folder + "/curve.json", io::dump(loss_curve(folder)) + "\n");
-  std::vector<std::string> gone;
-  for (const auto& entry : fs::directory_iterator(folder))
-    if (std::find(found_files.begin(), found_files.end(), entry.path().filename().string()) == found_files.end()) gone.push_back(entry.path().string());
   std::uintmax_t bytes = 0;
-  for (const std::string& path : gone) bytes += remove_counted(path);
+  for (const char* name : {"checkpoints", "metrics.jsonl", "events.jsonl", "config.toml", "resolved.toml", "manifest.json", "run.lock"}) bytes += remove_counted(folder + "/" + name);
   return bytes;
 }
 

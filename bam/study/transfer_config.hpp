@@ -1,4 +1,4 @@
-// The study of cross-lingual transfer (METHOD 2): its configuration and every training that it needs.
+// The study of cross-lingual transfer (docs/method.md, 2): its configuration and every training that it needs.
 #pragma once
 #include <algorithm>
 #include <map>

@@ -1,4 +1,4 @@
-// What a transfer study has found so far, from its run folders alone: every score, curves over k, the measures of METHOD 2.2 with intervals, the
+// What a transfer study has found so far, from its run folders alone: every score, curves over k, the measures of docs/method.md, 2.1, with intervals, the
 // source-to-target matrix, shares of variance, directions, controls and the ledger. Runs that are not finished are absent.
 #pragma once
 #include <cmath>
@@ -150,7 +150,7 @@ class Results {
           rows_.push_back(std::move(row));
           if (nll) continue;
           (p.control == Control::none ? entries_ : control_entries_).push_back(entry);
-          if (!is_primary || p.control != Control::none || (p.size->bam && !all_bam())) continue;  // METHOD 2.3 is about dense models
+          if (!is_primary || p.control != Control::none || (p.size->bam && !all_bam())) continue;  // docs/method.md, 2.2 is about dense models
           const clt::Split split = code == c_.pivot ? clt::Split::english : std::string_view(c_.split_of(code)) == "seen" ? clt::Split::seen : clt::Split::unseen;
           // What cannot be told from chance is given a chance that nothing exceeds.
           scores_.push_back({p.task, p.setting, parameters(*p.size), p.k, p.languages, code, split, p.replicate, entry.score, entry.value, entry.n, entry.told ? std::nullopt : std::optional(1.0)});

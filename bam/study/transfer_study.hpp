@@ -54,6 +54,8 @@ class TransferStudy {
     } else if (io::read_file(file) != wanted) {
       fail(ErrorKind::input, "study.changed", file, ": the study in this folder has other settings or another corpus; name another folder");
     }
+    for (const BaseSize& size : c_.sizes)
+      for (std::int64_t r = 1; r <= c_.replicates; ++r) check_shape(out_ + "/runs/" + replicate_folder(size, r) + "/config.json", size.dense(c_.vocab_size, c_.context), size.name);
   }
 
   // Runs what is not done yet.
@@ -180,7 +182,6 @@ class TransferStudy {
     file.eos_token_ids = {tokenizer_->eos_id()};
     file.pad_token_id = tokenizer_->pad_id();
     const std::string config = runs_ + at + "/config.json", text = io::dump(io::model_config_json(file), 2) + "\n";
-    if (io::exists(config) && io::read_file(config) != text) fail(ErrorKind::input, "study.changed", config, ": size ", size.name, " had another shape; give the new one another name");
     io::write_file_atomic(config, text);
     std::map<std::string, double> shares;
     for (const std::string& l : c_.languages()) shares[l] = c_.share_of(l);
@@ -201,7 +202,7 @@ class TransferStudy {
     UpcycleOptions o;
     o.router_seed = seed;
     const std::string init = runs_ + at + "/mixture-init";
-    if (!io::is_folder(init)) upcycle_folders(parents, "bam", o, init, false, version_);
+    if (!io::exists(init + "/model.safetensors")) upcycle_folders(parents, "bam", o, init, false, version_);
     pretrain(at + "/mixture", str("init_from = ", io::toml_string(init)), bam_config(size, c_), shares, c_.mix_tokens, c_.pretrain_lr / 2, seed + ++n);
     return io::resolve_model_folder(runs_ + at + "/mixture");
   }
@@ -210,7 +211,7 @@ class TransferStudy {
     const std::int64_t steps = c_.steps(tokens);
     if (done(name)) {
       if (has_weights(runs_ + name, steps)) return;
-      note(str(name, " is trained again for its weights"));
+      begin_again(runs_ + name, hooks_, name);
     }
     std::string toml = str("[model]\n", from, "\ntokenizer = ", io::toml_string(tokenizer_file()), "\n");
     for (const auto& [l, share] : shares) toml += str("[[data]]\npath = ", io::toml_string(std::filesystem::absolute(out_ + "/corpus/" + l + ".jsonl").string()), "\nweight = ", share, "\n");
@@ -246,9 +247,9 @@ class TransferStudy {
     const std::string from = runs_ + replicate_folder(*t.size, t.replicate) + (t.size->bam ? "/mixture" : "/base") + "/done.json";
     io::Json done = io::parse_json(io::read_file(from), from);
     for (const char* key : {"steps", "tokens", "seconds"}) done.set(key, 0);
+    finished_ += !this->done(t.run);
     io::write_file_atomic(runs_ + t.run + "/done.json", io::dump(done) + "\n");
     evaluate(t, base);
-    ++finished_;
   }
 
   // train.jsonl and validation.jsonl of a fine-tuning. Sets of one pool are nested, and the pivot's is the same in all runs of a replicate.

@@ -1,4 +1,4 @@
-// Verdicts on claims about paired differences, one a replicate (METHOD 1.5): shown when the 95% t-interval lies in the claimed
+// Verdicts on claims about paired differences, one a replicate (docs/method.md, 1.4): shown when the 95% t-interval lies in the claimed
 // direction, refuted when it lies in the other, else undecided.
 #pragma once
 #include <vector>

@@ -1,5 +1,5 @@
 // Examples for fine-tuning from .jsonl files: one object a line, {"messages": [{"role", "content"} ...]} or {"prompt", "completion"}, with
-// optional "lang", "task", "id", "parallel_id", "source" (FORMATS section 3); and their ids, with what was cut or left out.
+// optional "lang", "task", "id", "parallel_id", "source" (docs/formats.md, section 3); and their ids, with what was cut or left out.
 #pragma once
 #include <optional>
 #include <string>

@@ -1,5 +1,5 @@
 // Documents from files: .jsonl with one {"text": ...} a line, .txt (one document a file), .zst of either, and data folders
-// <domain>/{train,validation,eval}/ (FORMATS section 3).
+// <domain>/{train,validation,eval}/ (docs/formats.md, section 3).
 #pragma once
 #include <string>
 #include <string_view>

@@ -103,7 +103,7 @@ class Run {
       };
       const std::string was = text(a && a->contains(name) ? a->get(name) : absent->get(name)), is = text(&value);
       auto one_of = [&](std::initializer_list<std::string_view> names) { return std::find(names.begin(), names.end(), name) != names.end(); };
-      if (was == is || one_of({"micro_batch", "recompute", "log_every", "eval_every", "checkpoint_every", "keep_checkpoints"})) continue;
+      if (was == is || (name == "micro_batch" && !config_.train.batch_balance) || one_of({"recompute", "log_every", "eval_every", "checkpoint_every", "keep_checkpoints"})) continue;
       const std::string change = str("train.", name, " ", was, " -> ", is);
       all += (all.empty() ? "" : ", ") + change;
       if (!one_of({"steps", "epochs", "decay_steps", "best", "patience"})) refused += (refused.empty() ? "" : ", ") + change;
@@ -112,6 +112,18 @@ class Run {
       fail(ErrorKind::input, "run.changed", options_.out, ": the run so far had other settings: ", refused, "; start a new run with init_from, or --force to go on all the same");
     if (!all.empty()) note(str("changed since the run so far: ", all));
     return all;
+  }
+  // Of a list of sources: they may lie elsewhere.
+  static io::Json without_paths(const io::Json& manifest) {
+    if (!manifest.is_array()) return manifest;
+    io::Json list = io::Json::array();
+    for (const io::Json& source : manifest.items("data")) {
+      io::Json one = io::Json::object();
+      for (auto [key, value] : source.members("data"))
+        if (key != "path") one.set(key, value);
+      list.push_back(std::move(one));
+    }
+    return list;
   }
   void check_schedule(const std::string& before) const {
     const Schedule was = schedule_of(parse_run_config(before, options_.out + "/resolved.toml").train), is = schedule_of(config_.train);
@@ -213,7 +225,7 @@ class Run {
     if (!options_.force)
       for (const char* key : {"tokenizer", "data", "dtype"}) {
         const io::Json* was = state.at("manifest").find(key);  // a checkpoint without a dtype is older than the choice
-        if (was ? io::dump(*was) != io::dump(manifest_.at(key)) : key != std::string_view("dtype") || model_->dtype() != DType::f32)
+        if (was ? io::dump(without_paths(*was)) != io::dump(without_paths(manifest_.at(key))) : key != std::string_view("dtype") || model_->dtype() != DType::f32)
           fail(ErrorKind::input, "checkpoint.other", folder, ": was made with another ", key, "; --force goes on all the same");
       }
     std::int64_t step = state.at("step").as_int("state.json: step", 0);

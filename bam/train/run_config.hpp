@@ -1,4 +1,4 @@
-// The run file of bam train (FORMATS section 4): read strictly, with overrides; an unknown key is an error that suggests the
+// The run file of bam train (docs/run-files.md): read strictly, with overrides; an unknown key is an error that suggests the
 // nearest one.
 #pragma once
 #include <fnmatch.h>
@@ -12,6 +12,7 @@
 
 #include "../io/file.hpp"
 #include "../io/toml.hpp"
+#include "../optim/adamw.hpp"
 #include "../optim/schedule.hpp"
 #include "../text/chat.hpp"
 
@@ -181,6 +182,7 @@ inline RunConfig parse_run_config(const std::string& text, const std::string& fi
   t.read("beta2", o.beta2, 0, 1);
   t.read("adam_eps", o.adam_eps, 0, 1);
   detail::read_word(t, given, "moments", o.bf16_moments, {{"fp32", false}, {"bf16", true}});
+  if (o.bf16_moments && o.beta2 > AdamWOptions::most_beta2_of_bf16) t.wrong("moments", *given.get("moments"), str("\"fp32\" where beta2 is above ", AdamWOptions::most_beta2_of_bf16, ": a step would change less than bf16 can tell"));
   t.read("weight_decay", o.weight_decay, 0, 1e6);
   t.read("clip", o.clip, 0, 1e30);
   t.read("dropout", o.dropout, 0, 0.999);
@@ -243,7 +245,7 @@ inline std::string resolved_toml(const RunConfig& c) {
   train.insert("beta1", o.beta1);
   train.insert("beta2", o.beta2);
   train.insert("adam_eps", o.adam_eps);
-  if (o.bf16_moments) train.insert("moments", "bf16");
+  train.insert("moments", o.bf16_moments ? "bf16" : "fp32");
   train.insert("weight_decay", o.weight_decay);
   train.insert("clip", o.clip);
   train.insert("dropout", o.dropout);

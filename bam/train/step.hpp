@@ -30,7 +30,7 @@ struct StepResult {
   std::int64_t targets = 0, positions = 0, examples = 0;
 };
 
-// Shares of assignments per router of the last step: what the balance loss reads in the next (METHOD 1.2).
+// Shares of assignments per router of the last step: what the balance loss reads in the next (docs/method.md, 1.1).
 struct RouterCounts {
   std::vector<std::vector<std::int64_t>> counts;  // per router, per expert; empty: uniform
 };

@@ -1,4 +1,4 @@
-// Upcycling: dense models become one mixture, tensor by tensor (METHOD 1.3).
+// Upcycling: dense models become one mixture, tensor by tensor (docs/method.md, 1.2).
 //   FFN expert i, attention expert i            copied from dense model i
 //   embeddings, head, norms, shared K and V     mean over the distinct dense models, in double, rounded once
 //   both routers                                N(0, 0.02) from the recorded seed

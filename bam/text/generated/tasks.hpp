@@ -432,7 +432,7 @@ inline void render(const Item& item, Example& e) {
 
 }  // namespace detail
 
-// One line of a .jsonl file of examples (FORMATS section 3).
+// One line of a .jsonl file of examples (docs/formats.md, section 3).
 inline std::string json_line(const Example& e) {
   return io::dump(io::Json::object({{"id", e.id}, {"task", task_names[static_cast<int>(e.task)]}, {"lang", language(e.lang).code}, {"prompt", e.prompt}, {"completion", e.completion}, {"answer", e.answer},
                                     {"parallel_id", str(e.parallel_id)}, {"source", "generated"}}));
