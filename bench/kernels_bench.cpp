@@ -615,6 +615,19 @@ Case fill() {
   auto check = [=](Worst& worst) { samples(a.n, 9973, [&](Index i) { worst.see(y[i], 2.5); }); };
   return {0, 0, bytes(parameters), [=] { kernel::fill(a); }, check};
 }
+Case cast(bool narrow) {
+  const Index n = parameters;
+  auto wide = uniform(n);
+  Array<Bf16> half(n);
+  for (Index i = 0; i < n; ++i) half[i] = to_bf16(wide[i]);
+  CastArgs a;
+  a.n = n;
+  a.from = narrow ? DType::f32 : DType::bf16, a.to = narrow ? DType::bf16 : DType::f32;
+  if (narrow) a.x = wide, a.y = half;
+  else a.x = half, a.y = wide;
+  auto check = [=](Worst& worst) { samples(n, 9973, [&](Index i) { worst.see(to_float(half[i]), to_float(to_bf16(wide[i]))); }); };
+  return {0, narrow ? bytes(n) : bytes(n) / 2, narrow ? bytes(n) / 2 : bytes(n), [=] { kernel::cast(a); }, check};
+}
 Case sum_squares() {
   const Index block = SumSquaresArgs::block;
   auto x = uniform(parameters);
@@ -720,6 +733,8 @@ std::vector<Entry> entries() {
     add(str("cross_entropy_backward/", rows, "x", classes), [=, r = rows, v = classes] { return cross_entropy(true, r, v); });
   }
   add("fill/24Mi", fill);
+  add("cast/to_bf16_24Mi", [] { return cast(true); });
+  add("cast/to_fp32_24Mi", [] { return cast(false); });
   add("sum_squares/24Mi", sum_squares);
   add("adamw/24Mi", adamw);
 

@@ -27,7 +27,7 @@ one() {
 }
 train() { "$bam" train run.toml --quiet --json "$@"; }
 for threads in 1 2 3; do one "$threads threads" train --out t$threads --threads $threads; done
-for isa in base avx2 avx512; do BAM_ISA=$isa one "$isa" train --out $isa; done
+for isa in $("$bam" doctor | sed -n 's/^isa.*supported: *\([a-z0-9, ]*\).*/\1/p' | tr -d ,); do BAM_ISA=$isa one "$isa" train --out $isa; done
 for rows in 1 2 3 6 12; do one "micro_batch $rows" train --out m$rows --set train.micro_batch=$rows; done
 one "recompute" train --out recompute --set train.recompute=true
 for stop in 1 17 26 49; do

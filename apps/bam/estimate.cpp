@@ -49,8 +49,8 @@ struct Alike {
   std::int64_t count = 0;
   double floor = 0, expected = 0;  // seconds, of one
 };
-// Shares of the limits that kernels by mma.sync are expected to reach on an H200 (products 460 of 790 TFLOP/s, attention 330 and 250; copies 85% of the bandwidth; 3 us to start one): a judgement from what is
-// published of other kernels. Not measured.
+// Shares of the limits that kernels by mma.sync are assumed to reach on an H200 (products 460 of 790 TFLOP/s, attention 330 and 250; copies 85% of the bandwidth; 3 us to start one): a judgement from what is
+// published of other kernels, like the limits themselves (what is reported of cuBLAS and of large copies there). Not measured.
 double expected_seconds(const Cost& c, Row row, const Options& o) {
   const double share = row == Row::attention_forward ? 0.42 : row == Row::attention_backward ? 0.32 : 0.58;
   return 3e-6 + std::max(c.flops / (share * o.limit * 1e9), c.bytes / (0.85 * o.bandwidth * 1e9));

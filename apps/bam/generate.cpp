@@ -18,16 +18,9 @@ std::vector<std::string> read_prompts(const Flags& f) {
   if (f.prompt) return {*f.prompt == "-" ? read_stdin() : *f.prompt};
   const std::string name = f.prompts == "-" ? "stdin" : printable(f.prompts, 4096), content = f.prompts == "-" ? read_stdin() : io::read_text(f.prompts);
   std::vector<std::string> prompts;
-  std::size_t number = 0;
-  for (std::size_t at = 0; at < content.size();) {
-    std::size_t end = std::min(content.find('\n', at), content.size());
-    std::string_view line = std::string_view(content).substr(at, end - at);
-    at = end + 1;
-    ++number;
-    if (line.find_first_not_of(" \t\r") == line.npos) continue;
-    std::string where = str(name, ":", number);
+  text::detail::each_line(name, content, [&](std::string_view line, const std::string& where) {
     prompts.emplace_back(io::parse_json(line, where).at("prompt", where).as_string(where + ": prompt"));
-  }
+  });
   if (prompts.empty()) fail(ErrorKind::input, "generate.prompts", name, ": wanted a line {\"prompt\": ...}, found none");
   return prompts;
 }

@@ -36,9 +36,9 @@ void add_common_flags(CLI::App& app, Common& c) {
   if (free("--set")) group(app.add_option("--set", c.set, "Overrides one key of the config; may be repeated")->type_name("KEY=VALUE")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll));
   if (free("--out")) group(app.add_option("--out", c.out, "Where results go")->type_name("PATH"));
   if (free("--seed")) group(integer_flag<std::uint64_t>(app, "--seed", c.seed, 0, UINT64_MAX, "Seed of all randomness"));
-  if (free("--threads")) group(integer_flag<std::int64_t>(app, "--threads", c.threads, 1, 1024, "Threads, 1 to 1024 (default: all processors); never changes fp32 results"));
+  if (free("--threads")) group(integer_flag<std::int64_t>(app, "--threads", c.threads, 1, 1024, "Threads, 1 to 1024 (default: all processors); never changes results"));
   if (free("--device")) group(choice_flag(app, "--device", c.device, {"cpu", "cuda", "auto"}, "Where to compute (default cpu)"));
-  if (free("--json")) group(app.add_flag("--json", c.json, "One JSON object on stdout, everything else on stderr"));
+  if (free("--json")) group(app.add_flag("--json", c.json, "One JSON object on stdout (chat: one a turn), everything else on stderr"));
   if (free("--quiet")) group(app.add_flag("--quiet", c.quiet, "No progress on stderr"));
   if (free("--force")) group(app.add_flag("--force", c.force, "Go on where a check would refuse to overwrite"));
   if (free("--version")) group(app.add_flag_callback("--version", [] { throw CLI::CallForVersion(version_text(), 0); }, "Print the version and exit"));
@@ -130,6 +130,7 @@ void run(int argc, char** argv) {
   CLI::App app{"Dense language models, upcycled to mixtures of attention and FFN experts (BAM), trained on a CPU or a GPU.", "bam"};
   app.get_formatter()->column_width(36);
   app.option_defaults()->always_capture_default(false);
+  app.footer("Exit codes: 0 ok, 1 own bug, 2 usage, 3 bad input, 4 over a limit, 5 I/O, 6 numerics, 7 locked, 129/130/143 stopped by a signal, saved.");  // the verbs inherit it
   add_doctor(app, common);
   add_inspect(app, common);
   add_estimate(app, common);
@@ -145,7 +146,6 @@ void run(int argc, char** argv) {
   add_chat(app, common);
   add_common_flags(app, common);
   add_common_flags_to_verbs(app, common);
-  app.footer("Exit codes: 0 ok, 1 own bug, 2 usage, 3 bad input, 4 over a limit, 5 I/O, 6 numerics, 7 locked, 129/130/143 stopped by a signal, saved.");
   try {
     app.parse(argc, argv);
     refuse_extras(app);

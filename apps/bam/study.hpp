@@ -36,7 +36,6 @@ inline void add_study_flags(CLI::App& verb, StudyFlags& f, const char* what) {
 
 // The study's file, and the keys that flags set.
 inline std::pair<std::string, std::vector<std::string>> read_study(const Common& common, const StudyFlags& f, const char* demo) {
-  if (common.bf16()) fail(ErrorKind::usage, "dtype.bf16", "--dtype bf16: this build computes in fp32 only; leave the flag out");
   if (f.file.empty() == f.preset.empty()) fail(ErrorKind::usage, "flag.missing", "bam study ", f.name, ": wanted FILE.toml or --preset demo, one of the two");
   if (common.out.empty() && !f.plan) fail(ErrorKind::usage, "flag.missing", "bam study ", f.name, ": wanted --out DIR, or --plan");
   std::vector<std::string> set = common.set;

@@ -1,4 +1,4 @@
-// A network in twenty lines: two interleaved spirals, told apart by an MLP. Includes bam and links nothing.
+// An MLP that tells two interleaved spirals apart. Includes bam and links nothing.
 #include <bam/bam.hpp>
 
 #include <cstdio>

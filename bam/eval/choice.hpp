@@ -11,6 +11,7 @@
 #include "../io/file.hpp"
 #include "../io/hash.hpp"
 #include "../io/json.hpp"
+#include "../text/corpus.hpp"
 #include "../text/tokenizer.hpp"
 #include "nll.hpp"
 
@@ -152,14 +153,8 @@ inline std::vector<ChoiceItem> read_choice_items(const std::string& path) {
   };
   std::vector<Line> lines;
   const std::string content = io::read_text(path), shown = printable(path, 4096);
-  std::size_t number = 0, with_choices = 0, with_letter = 0;
-  for (std::size_t at = 0; at < content.size();) {
-    const std::size_t end = std::min(content.find('\n', at), content.size());
-    const std::string_view line = std::string_view(content).substr(at, end - at);
-    at = end + 1;
-    ++number;
-    if (line.find_first_not_of(" \t\r") == line.npos) continue;
-    const std::string where = str(shown, ":", number);
+  std::size_t with_choices = 0, with_letter = 0;
+  text::detail::each_line(path, content, [&](std::string_view line, const std::string& where) {
     const io::Json j = io::parse_json(line, where);
     Line out;
     auto text = [&](const char* key) { return std::string(j.at(key, where).as_string(str(where, ": ", key))); };
@@ -177,7 +172,7 @@ inline std::vector<ChoiceItem> read_choice_items(const std::string& path) {
     }
     if (with_choices != 0 && with_choices != lines.size() + 1) fail(ErrorKind::input, "choice.mixed", where, ": wanted \"choices\" on every line of the file or on none");
     lines.push_back(std::move(out));
-  }
+  });
   if (lines.empty()) fail(ErrorKind::input, "data.empty", shown, ": wanted items, one {\"prompt\", \"completion\"} or {\"prompt\", \"choices\", \"answer_index\"} a line, found none");
 
   if (with_letter == lines.size()) {

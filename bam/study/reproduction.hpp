@@ -136,7 +136,7 @@ class ReproductionPage {
       }
       s += detail::md_row({f.name, detail::of(f.results, "corpus"), sizes, str(n, " of ", detail::of(f.results, "trainings")), report::si(tokens), detail::figure(seconds / 3600, 2), str("`", detail::of(f.results, "hash"), "`")});
     }
-    s += "\n";
+    s += "\nEach trained arm has the learning rate that was best in a sweep in the first replicate, by the mean over the validation sets of this page; the other replicates use it as it is.\n\n";
     for (const Finished& f : studies_) s += str("* ", f.name, ": `", detail::of(f.results, "command"), " --out DIR`", detail::of(f.results, "note").empty() ? "" : "; " + detail::of(f.results, "note"), "\n");
     return s + "\n";
   }
@@ -144,7 +144,8 @@ class ReproductionPage {
   std::string claims() const {
     std::string s = "## Claims\n\nPaired differences per replicate, in nats per byte, mean of the domains: shown when the 95% interval of Student's t excludes 0 in the claimed direction,\n"
                     "refuted when it does in the other, else undecided. \"No better\" and \"<=\" allow 0.002. A claim on every domain needs all four,\n"
-                    "and is refuted where one refutes it; the interval is that of their mean.\n\n";
+                    "and is refuted where one refutes it; the interval is that of their mean. \"Close behind\" is shown where the difference is surely above 0 and\n"
+                    "surely below half of that of BTX.\n\n";
     for (const Finished& f : studies_) {
       s += str("### ", f.name, "\n\n", detail::md_head({"claim", "verdict", "n", "mean difference, interval"}));
       for (const io::Json& v : report::list(f.results, "verdicts")) {
