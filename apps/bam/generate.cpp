@@ -1,6 +1,7 @@
 // bam generate: completions of prompts.
 #include <chrono>
 
+#include "bam/text/corpus.hpp"
 #include "sampling.hpp"
 #include "verbs.hpp"
 
