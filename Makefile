@@ -12,7 +12,7 @@ demo: deps
 	$(BUILD)/bam study bam --preset demo --out build/demo
 
 test: build
-	ctest --test-dir $(BUILD) --output-on-failure -j 1
+	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 
 build: deps
 	cmake --preset $(PRESET) > /dev/null
@@ -35,7 +35,7 @@ emulated: deps
 sanitize: deps
 	cmake --preset asan-ubsan > /dev/null
 	cmake --build build/asan-ubsan -j $(JOBS) --target bam_tests
-	ctest --test-dir build/asan-ubsan --output-on-failure -L sanitize
+	ctest --test-dir build/asan-ubsan --output-on-failure -L sanitize -j $(JOBS)
 
 # Everything: all tests under every preset and compiler, and the long runs.
 check-all: deps

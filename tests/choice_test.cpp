@@ -251,6 +251,8 @@ TEST_CASE("items of a file: choices, lettered options, label sets, or none") {
   CHECK(has(error(R"({"prompt": "p", "choices": ["a", "b"], "answer_index": 2})"), "answer_index: wanted an integer from 0 to 1, got 2"));
   CHECK(has(error(R"({"prompt": "p"})"), "items.jsonl:1: wanted the key \"completion\""));
   CHECK(has(error(R"({"text": "p"})"), "wanted the key \"prompt\""));
-  CHECK(has(error("{\n"), "items.jsonl:1"));
+  CHECK(has(error("{\"prompt\":\n"), "items.jsonl:1"));
+  CHECK(has(error("{\n\"prompt\": \"p\"}\n"), "items.jsonl: wanted one JSON object a line, this is JSON over several lines"));
+  CHECK(has(error("prompt,completion\np,c\n"), "this is a table"));
   CHECK(has(error("\n \n"), "data.empty"));
 }
