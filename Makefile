@@ -33,7 +33,7 @@ emulated: deps
 
 # The subset of the tests that is marked for it, under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: deps
-	cmake --preset asan-ubsan > /dev/null
+	cmake --preset asan-ubsan -DBAM_SANITIZED_SUBSET=ON > /dev/null
 	cmake --build build/asan-ubsan -j $(JOBS) --target bam_tests
 	ctest --test-dir build/asan-ubsan --output-on-failure -L sanitize -j $(JOBS)
 
