@@ -45,7 +45,7 @@ step "the hashes of the README"
 for study in bam clt; do
   rm -rf build/ci/preset
   hash=$(build/ci/bam study $study --preset demo --out build/ci/preset --quiet | sed -n 's/^hash //p')
-  grep -q "$hash" README.md || { echo "bam study $study --preset demo ends in $hash, which the README does not have"; exit 1; }
+  [ -n "$hash" ] && grep -q "$hash" README.md || { echo "bam study $study --preset demo ends in $hash, which the README does not have"; exit 1; }
 done
 step "every kernel has a benchmark"
 cmake -S . -B build/bench -DCMAKE_BUILD_TYPE=Release -DBAM_BENCH=ON -DBAM_TESTS=OFF > /dev/null

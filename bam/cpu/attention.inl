@@ -92,6 +92,7 @@ __attribute__((noinline)) inline void attention_forward_tile(const AttentionArgs
   const std::int64_t d = a.head_dim, wide = padded_dim(a), kv = h / a.group % a.kv_heads;
   const std::int64_t columns = ceil_div(n, 16) * 16, past = g.k_length - g.q_length;
   float *s = space, *m = s + key_slack * query_tile, *l = m + query_tile, *fix = l + query_tile, *q = fix + query_tile;
+  // o: the last tile of rows may begin anywhere, and is written whole
   float *o = q + query_tile * d, *v = o + (query_tile + tile_rows) * wide, *k = v + key_tile * wide;
   pack_queries(q, f32(a.q) + (g.q_begin + i0) * a.q_row + h * d, a.q_row, n, d, a.scale);
   // finite, so that e^(old - new) is 0 and never NaN while a row has seen no key

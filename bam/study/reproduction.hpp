@@ -136,7 +136,9 @@ class ReproductionPage {
       }
       s += detail::md_row({f.name, detail::of(f.results, "corpus"), sizes, str(n, " of ", detail::of(f.results, "trainings")), report::si(tokens), detail::figure(seconds / 3600, 2), str("`", detail::of(f.results, "hash"), "`")});
     }
-    s += "\nEach trained arm has the learning rate that was best in a sweep in the first replicate, by the mean over the validation sets of this page; the other replicates use it as it is.\n\n";
+    s += "\n";
+    if (std::any_of(studies_.begin(), studies_.end(), [](const Finished& f) { return report::list(f.results, "sweep").size() > 0; }))
+      s += "Where a study has a sweep of learning rates, each trained arm has the best one of the first replicate, by the mean over the validation sets of this page; the other replicates use it as it is.\n\n";
     for (const Finished& f : studies_) s += str("* ", f.name, ": `", detail::of(f.results, "command"), " --out DIR`", detail::of(f.results, "note").empty() ? "" : "; " + detail::of(f.results, "note"), "\n");
     return s + "\n";
   }
