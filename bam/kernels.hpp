@@ -120,6 +120,7 @@ struct AttentionArgs {
   DType dtype = DType::f32;
   bool causal = true;
   std::int64_t segments = 0, rows = 0;  // rows: total query rows, the stride of lse
+  std::int64_t key_rows = 0;            // so many rows of k and v are there and finite, whoever's they are; 0: a segment's own alone are
   const Segment* segment = nullptr;
   std::int64_t heads = 0, kv_heads = 0, group = 1, head_dim = 0, heads_per_gate = 0;
   float scale = 1;

@@ -127,7 +127,7 @@ AttentionArgs attention_args(const Attention& t, const std::vector<Segment>& seg
   a.causal = t.causal;
   a.segments = static_cast<std::int64_t>(segments.size());
   a.segment = segments.data();
-  a.rows = rows;
+  a.rows = a.key_rows = rows;
   a.heads = t.heads, a.kv_heads = t.kv_heads, a.group = t.group, a.head_dim = t.head_dim;
   a.heads_per_gate = 2;
   a.scale = 1.0f / math::sqrt(static_cast<float>(t.head_dim));
@@ -147,9 +147,10 @@ void point(AttentionArgs& a, const void* qkv, void* dqkv, std::int64_t size) {
 TEST_CASE("bf16: attention on every instruction set and by the CUDA kernels") {
   Random random(11);
   double worst_forward = 0, worst_backward = 0, worst_portable = 0;
-  std::int64_t on_tensor_cores = 0, tensor_rows = 0;
+  std::int64_t on_tensor_cores = 0, tensor_rows = 0, by_warpgroups = 0, warpgroup_rows = 0;
   for (const Attention& t : {Attention{2, 2, 1, 32, true, false, {70, 1, 130}}, Attention{4, 2, 2, 64, true, true, {64, 65, 3}}, Attention{2, 1, 2, 128, true, true, {150}}, Attention{4, 2, 1, 32, false, true, {33, 100}},
-                             Attention{2, 1, 2, 24, true, true, {40, 17}}, Attention{2, 2, 1, 64, false, false, {1, 128}}}) {
+                             Attention{2, 1, 2, 24, true, true, {40, 17}}, Attention{2, 2, 1, 64, false, false, {1, 128}},
+                             Attention{2, 1, 2, 128, true, true, {1, 385}}, Attention{2, 2, 1, 128, false, false, {129, 3}}}) {
     CAPTURE(t.head_dim);
     CAPTURE(t.causal);
     std::vector<Segment> segments;
@@ -204,26 +205,35 @@ TEST_CASE("bf16: attention on every instruction set and by the CUDA kernels") {
     if (!reference::emulation_runs) continue;
     reference::Settings settings;
     kernels() = &cuda::table;
-    AttentionResult fast;
     cuda::emulation::Counts& counts = cuda::emulation::counts();
-    for (const Options& way : ways) {
-      cuda::emulation::options() = way;
-      const auto before = counts;
-      AttentionResult r = compute();
-      CHECK(counts.bank_conflicts == before.bank_conflicts);
-      on_tensor_cores += counts.matrix_loads > before.matrix_loads;
-      if (fast.out.empty()) fast = r;
-      CHECK(same(r, fast));
-    }
     tensor_rows += t.head_dim != 24;
-    worst_forward = std::max(worst_forward, error(fast.out, out));
-    worst_backward = std::max(worst_backward, error(fast.dqkv, dqkv));
-    CHECK(error(fast.out, out) < 1e-2);
-    CHECK(error(fast.dqkv, dqkv) < 2e-2);
-    if (t.gated) CHECK(reference::error_of(fast.dgate, std::vector<double>(dgate.begin(), dgate.end())) < 2e-2);
-    CHECK(reference::error_of(fast.lse, std::vector<double>(lse.begin(), lse.end())) < 1e-5);
+    warpgroup_rows += t.head_dim == 128;
+    for (const char* path : {"mma", "wgmma"}) {
+      CAPTURE(path);
+      setenv("BAM_CUDA_PATH", path, 1);
+      AttentionResult fast;
+      for (const Options& way : ways) {
+        cuda::emulation::options() = way;
+        const auto before = counts;
+        AttentionResult r = compute();
+        CHECK(counts.bank_conflicts == before.bank_conflicts);
+        on_tensor_cores += counts.matrix_loads > before.matrix_loads || counts.products > before.products;
+        by_warpgroups += counts.products > before.products;
+        if (fast.out.empty()) fast = r;
+        CHECK(same(r, fast));
+      }
+      worst_forward = std::max(worst_forward, error(fast.out, out));
+      worst_backward = std::max(worst_backward, error(fast.dqkv, dqkv));
+      CHECK(error(fast.out, out) < 1e-2);
+      CHECK(error(fast.dqkv, dqkv) < 2e-2);
+      if (t.gated) CHECK(reference::error_of(fast.dgate, std::vector<double>(dgate.begin(), dgate.end())) < 2e-2);
+      CHECK(reference::error_of(fast.lse, std::vector<double>(lse.begin(), lse.end())) < 1e-5);
+    }
   }
-  if (reference::emulation_runs) CHECK(on_tensor_cores == std::ssize(ways) * tensor_rows);
+  if (reference::emulation_runs) {
+    CHECK(on_tensor_cores == 2 * std::ssize(ways) * tensor_rows);
+    CHECK(by_warpgroups == std::ssize(ways) * warpgroup_rows);
+  }
   MESSAGE("worst error: portable, forward " << worst_portable << "; tensor cores, forward " << worst_forward << ", backward " << worst_backward);
 }
 

@@ -380,6 +380,58 @@ TEST_CASE("emulator: barriers that count bytes, copies of tiles and products of 
   CHECK(run(HopperFault::no_product_wait).find("products that it never waited for") != std::string::npos);
 }
 
+TEST_CASE("emulator: a product of a warpgroup whose left operand is in registers, added or not") {
+  Restore restore;
+  Random random(8);
+  std::vector<Bf16> a(64 * 16), b(16 * 128);
+  for (auto* v : {&a, &b})
+    for (Bf16& e : *v) e = to_bf16(static_cast<float>(math::normal(random)));
+  std::vector<float> d(64 * 128);
+  const TensorMap map = tensor_map(b.data(), 16, 128, 128, 16);
+  const Bf16* left = a.data();
+  float* to = d.data();
+  for (const emulation::Copies copies : {emulation::Copies::early, emulation::Copies::late}) {
+    emulation::options().copies = copies;
+    d.assign(d.size(), 0.0f);
+    start({1, 128, 1024 + 2 * 16 * 128}, of([=] {
+            Barrier* const ready = shared<Barrier>();
+            unsigned char* const tile = shared<unsigned char>() + 1024;
+            const int t = thread();
+            if (t == 0) init_barrier(ready, 1);
+            sync();
+            if (t == 0) {
+              arrive_expecting(ready, 2 * 16 * 128);
+              copy_tile(tile, map, 0, 0, ready);
+              copy_tile(tile + 16 * 128, map, 0, 64, ready);
+            }
+            wait_barrier(ready, 0);
+            // PTX ISA, "WGMMA .m64nNk16 register fragment layout for matrix A": a0, a1 at the first row; a2, a3 eight further; a4 to a7 the same eight columns further.
+            FragmentA fragment{};
+            for (int i = 0; i < 8; ++i) {
+              const int row = t / 32 * 16 + t % 32 / 4 + (i == 2 || i == 3 || i == 6 || i == 7 ? 8 : 0), column = t % 4 * 2 + i % 2 + (i < 4 ? 0 : 8);
+              fragment.r[i / 2] |= static_cast<std::uint32_t>(left[row * 16 + column].bits) << i % 2 * 16;
+            }
+            float sums[64];
+            for (float& x : sums) x = 1.0f;
+            const std::uint64_t right = matrix_descriptor<true, 16>(shared_address(tile));
+            fence_products();
+            multiply<true>(sums, fragment, right);
+            multiply<true>(sums, fragment, right);
+            commit_products();
+            fragment = {};  // has been read
+            wait_products<0>();
+            for (int j = 0; j < 16; ++j)
+              for (int i = 0; i < 4; ++i) to[(t / 32 * 16 + t % 32 / 4 + i / 2 * 8) * 128 + j * 8 + t % 4 * 2 + i % 2] = sums[4 * j + i];
+          }));
+    for (std::size_t i = 0; i < 64; ++i)
+      for (std::size_t j = 0; j < 128; ++j) {
+        double sum = 1;
+        for (std::size_t k = 0; k < 16; ++k) sum += 2 * static_cast<double>(to_float(a[i * 16 + k])) * static_cast<double>(to_float(b[k * 128 + j]));
+        CHECK(d[i * 128 + j] == doctest::Approx(sum).epsilon(1e-5));
+      }
+  }
+}
+
 TEST_CASE("emulator: a tile lies in shared memory as the 128-byte swizzle says, and a map of lines that are not aligned is refused") {
   Restore restore;
   std::vector<Bf16> x(16 * 72);

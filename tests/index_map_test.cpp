@@ -7,8 +7,8 @@
 
 #include "bam/core/random.hpp"
 #include "bam/cuda/attention_tiles.cuh"
+#include "bam/cuda/attention_wgmma.cuh"
 #include "bam/cuda/gemm_mma.cuh"
-#include "bam/cuda/gemm_wgmma.cuh"
 
 namespace bam::cuda {
 namespace {
@@ -76,6 +76,25 @@ void check_wgmma_place() {
   CHECK(read == written.size());
 }
 
+// Attention's tiles: rows of 64 columns each, two such boxes.
+template <int rows>
+void check_flash_place() {
+  const std::uint32_t tile = 5 * 1024;
+  std::map<std::uint32_t, int> written;
+  for (int row = 0; row < rows; ++row)
+    for (int column = 0; column < flash_head; ++column)
+      written[tile + static_cast<std::uint32_t>(column / 64 * rows * 128 + row * 128 + (column % 64 / 8 ^ row % 8) * 16 + column % 8 * 2)] = row * flash_head + column;
+  CHECK(written.size() == static_cast<std::size_t>(flash_bytes<rows> / 2));
+  CHECK(written.rbegin()->first == tile + flash_bytes<rows> - 2);
+  for (int row = 0; row < rows; ++row)
+    for (int column = 0; column < flash_head; ++column) {
+      const int wanted = row * flash_head + column;
+      CHECK(written.at(operand_address(flash_along_columns<rows>(tile, row / 64 * 64, column / 16 * 16), false, row % 64, column % 16)) == wanted);  // a warpgroup's rows
+      CHECK(written.at(operand_address(flash_along_columns<rows>(tile, 0, column / 16 * 16), false, row, column % 16)) == wanted);                   // all rows
+      CHECK(written.at(operand_address(flash_along_rows<rows>(tile, row / 16 * 16), true, column, row % 16)) == wanted);                             // all columns
+    }
+}
+
 }  // namespace
 
 TEST_CASE("index maps: the stages of the mma GEMM, a place for each chunk and no bank twice") {
@@ -86,6 +105,8 @@ TEST_CASE("index maps: the stages of the mma GEMM, a place for each chunk and no
 TEST_CASE("index maps: what TMA writes, wgmma finds through its descriptors, each element once") {
   check_wgmma_place<false>();
   check_wgmma_place<true>();
+  check_flash_place<128>();
+  check_flash_place<64>();
   for (std::uint32_t a = 0; a < 4096; ++a) CHECK(swizzle_128(swizzle_128(a)) == a);
 }
 

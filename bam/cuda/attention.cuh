@@ -1,11 +1,12 @@
 // Attention, flash-style, with grouped KV heads and gates; formulas and sources in cpu/attention.inl, and its bits: a score is one chain over the head, a row's maximum and
 // sum go over key tiles of 64 from the segment's first key, an output is a chain over keys. On the plain cores, fp32, and bf16 of any shape; bf16 with heads of 32, 64
-// or 128 goes to the tensor cores (attention_mma.cuh).
+// or 128 goes to the tensor cores (attention_mma.cuh, attention_wgmma.cuh).
 // Forward and dQ: a block owns 16 queries of a head, a warp 4 of them; a lane has the keys l and l + 32 of a tile, then the columns l, l + 32 ... of the head.
 // dK and dV: a block owns 16 keys of a KV head and goes over its query heads, then queries; nothing is added across blocks.
 #pragma once
 #include "attention_mma.cuh"
 #include "attention_tiles.cuh"
+#include "attention_wgmma.cuh"
 
 namespace bam::cuda {
 
@@ -93,6 +94,7 @@ struct AttentionForwardKernel {
 inline void attention_forward(const Exec& exec, const AttentionArgs& a) {
   const Grid grid{query_tiles(a, attention_queries) * a.heads, attention_threads, attention_forward_floats(a.head_dim) * 4};
   if (a.dtype == DType::f32) return launch(exec, grid, AttentionForwardKernel<float>{a});
+  if (path() == Path::wgmma && attention_wgmma_takes(a)) return attention_forward_wgmma(exec, a);
   if (!portable() && attention_mma_takes(a)) return attention_forward_mma(exec, a);
   launch(exec, grid, AttentionForwardKernel<Bf16>{a});
 }
@@ -263,7 +265,9 @@ void attention_backward_of(const Exec& exec, const AttentionArgs& a) {
   using QueryGradient = AttentionQueryGradientKernel<T>;
   using KeyGradient = AttentionKeyGradientKernel<T>;
   launch(exec, row_grid(a.heads * a.rows), AttentionDotKernel<T>{a, dots});
-  if (std::is_same_v<T, Bf16> && !portable() && attention_mma_takes(a)) {
+  if (std::is_same_v<T, Bf16> && path() == Path::wgmma && attention_wgmma_takes(a)) {
+    attention_backward_wgmma(exec, a, dots, seen);
+  } else if (std::is_same_v<T, Bf16> && !portable() && attention_mma_takes(a)) {
     attention_backward_mma(exec, a, dots, seen);
   } else {
     launch(exec, {query_tiles(a, attention_queries) * a.heads, attention_threads, QueryGradient::floats(a.head_dim) * 4}, QueryGradient{a, dots, seen});

@@ -55,6 +55,19 @@ BAM_DEVICE std::uint32_t pack(float low, float high) { return to_bf16(low).bits 
 // Two neighbouring fragments of a result as the left operand of a product over their 16 columns.
 BAM_DEVICE FragmentA as_left(const FragmentC& x, const FragmentC& y) { return {{pack(x.v[0], x.v[1]), pack(x.v[2], x.v[3]), pack(y.v[0], y.v[1]), pack(y.v[2], y.v[3])}}; }
 
+// A lane's part of the output of a token and head: of each 8 columns two, numbered j and c, of which `unscaled` has the sums of weights and values; sum: of the weights.
+template <int D, class Unscaled>
+BAM_DEVICE void flash_store(const AttentionArgs& a, std::int64_t h, std::int64_t token, float sum, float lse, Unscaled unscaled) {
+  const int quad = thread() % 4;
+  const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum, f = a.gate ? inverse * a.gate[token * a.gate_row + h / a.heads_per_gate] : inverse;
+  Bf16* to = static_cast<Bf16*>(a.out) + token * a.out_row + h * D;
+  BAM_UNROLL
+  for (int j = 0; j < D / 8; ++j)
+    BAM_UNROLL
+    for (int c = 0; c < 2; ++c) to[j * 8 + quad * 2 + c] = to_bf16(sum == 0.0f ? 0.0f : unscaled(j, c) * f);
+  if (a.lse && quad == 0) a.lse[h * a.rows + token] = lse;
+}
+
 template <int D>
 struct FlashForwardKernel {
   AttentionArgs a;
@@ -141,15 +154,8 @@ struct FlashForwardKernel {
     BAM_UNROLL
     for (int i = 0; i < 2; ++i) {
       const float sum = sum_quad(total[i]);
-      const std::int64_t row = warp * 16 + lane / 4 + i * 8, token = g.q_begin + at.first + row;
-      if (row >= n) continue;
-      const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum, f = a.gate ? inverse * a.gate[token * a.gate_row + h / a.heads_per_gate] : inverse;
-      Bf16* to = static_cast<Bf16*>(a.out) + token * a.out_row + h * D;
-      BAM_UNROLL
-      for (int j = 0; j < D / 8; ++j)
-        BAM_UNROLL
-        for (int c = 0; c < 2; ++c) to[j * 8 + lane % 4 * 2 + c] = to_bf16(sum == 0.0f ? 0.0f : out[j].v[i * 2 + c] * f);
-      if (a.lse && lane % 4 == 0) a.lse[h * a.rows + token] = top[i] + math::log(sum);
+      const std::int64_t row = warp * 16 + lane / 4 + i * 8;
+      if (row < n) flash_store<D>(a, h, g.q_begin + at.first + row, sum, top[i] + math::log(sum), [&](int j, int c) { return out[j].v[i * 2 + c]; });
     }
   }
 };

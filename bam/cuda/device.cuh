@@ -24,6 +24,8 @@
 #if defined(__CUDACC__)
 #include "runtime.cuh"
 #else
+#include <cmath>
+
 #include "emulator.hpp"
 #endif
 
@@ -92,6 +94,12 @@ BAM_DEVICE void mma(FragmentC& c, const FragmentA& a, const FragmentB& b) {
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                : "+f"(c.v[0]), "+f"(c.v[1]), "+f"(c.v[2]), "+f"(c.v[3])
                : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b.r[0]), "r"(b.r[1]));
+}
+// 2^x to a few units in the last place, and 0 for what is not normal: the unit for it.
+BAM_DEVICE float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
 }
 template <class T>
 BAM_DEVICE T* shared() {
@@ -175,6 +183,7 @@ BAM_DEVICE void mma(FragmentC& c, const FragmentA& a, const FragmentB& b, int li
     c.v[i] = static_cast<float>(sum);
   }
 }
+BAM_DEVICE float exp2_fast(float x) { return x < -126.0f ? 0.0f : std::exp2(x); }
 inline int multiprocessors() { return emulation::options().multiprocessors; }
 template <class K>
 void launch(const Exec&, Grid grid, const K& kernel) {

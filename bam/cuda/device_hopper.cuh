@@ -71,26 +71,39 @@ template <int left>
 BAM_DEVICE void wait_products() {
   BAM_SM90(asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(left) : "memory"));
 }
-// d (64, 128) += a (64, 16) b (16, 128) by a warpgroup, started and not waited for; thread t holds d[16 (t / 32) + t % 32 / 4 + 8 i, 8 j + 2 (t % 4) + c] in d[4 j + 2 i + c].
-template <bool a_lines_are_k, bool b_lines_are_k>
+// d (64, n) += or, unless it adds, = a (64, 16) b (16, n) by a warpgroup, started and not waited for, n being 128 or 64; thread t holds d[16 (t / 32) + t % 32 / 4 + 8 i, 8 j + 2 (t % 4) + c] in d[4 j + 2 i + c].
+#define BAM_PRODUCT(n, add, sums, operands) "{\n.reg .pred p;\nsetp.ne.b32 p, " add ", 0;\nwgmma.mma_async.sync.aligned.m64n" n "k16.f32.bf16.bf16 {" sums "}, " operands ";\n}"
+#define BAM_SUMS_32 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define BAM_SUMS_64 BAM_SUMS_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define BAM_EIGHT(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+#define BAM_32(i) BAM_EIGHT(i), BAM_EIGHT(i + 8), BAM_EIGHT(i + 16), BAM_EIGHT(i + 24)
+template <bool a_lines_are_k, bool b_lines_are_k, bool add = true>
 BAM_DEVICE void multiply([[maybe_unused]] float (&d)[64], [[maybe_unused]] std::uint64_t a, [[maybe_unused]] std::uint64_t b) {
-  BAM_SM90(asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, 1, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
-      "%64, %65, p, 1, 1, %66, %67;\n}"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
-        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]),
-        "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]),
-        "+f"(d[46]), "+f"(d[47]), "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]), "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]),
-        "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
-      : "l"(a), "l"(b), "n"(a_lines_are_k ? 1 : 0), "n"(b_lines_are_k ? 1 : 0)));
+  BAM_SM90(asm volatile(BAM_PRODUCT("128", "%68", BAM_SUMS_64, "%64, %65, p, 1, 1, %66, %67") : BAM_32(0), BAM_32(32) : "l"(a), "l"(b), "n"(a_lines_are_k ? 1 : 0), "n"(b_lines_are_k ? 1 : 0), "n"(add ? 1 : 0)));
 }
+template <bool a_lines_are_k, bool b_lines_are_k, bool add = true>
+BAM_DEVICE void multiply([[maybe_unused]] float (&d)[32], [[maybe_unused]] std::uint64_t a, [[maybe_unused]] std::uint64_t b) {
+  BAM_SM90(asm volatile(BAM_PRODUCT("64", "%36", BAM_SUMS_32, "%32, %33, p, 1, 1, %34, %35") : BAM_32(0) : "l"(a), "l"(b), "n"(a_lines_are_k ? 1 : 0), "n"(b_lines_are_k ? 1 : 0), "n"(add ? 1 : 0)));
+}
+// The same, always adding, with a in registers, each warp its 16 rows as mma's left operand.
+template <bool b_lines_are_k>
+BAM_DEVICE void multiply([[maybe_unused]] float (&d)[64], [[maybe_unused]] const FragmentA& a, [[maybe_unused]] std::uint64_t b) {
+  BAM_SM90(asm volatile(BAM_PRODUCT("128", "1", BAM_SUMS_64, "{%64, %65, %66, %67}, %68, p, 1, 1, %69") : BAM_32(0), BAM_32(32) : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "l"(b), "n"(b_lines_are_k ? 1 : 0)));
+}
+#undef BAM_PRODUCT
+#undef BAM_SUMS_32
+#undef BAM_SUMS_64
+#undef BAM_EIGHT
+#undef BAM_32
 // What the compiler may not move past: sums that products under way write, before the first of them and after the wait.
-BAM_DEVICE void hold(float (&d)[64]) {
+template <int n>
+BAM_DEVICE void hold(float (&d)[n]) {
   BAM_UNROLL
-  for (int i = 0; i < 64; ++i) asm volatile("" : "+f"(d[i])::"memory");
+  for (int i = 0; i < n; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+BAM_DEVICE void hold(FragmentA& a) {  // a product's operand, before fence_products()
+  BAM_UNROLL
+  for (int i = 0; i < 4; ++i) asm volatile("" : "+r"(a.r[i])::"memory");
 }
 // How many registers the threads of the caller's warpgroup have from here on.
 template <int n>
@@ -126,33 +139,43 @@ BAM_DEVICE void wait_products(int line = __builtin_LINE()) {
   emulation::wait_products(left);
   emulation::exchange(nullptr, 0, line);  // a warp's wait, not a thread's
 }
+inline float shared_element(std::uint64_t descriptor, bool lines_are_k, int row, int k) { return to_float(*static_cast<const Bf16*>(emulation::at_shared(operand_address(descriptor, lines_are_k, row, k), 2))); }
 // Each thread works out its own part, where the descriptors point: at the start, or as late as at the wait.
-template <bool a_lines_are_k, bool b_lines_are_k>
-void multiply_now(float* d, std::uint64_t a, std::uint64_t b, int t) {
-  auto element = [](std::uint64_t descriptor, bool lines_are_k, int row, int k) {
-    return static_cast<double>(to_float(*static_cast<const Bf16*>(emulation::at_shared(operand_address(descriptor, lines_are_k, row, k), 2))));
-  };
-  const int row = t / 32 * 16 + t % 32 / 4, column = t % 4 * 2;
-  double lines[2][16];
-  for (int i = 0; i < 2; ++i)
-    for (int k = 0; k < 16; ++k) lines[i][k] = element(a, a_lines_are_k, row + 8 * i, k);
-  for (int j = 0; j < 16; ++j)
+template <int n, bool b_lines_are_k, bool add>
+void multiply_rows(emulation::Product& p, int t) {
+  for (int j = 0; j < n / 8; ++j)
     for (int c = 0; c < 2; ++c) {
-      double column_of[16];
-      for (int k = 0; k < 16; ++k) column_of[k] = element(b, b_lines_are_k, 8 * j + column + c, k);
+      double column[16];
+      for (int k = 0; k < 16; ++k) column[k] = static_cast<double>(shared_element(p.b, b_lines_are_k, 8 * j + t % 4 * 2 + c, k));
       for (int i = 0; i < 2; ++i) {
-        double sum = static_cast<double>(d[4 * j + 2 * i + c]);
-        for (int k = 0; k < 16; ++k) sum += lines[i][k] * column_of[k];
-        d[4 * j + 2 * i + c] = static_cast<float>(sum);
+        float& d = p.d[4 * j + 2 * i + c];
+        double sum = add ? static_cast<double>(d) : 0.0;
+        for (int k = 0; k < 16; ++k) sum += static_cast<double>(p.rows[i][k]) * column[k];
+        d = static_cast<float>(sum);
       }
     }
 }
-template <bool a_lines_are_k, bool b_lines_are_k>
-BAM_DEVICE void multiply(float (&d)[64], std::uint64_t a, std::uint64_t b, int line = __builtin_LINE()) {
+template <bool a_lines_are_k, bool b_lines_are_k, bool add = true, int sums>
+BAM_DEVICE void multiply(float (&d)[sums], std::uint64_t a, std::uint64_t b, int line = __builtin_LINE()) {
   emulation::exchange(nullptr, 0, line);  // by whole warps
-  emulation::multiply(d, a, b, multiply_now<a_lines_are_k, b_lines_are_k>);
+  emulation::Product p{d, a, b, [](emulation::Product& late, int t) {
+    for (int i = 0; i < 2; ++i)
+      for (int k = 0; k < 16; ++k) late.rows[i][k] = shared_element(late.a, a_lines_are_k, t / 32 * 16 + t % 32 / 4 + 8 * i, k);
+    multiply_rows<2 * sums, b_lines_are_k, add>(late, t);
+  }};
+  emulation::multiply(p);
 }
-BAM_DEVICE void hold(float (&)[64]) {}
+template <bool b_lines_are_k>
+BAM_DEVICE void multiply(float (&d)[64], const FragmentA& a, std::uint64_t b, int line = __builtin_LINE()) {
+  const auto* all = static_cast<const FragmentA*>(emulation::exchange(&a, sizeof a, line)) + thread() % warp_lanes / 4 * 4;
+  emulation::Product p{d, 0, b, multiply_rows<128, b_lines_are_k, true>};
+  for (int i = 0; i < 2; ++i)
+    for (int k = 0; k < 16; ++k) p.rows[i][k] = to_float(Bf16{static_cast<std::uint16_t>(all[k % 8 / 2].r[i + k / 8 * 2] >> k % 2 * 16)});
+  emulation::multiply(p);
+}
+template <int n>
+BAM_DEVICE void hold(float (&)[n]) {}
+BAM_DEVICE void hold(FragmentA&) {}
 template <int n>
 BAM_DEVICE void give_registers() {}
 template <int n>

@@ -74,12 +74,6 @@ struct Copy {
   std::int64_t group;
 };
 constexpr int most_copies = 64;  // of a thread, under way
-struct Product {
-  float* d;
-  std::uint64_t a, b;
-  void (*now)(float*, std::uint64_t, std::uint64_t, int);
-  std::int64_t group;
-};
 constexpr int most_products = 64;  // of a thread, under way
 struct TileMap {
   const char* base;
@@ -470,16 +464,17 @@ void copy_tile(void* to, const unsigned char* map, std::int64_t row, std::int64_
   if (m.tiles_copying == most_tiles) complain(str("more than ", most_tiles, " copies of tiles under way"));
   if (!m.failure.empty()) return;
   writes(to, static_cast<unsigned long>(c.map.box_rows) * 128);
+  release(barrier);  // who waits for it sees the tile
   if (options().copies == Copies::early) return land(c);
   for (int i = 0; i < c.map.box_rows * 128; ++i) c.to[i] = 0xff;
   m.tiles[(m.tiles_first + m.tiles_copying++) % most_tiles] = c;
 }
-void multiply(float* d, std::uint64_t a, std::uint64_t b, void (*now)(float*, std::uint64_t, std::uint64_t, int)) {
+void multiply(Product& product) {
   Fiber& f = self();
-  const Product p{d, a, b, now, f.product_group};
   if (f.multiplying == most_products) return complain(str("thread ", running().thread, " has more than ", most_products, " products under way"));
-  if (options().copies == Copies::early) now(d, a, b, running().thread % 128);
-  f.products[f.multiplying++] = p;
+  product.group = f.product_group;
+  if (options().copies == Copies::early) product.make(product, running().thread % 128);
+  f.products[f.multiplying++] = product;
   ++counts().products;
 }
 void commit_products() { ++self().product_group; }
@@ -487,8 +482,8 @@ void wait_products(int left) {
   Fiber& f = self();
   int done = 0;
   while (done < f.multiplying && f.products[done].group < f.product_group - left) {
-    const Product& p = f.products[done++];
-    if (options().copies == Copies::late) p.now(p.d, p.a, p.b, running().thread % 128);
+    Product& p = f.products[done++];
+    if (options().copies == Copies::late) p.make(p, running().thread % 128);
   }
   for (int i = done; i < f.multiplying; ++i) f.products[i - done] = f.products[i];
   f.multiplying -= done;

@@ -69,8 +69,16 @@ void wait_barrier(std::uint64_t* barrier, unsigned parity, int line);
 // A tile: 64 columns of bf16 by box_rows lines, swizzled, from a matrix that `map` (128 bytes) describes. Early, it lands at once; late, when nothing else can go on.
 void describe_tile(unsigned char* map, const void* base, std::int64_t rows, std::int64_t columns, std::int64_t ld, int box_rows);
 void copy_tile(void* to, const unsigned char* map, std::int64_t row, std::int64_t column, std::uint64_t* barrier);
-// A product of the caller's warpgroup: now, or, late, at the wait for its group.
-void multiply(float* d, std::uint64_t a, std::uint64_t b, void (*now)(float* d, std::uint64_t a, std::uint64_t b, int thread));
+// A thread's part of a product of its warpgroup: its sums, the descriptors of both operands or, of the first, its two rows, and how it is made.
+struct Product {
+  float* d = nullptr;
+  std::uint64_t a = 0, b = 0;
+  void (*make)(Product& product, int thread) = nullptr;
+  std::int64_t group = 0;
+  float rows[2][16] = {};
+};
+// Made now or, late, at the wait for its group.
+void multiply(Product& product);
 void commit_products();
 void wait_products(int left);
 

@@ -90,6 +90,7 @@ inline Tensor attention(const Tensor& qkv, const Tensor& gates, const AttentionS
   const Device device = detail::device_of("attention", qkv, gates);
   AttentionArgs a = detail::attention_args(shape, segments, n, device, qkv.dtype());
   detail::check_segments(segments, n, n);
+  a.key_rows = n;
   if (gates.defined()) {
     check(gates.rows() == n && shape.heads % gates.columns() == 0, "attention.gates", "attention: gates are ", to_string(gates.shape()), " for ", n, " rows and ", shape.heads, " heads");
     a.gate = gates.address();
