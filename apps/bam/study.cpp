@@ -39,7 +39,7 @@ void run(const Common& common, const StudyFlags& f) {
   const std::vector<study::Job> jobs = study::Plan(config).jobs();
   if (f.plan) return print_plan(common, jobs);
 
-  study::StudyHooks hooks = study_hooks(common, f.starts_nothing() ? 0 : cpu::peak_flops(cpu::isa(), 100), config.context, jobs.size());
+  study::StudyHooks hooks = study_hooks(common, f, config.context, jobs.size());
   hooks.generate = [&](const std::string& folder) { write_corpus(folder, config.documents, config.seed, false); };
   io::Hasher corpus;
   for (text::Domain d : text::domains) {

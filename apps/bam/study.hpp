@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "bam/cpu/peak.hpp"
 #include "bam/study/tables.hpp"
 #include "bam/study/trainings.hpp"
 #include "flags.hpp"
@@ -43,8 +44,9 @@ inline std::pair<std::string, std::vector<std::string>> read_study(const Common&
   return {f.file.empty() ? demo : io::read_file(f.file, std::uint64_t{1} << 24), set};
 }
 
-// peak: FLOP/s of the machine; runs: how many there will be.
-inline study::StudyHooks study_hooks(const Common& common, double peak, std::int64_t context, std::size_t runs) {
+// runs: how many there will be.
+inline study::StudyHooks study_hooks(const Common& common, const StudyFlags& f, std::int64_t context, std::size_t runs) {
+  const double peak = f.starts_nothing() || default_device() != Device::cpu ? 0 : cpu::peak_flops(cpu::isa(), 100);
   study::StudyHooks hooks;
   hooks.flags = BAM_BUILD_FLAGS;
   hooks.peak_flops = peak;

@@ -1,5 +1,4 @@
 // bam study clt: cross-lingual transfer.
-#include "bam/cpu/peak.hpp"
 #include "bam/study/transfer_plan.hpp"
 #include "bam/study/transfer_report.hpp"
 #include "bam/study/transfer_results.hpp"
@@ -50,7 +49,7 @@ void run(const Common& common, const StudyFlags& f) {
 
   std::size_t runs = config.sizes.size() * static_cast<std::size_t>(config.replicates) + transfer::Plan(config).tunings().size();
   for (const transfer::BaseSize& s : config.sizes) runs += s.bam ? 4 * static_cast<std::size_t>(config.replicates) : 0;
-  const study::StudyHooks hooks = study_hooks(common, f.starts_nothing() ? 0 : cpu::peak_flops(cpu::isa(), 100), config.context, runs);
+  const study::StudyHooks hooks = study_hooks(common, f, config.context, runs);
   run_study(transfer::TransferStudy(config, common.out, version, hooks), common, f);
   write_study(common, f, transfer::Results(config, common.out),
               {"runs", "directions", "curves", "measures", "interference", "matrix", "groups", "bases", "variance", "controls", "tests", "data", "ledger"},

@@ -278,7 +278,7 @@ class BamStudy {
     if (again) return check_same_end(folder, result.hash);
     ++finished_;
     io::Json done = io::Json::object({{"hash", result.hash}, {"steps", result.steps}, {"tokens", result.steps * c_.batch * c_.context}, {"lr", lr}, {"final_nll", result.final_nll},
-                                      {"seconds", training_seconds(folder)}, {"peak_flops", hooks_.peak_flops}});
+                                      {"seconds", training_seconds(folder)}, {"peak_flops", hooks_.peak_flops}, {"device", name_of(default_device())}});
     io::write_file_atomic(end, io::dump(done) + "\n");
   }
 

@@ -24,7 +24,7 @@ struct StudyHooks {
   std::function<void(const std::string& folder)> generate;  // writes the generated corpus there, whole or not at all
   // Called at the start of each run: its name, how many are done, its model and steps (0: not known before its data are read).
   std::function<StepEvent(const std::string&, std::int64_t, const ModelConfig&, std::int64_t)> begin;
-  double peak_flops = 0;  // FLOP/s of the machine, for the ledger
+  double peak_flops = 0;  // FLOP/s of the processor, for the ledger; 0: not known, or it is not what computes
   std::function<int()> stop_signal;
 };
 

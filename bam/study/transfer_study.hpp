@@ -291,7 +291,7 @@ class TransferStudy {
     for (const io::Json& line : io::parse_json_lines(io::read_file(folder + "/metrics.jsonl"), folder))
       if (const io::Json* rate = line.find("tokens_per_s")) tokens += rate->as_double(folder) * line.at("seconds").as_double(folder);
     io::write_file_atomic(folder + "/done.json", io::dump(io::Json::object({{"hash", result.hash}, {"steps", result.steps}, {"tokens", static_cast<std::int64_t>(tokens + 0.5)}, {"lr", lr}, {"final_nll", result.final_nll},
-                                                                           {"seconds", training_seconds(folder)}, {"peak_flops", hooks_.peak_flops}})) + "\n");
+                                                                           {"seconds", training_seconds(folder)}, {"peak_flops", hooks_.peak_flops}, {"device", name_of(default_device())}})) + "\n");
   }
 
   void evaluate(const Tuning& t, const std::string& folder) {
