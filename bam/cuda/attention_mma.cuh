@@ -25,8 +25,8 @@ BAM_DEVICE void flash_load(unsigned char* to, const Bf16* from, std::int64_t str
 }
 // Of the four lanes that share a row of a fragment.
 BAM_DEVICE float max_quad(float x) {
-  x = math::maximum(x, shuffle_xor(x, 1));
-  return math::maximum(x, shuffle_xor(x, 2));
+  x = larger(x, shuffle_xor(x, 1));
+  return larger(x, shuffle_xor(x, 2));
 }
 BAM_DEVICE float sum_quad(float x) {
   x = x + shuffle_xor(x, 1);
@@ -50,8 +50,6 @@ BAM_DEVICE FragmentPair flash_right(const unsigned char* tile, int row, int colu
   load_matrices<transposed>(both, tile + (transposed ? flash_place<D>(row + matrix % 2 * 8 + r, column / 8 + matrix / 2) : flash_place<D>(row + matrix / 2 * 8 + r, column / 8 + matrix % 2)));
   return {{{both[0], both[1]}}, {{both[2], both[3]}}};
 }
-BAM_DEVICE std::uint32_t pack(float low, float high) { return to_bf16(low).bits | static_cast<std::uint32_t>(to_bf16(high).bits) << 16; }
-
 // Two neighbouring fragments of a result as the left operand of a product over their 16 columns.
 BAM_DEVICE FragmentA as_left(const FragmentC& x, const FragmentC& y) { return {{pack(x.v[0], x.v[1]), pack(x.v[2], x.v[3]), pack(y.v[0], y.v[1]), pack(y.v[2], y.v[3])}}; }
 
@@ -62,9 +60,7 @@ BAM_DEVICE void flash_store(const AttentionArgs& a, std::int64_t h, std::int64_t
   const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum, f = a.gate ? inverse * a.gate[token * a.gate_row + h / a.heads_per_gate] : inverse;
   Bf16* to = static_cast<Bf16*>(a.out) + token * a.out_row + h * D;
   BAM_UNROLL
-  for (int j = 0; j < D / 8; ++j)
-    BAM_UNROLL
-    for (int c = 0; c < 2; ++c) to[j * 8 + quad * 2 + c] = to_bf16(sum == 0.0f ? 0.0f : unscaled(j, c) * f);
+  for (int j = 0; j < D / 8; ++j) set_pair(to + j * 8 + quad * 2, sum == 0.0f ? 0.0f : unscaled(j, 0) * f, sum == 0.0f ? 0.0f : unscaled(j, 1) * f);
   if (a.lse && quad == 0) a.lse[h * a.rows + token] = lse;
 }
 
@@ -74,10 +70,10 @@ struct FlashForwardKernel {
   static constexpr std::int64_t tile_bytes = 64 * D * 2, shared_bytes = 3 * tile_bytes;
 
   BAM_DEVICE void operator()() const {
-    const SegmentTile at = query_tile(a, block() / a.heads, flash_queries);
+    const SegmentTile at = query_tile(a, last_first() / a.heads, flash_queries);
     if (!at.on) return;  // by the whole block
     const Segment g = at.segment;
-    const std::int64_t h = block() % a.heads, kv = h / a.group % a.kv_heads, past = g.k_length - g.q_length, n = smaller(flash_queries, g.q_length - at.first);
+    const std::int64_t h = last_first() % a.heads, kv = h / a.group % a.kv_heads, past = g.k_length - g.q_length, n = smaller(flash_queries, g.q_length - at.first);
     const std::int64_t end = a.causal ? smaller(g.k_length, past + at.first + n) : g.k_length;
     unsigned char *const tq = shared<unsigned char>(), *const tk = tq + tile_bytes, *const tv = tk + tile_bytes;
     const Bf16 *q = static_cast<const Bf16*>(a.q) + (g.q_begin + at.first) * a.q_row + h * D, *k = static_cast<const Bf16*>(a.k) + g.k_begin * a.k_row + kv * D, *v = static_cast<const Bf16*>(a.v) + g.k_begin * a.v_row + kv * D;
@@ -113,7 +109,7 @@ struct FlashForwardKernel {
           const std::int64_t key = j * 8 + lane % 4 * 2 + i % 2, row = at.first + warp * 16 + lane / 4 + i / 2 * 8;
           const bool hidden = key >= keys || (a.causal && k0 + key > past + row);
           s[j].v[i] = hidden ? -__builtin_inff() : s[j].v[i] * a.scale;
-          high[i / 2] = math::maximum(high[i / 2], s[j].v[i]);
+          high[i / 2] = larger(high[i / 2], s[j].v[i]);
         }
       float fix[2];
       BAM_UNROLL
@@ -169,10 +165,10 @@ struct FlashQueryGradientKernel {
   static constexpr std::int64_t tile_bytes = 64 * D * 2, shared_bytes = 4 * tile_bytes;
 
   BAM_DEVICE void operator()() const {
-    const SegmentTile at = query_tile(a, block() / a.heads, flash_queries);
+    const SegmentTile at = query_tile(a, last_first() / a.heads, flash_queries);
     if (!at.on) return;  // by the whole block
     const Segment g = at.segment;
-    const std::int64_t h = block() % a.heads, kv = h / a.group % a.kv_heads, past = g.k_length - g.q_length, n = smaller(flash_queries, g.q_length - at.first), begin = g.q_begin + at.first;
+    const std::int64_t h = last_first() % a.heads, kv = h / a.group % a.kv_heads, past = g.k_length - g.q_length, n = smaller(flash_queries, g.q_length - at.first), begin = g.q_begin + at.first;
     const std::int64_t end = a.causal ? smaller(g.k_length, past + at.first + n) : g.k_length;
     unsigned char *const tq = shared<unsigned char>(), *const tdout = tq + tile_bytes, *const tk = tdout + tile_bytes, *const tv = tk + tile_bytes;
     const int lane = thread() % warp_lanes, warp = thread() / warp_lanes;
@@ -238,9 +234,7 @@ struct FlashQueryGradientKernel {
       if (row >= n) continue;
       Bf16* to = static_cast<Bf16*>(a.dq) + token * a.q_row + h * D;
       BAM_UNROLL
-      for (int j = 0; j < D / 8; ++j)
-        BAM_UNROLL
-        for (int c = 0; c < 2; ++c) to[j * 8 + lane % 4 * 2 + c] = to_bf16(dq[j].v[i * 2 + c] * a.scale);
+      for (int j = 0; j < D / 8; ++j) set_pair(to + j * 8 + lane % 4 * 2, dq[j].v[i * 2] * a.scale, dq[j].v[i * 2 + 1] * a.scale);
       if (lane % 4 == 0) seen[h * a.rows + token] = sum;
     }
   }
@@ -321,13 +315,13 @@ struct FlashKeyGradientKernel {
     }
     wait_copies<0>();  // where there was no query, those of the keys are still under way
     BAM_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      const std::int64_t key = warp * 16 + lane / 4 + i / 2 * 8, column = kv * D + lane % 4 * 2 + i % 2;
+    for (int r = 0; r < 2; ++r) {
+      const std::int64_t key = warp * 16 + lane / 4 + r * 8, column = kv * D + lane % 4 * 2;
       if (key >= keys) continue;
       BAM_UNROLL
       for (int j = 0; j < D / 8; ++j) {
-        static_cast<Bf16*>(a.dk)[(first + key) * a.k_row + column + j * 8] = to_bf16(dk[j].v[i] * a.scale);
-        static_cast<Bf16*>(a.dv)[(first + key) * a.v_row + column + j * 8] = to_bf16(dv[j].v[i]);
+        set_pair(static_cast<Bf16*>(a.dk) + (first + key) * a.k_row + column + j * 8, dk[j].v[2 * r] * a.scale, dk[j].v[2 * r + 1] * a.scale);
+        set_pair(static_cast<Bf16*>(a.dv) + (first + key) * a.v_row + column + j * 8, dv[j].v[2 * r], dv[j].v[2 * r + 1]);
       }
     }
   }
@@ -335,7 +329,8 @@ struct FlashKeyGradientKernel {
 
 inline bool attention_mma_takes(const AttentionArgs& a) {
   const std::int64_t d = a.head_dim;
-  return (d == 32 || d == 64 || d == 128) && aligned_lines(a.q, a.q_row, d) && aligned_lines(a.k, a.k_row, d) && aligned_lines(a.v, a.v_row, d) && (!a.dout || aligned_lines(a.dout, a.dout_row, d));
+  return (d == 32 || d == 64 || d == 128) && aligned_lines(a.q, a.q_row, d) && aligned_lines(a.k, a.k_row, d) && aligned_lines(a.v, a.v_row, d) && aligned_lines(a.out, a.out_row, d) && aligned_lines(a.dq, 0, 0) && aligned_lines(a.dk, 0, 0) && aligned_lines(a.dv, 0, 0) &&
+         (!a.dout || aligned_lines(a.dout, a.dout_row, d));
 }
 template <int D>
 void flash_forward(const Exec& exec, const AttentionArgs& a) {

@@ -22,6 +22,8 @@ BAM_DEVICE SegmentTile segment_tile(const AttentionArgs& a, std::int64_t tile, i
 BAM_DEVICE SegmentTile query_tile(const AttentionArgs& a, std::int64_t tile, int rows) {
   return segment_tile(a, tile, rows, [](const Segment& g) { return g.q_length; });
 }
+// The block's number, counted from the end: under a causal mask the last queries see most keys, and their blocks are begun first.
+BAM_DEVICE std::int64_t last_first() { return grid_blocks() - 1 - block(); }
 // What segments hold is known on the device only: each may waste one tile.
 inline std::int64_t query_tiles(const AttentionArgs& a, int rows) { return a.rows / rows + a.segments; }
 

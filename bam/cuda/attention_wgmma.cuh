@@ -1,5 +1,5 @@
 // Attention in bf16 with heads of 128, by wgmma and TMA (sm_90a), after FlashAttention-3 (Shah et al. 2024, arXiv 2407.08608). Forward: a block owns 128 queries of a head and has three warpgroups: one thread of the first
-// starts the copies of the queries, then of 128 keys and 128 values at a time into two stages of shared memory; the others, 64 queries each, do the rest, and while one is at its softmax the other multiplies. Scores and
+// starts the copies of the queries, then of 128 keys and 128 values at a time into two stages of shared memory; the others, 64 queries each, do the rest, so that one may multiply while the other is at its softmax. Scores and
 // output are sums in registers; the weights, rounded to bf16, are the left operand of their product with the values without leaving them. Backward: the same, as two kernels, so that nothing is added across blocks
 // (attention_mma.cuh). Not run on hardware yet: BAM_CUDA_PATH=wgmma asks for it.
 #pragma once
@@ -63,9 +63,9 @@ struct WgmmaForwardKernel {
     flash_copy<size>(to, map, row, head, full);
   }
   BAM_DEVICE void operator()() const {
-    const SegmentTile at = query_tile(a, block() / a.heads, size);
+    const SegmentTile at = query_tile(a, last_first() / a.heads, size);
     const Segment g = at.segment;
-    const std::int64_t h = block() % a.heads, kv = h / a.group % a.kv_heads, past = g.k_length - g.q_length, n = smaller(size, g.q_length - at.first);
+    const std::int64_t h = last_first() % a.heads, kv = h / a.group % a.kv_heads, past = g.k_length - g.q_length, n = smaller(size, g.q_length - at.first);
     const std::int64_t end = a.causal ? smaller(g.k_length, past + at.first + n) : g.k_length;
     if (!at.on) return;  // by the whole block
     Barriers& b = *shared<Barriers>();
@@ -128,7 +128,7 @@ struct WgmmaForwardKernel {
         for (int r = 0; r < 2; ++r) {
           float high = top[r];
           BAM_UNROLL
-          for (int j = 0; j < 16; ++j) high = math::maximum(high, math::maximum(x[4 * j + 2 * r], x[4 * j + 2 * r + 1]));
+          for (int j = 0; j < 16; ++j) high = larger(high, larger(x[4 * j + 2 * r], x[4 * j + 2 * r + 1]));
           high = max_quad(high);
           const float fix = exp2_fast((top[r] - high) * to_power), low = 0.0f - high * to_power;
           top[r] = high;
@@ -180,9 +180,9 @@ struct WgmmaQueryGradientKernel {
     Barrier queries, keys[stages], free[stages];
   };
   BAM_DEVICE void operator()() const {
-    const SegmentTile at = query_tile(a, block() / a.heads, size);
+    const SegmentTile at = query_tile(a, last_first() / a.heads, size);
     const Segment g = at.segment;
-    const std::int64_t h = block() % a.heads, kv = h / a.group % a.kv_heads, past = g.k_length - g.q_length, n = smaller(size, g.q_length - at.first), queries = g.q_begin + at.first;
+    const std::int64_t h = last_first() % a.heads, kv = h / a.group % a.kv_heads, past = g.k_length - g.q_length, n = smaller(size, g.q_length - at.first), queries = g.q_begin + at.first;
     const std::int64_t end = a.causal ? smaller(g.k_length, past + at.first + n) : g.k_length;
     if (!at.on) return;  // by the whole block
     Barriers& b = *shared<Barriers>();
@@ -272,9 +272,7 @@ struct WgmmaQueryGradientKernel {
         if (row >= n) continue;
         Bf16* to = static_cast<Bf16*>(a.dq) + token * a.q_row + h * flash_head;
         BAM_UNROLL
-        for (int j = 0; j < 16; ++j)
-          BAM_UNROLL
-          for (int c = 0; c < 2; ++c) to[j * 8 + t % 4 * 2 + c] = to_bf16(dq[4 * j + 2 * r + c] * a.scale);
+        for (int j = 0; j < 16; ++j) set_pair(to + j * 8 + t % 4 * 2, dq[4 * j + 2 * r] * a.scale, dq[4 * j + 2 * r + 1] * a.scale);
         if (t % 4 == 0) seen[h * a.rows + token] = sum;
       }
     }
@@ -292,12 +290,14 @@ struct WgmmaKeyGradientKernel {
   struct Barriers {
     Barrier keys, keys_free, queries[stages], free[stages];
   };
-  // Calls tile(parity of its number, its keys, its KV head) for each of the block's tiles. Numbers that fit 32 bits have 32 and nothing is divided: registers are short here.
+  // Calls tile(parity of its number, its keys, its KV head) for each of the block's tiles. Numbers have 32 bits where they fit them: registers are short here.
   template <class Tile>
   BAM_DEVICE void each_tile(Tile tile) const {
     const auto kv_heads = static_cast<int>(a.kv_heads);
+    const auto blocks = static_cast<int>(grid_blocks()), own = static_cast<int>(block());
     unsigned parity = 0;
-    for (int unit = static_cast<int>(block());; unit += static_cast<int>(grid_blocks()), parity ^= 1) {
+    for (int round = 0;; ++round, parity ^= 1) {
+      const int unit = round * blocks + (parity ? blocks - 1 - own : own);  // under a causal mask there is less and less to do, so every other round runs the other way
       const SegmentTile at = segment_tile(a, unit / kv_heads, size, [](const Segment& g) { return g.k_length; });
       if (!at.on) return;
       tile(parity, at, unit % kv_heads);
@@ -414,12 +414,10 @@ struct WgmmaKeyGradientKernel {
           if (own + 8 * r >= keys) continue;
           const std::int64_t row = g.k_begin + at.first + own + 8 * r, column = kv * flash_head + t % 4 * 2;
           BAM_UNROLL
-          for (int j = 0; j < 16; ++j)
-            BAM_UNROLL
-            for (int c = 0; c < 2; ++c) {
-              static_cast<Bf16*>(a.dk)[row * a.k_row + column + j * 8 + c] = to_bf16(dk[4 * j + 2 * r + c] * a.scale);
-              static_cast<Bf16*>(a.dv)[row * a.v_row + column + j * 8 + c] = to_bf16(dv[4 * j + 2 * r + c]);
-            }
+          for (int j = 0; j < 16; ++j) {
+            set_pair(static_cast<Bf16*>(a.dk) + row * a.k_row + column + j * 8, dk[4 * j + 2 * r] * a.scale, dk[4 * j + 2 * r + 1] * a.scale);
+            set_pair(static_cast<Bf16*>(a.dv) + row * a.v_row + column + j * 8, dv[4 * j + 2 * r], dv[4 * j + 2 * r + 1]);
+          }
         }
       });
     }

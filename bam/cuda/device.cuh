@@ -101,6 +101,14 @@ BAM_DEVICE float exp2_fast(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+// The larger one; of a number and a NaN the number.
+BAM_DEVICE float larger(float x, float y) { return fmaxf(x, y); }
+// Both rounded to bf16, the first in the lower half.
+BAM_DEVICE std::uint32_t pack(float low, float high) {
+  std::uint32_t y;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
+  return y;
+}
 template <class T>
 BAM_DEVICE T* shared() {
   extern __shared__ __align__(128) unsigned char shared_bytes[];
@@ -183,6 +191,8 @@ BAM_DEVICE void mma(FragmentC& c, const FragmentA& a, const FragmentB& b, int li
     c.v[i] = static_cast<float>(sum);
   }
 }
+BAM_DEVICE float larger(float x, float y) { return std::fmax(x, y); }
+BAM_DEVICE std::uint32_t pack(float low, float high) { return to_bf16(low).bits | static_cast<std::uint32_t>(to_bf16(high).bits) << 16; }
 BAM_DEVICE float exp2_fast(float x) { return x < -126.0f ? 0.0f : std::exp2(x); }
 inline int multiprocessors() { return emulation::options().multiprocessors; }
 template <class K>
@@ -243,6 +253,14 @@ BAM_DEVICE float value(float x) { return x; }
 BAM_DEVICE float value(Bf16 x) { return to_float(x); }
 BAM_DEVICE void set(float& to, float x) { to = x; }
 BAM_DEVICE void set(Bf16& to, float x) { to = to_bf16(x); }
+// At an address that is a multiple of 4.
+BAM_DEVICE void set_pair(Bf16* to, float first, float second) {
+  struct alignas(4) Pair {
+    Bf16 first, second;
+  };
+  const std::uint32_t both = pack(first, second);
+  *reinterpret_cast<Pair*>(to) = {{static_cast<std::uint16_t>(both)}, {static_cast<std::uint16_t>(both >> 16)}};
+}
 // Writes x, or adds it to what is there.
 template <class T>
 BAM_DEVICE void put(T* p, float x, bool add) {
