@@ -380,7 +380,7 @@ TEST_CASE("emulator: barriers that count bytes, copies of tiles and products of 
   CHECK(run(HopperFault::no_product_wait).find("products that it never waited for") != std::string::npos);
 }
 
-TEST_CASE("emulator: a product of a warpgroup whose left operand is in registers, added or not") {
+TEST_CASE("emulator: a product of a warpgroup whose left operand is in registers") {
   Restore restore;
   Random random(8);
   std::vector<Bf16> a(64 * 16), b(16 * 128);

@@ -47,6 +47,19 @@ BAM_DEVICE FragmentA flash_pack(const float (&x)[sums], int i) {
   hold(f);
   return f;
 }
+// Both scores of a gradient, waited for: x = the left rows times the right ones, dp those of the tiles behind them.
+template <int left_rows, int right_rows>
+BAM_DEVICE void flash_both_scores(float (&x)[right_rows / 2], float (&dp)[right_rows / 2], std::uint32_t left, int row, std::uint32_t right) {
+  fence_products();
+  flash_scores<left_rows, right_rows>(x, left, row, right);
+  flash_scores<left_rows, right_rows>(dp, left + flash_bytes<left_rows>, row, right + flash_bytes<right_rows>);
+  commit_products();
+  hold(x);
+  hold(dp);
+  wait_products<0>();
+  hold(x);
+  hold(dp);
+}
 inline constexpr float log2_of_e = 1.44269504f;
 
 struct WgmmaForwardKernel {
@@ -167,7 +180,7 @@ struct WgmmaForwardKernel {
   }
 };
 
-// What a gradient's kernel needs to know of the pass forward: dots (heads, rows) = dout . out. dQ, and seen (heads, rows) = the sum over keys of P dP, of which the gate's gradient comes: a block owns 128 queries of a head.
+// dQ, and seen (heads, rows) = the sum over keys of P dP, of which the gate's gradient comes: a block owns 128 queries of a head. dots (heads, rows) = dout . out.
 struct WgmmaQueryGradientKernel {
   AttentionArgs a;
   const float* dots;
@@ -227,18 +240,10 @@ struct WgmmaQueryGradientKernel {
       if (end > 0) wait_barrier(&b.queries, 0);
       for (std::int64_t k0 = 0, step = 0; k0 < end; k0 += step_size, ++step) {
         const int s = static_cast<int>(step % stages);
-        const std::uint32_t keys = begin + static_cast<std::uint32_t>(2 * flash_bytes<size> + 2 * s * flash_bytes<step_size>), values = keys + flash_bytes<step_size>;
+        const std::uint32_t keys = begin + static_cast<std::uint32_t>(2 * flash_bytes<size> + 2 * s * flash_bytes<step_size>);
         float x[32], dp[32];
         wait_barrier(&b.keys[s], static_cast<unsigned>(step / stages) & 1u);
-        fence_products();
-        flash_scores<size, step_size>(x, begin, first, keys);
-        flash_scores<size, step_size>(dp, begin + flash_bytes<size>, first, values);
-        commit_products();
-        hold(x);
-        hold(dp);
-        wait_products<0>();
-        hold(x);
-        hold(dp);
+        flash_both_scores<size, step_size>(x, dp, begin, first, keys);
         const std::int64_t seen_by_first = a.causal ? smaller(g.k_length, past + at.first + first + 1) : g.k_length;
         const bool all_seen = k0 + step_size <= seen_by_first;
         BAM_UNROLL
@@ -361,15 +366,7 @@ struct WgmmaKeyGradientKernel {
           const std::uint32_t tq = begin + static_cast<std::uint32_t>(2 * flash_bytes<size> + 2 * s * flash_bytes<step_size>), tdout = tq + flash_bytes<step_size>;
           float x[32], dp[32];
           wait_barrier(&b.queries[s], step++ / stages & 1u);
-          fence_products();
-          flash_scores<size, step_size>(x, begin, first, tq);
-          flash_scores<size, step_size>(dp, begin + flash_bytes<size>, first, tdout);
-          commit_products();
-          hold(x);
-          hold(dp);
-          wait_products<0>();
-          hold(x);
-          hold(dp);
+          flash_both_scores<size, step_size>(x, dp, begin, first, tq);
           const auto n = static_cast<int>(smaller(step_size, g.q_length - i0)), ahead = static_cast<int>(smaller(size, past + i0 - at.first));  // query q sees the keys up to q + ahead
           const bool all_seen = n == step_size && first + 64 <= keys && (!a.causal || first + 63 <= ahead);
           const float *const lse_of = a.lse + h * a.rows + g.q_begin + i0, *const dot_of = dots + h * a.rows + g.q_begin + i0, *const gate_of = a.gate ? a.gate + (g.q_begin + i0) * a.gate_row + h / static_cast<int>(a.heads_per_gate) : nullptr;

@@ -154,7 +154,7 @@ class Results {
       const double seconds = done.at("seconds").as_double(job.run), peak = done.at("peak_flops").as_double(job.run);
       list.push_back(io::Json::object({{"run", job.run}, {"arm", job.arm}, {"size", job.size}, {"replicate", job.replicate}, {"match", job.match}, {"lr", done.at("lr")}, {"tokens", job.tokens},
                                        {"flops", job.flops}, {"seconds", seconds}, {"share_of_peak", bound(seconds > 0 && peak > 0 ? job.flops / seconds / peak : std::nan(""))},
-                                       {"device", done.find("device") ? *done.find("device") : io::Json("cpu")}, {"hash", done.at("hash")}}));
+                                       {"device", done.find("device") ? *done.find("device") : io::Json()}, {"hash", done.at("hash")}}));
     }
     return list;
   }

@@ -86,7 +86,7 @@ class Results {
       const ModelConfig dense = size.dense(c_.vocab_size, c_.context);
       const double flops = tokens * static_cast<double>(count_flops(mixture ? upcycled_config(dense, 4, UpcycleOptions{}) : dense, c_.context).train_per_token), share = flops / seconds / peak;
       list.push_back(io::Json::object({{"run", run}, {"size", size.name}, {"replicate", replicate}, {"lr", done.at("lr")}, {"tokens", done.at("tokens")}, {"flops", flops}, {"seconds", seconds},
-                                       {"share_of_peak", std::isfinite(share) ? io::Json(share) : io::Json()}, {"device", done.find("device") ? *done.find("device") : io::Json("cpu")}, {"hash", done.at("hash")}}));
+                                       {"share_of_peak", std::isfinite(share) ? io::Json(share) : io::Json()}, {"device", done.find("device") ? *done.find("device") : io::Json()}, {"hash", done.at("hash")}}));
     };
     for (const BaseSize& size : c_.sizes)
       for (std::int64_t r = 1; r <= c_.replicates; ++r) {
