@@ -28,7 +28,6 @@ struct TestInfo {
 struct TestItem {
   std::string prompt, answer;        // answer: a right completion
   std::vector<std::string> rivals;   // wrong ones that compete with it
-  std::vector<std::string> others;   // answers to other items, where the rivals are none such
   std::function<bool(const std::string&)> accepts;
 };
 

@@ -123,7 +123,7 @@ class LanguageFiles : public TransferCorpus {
     auto same = [&](const Line& a, const Line& b) { return score == "number" ? number_match(b.completion, a.answer) : exact_match(b.completion, a.completion); };
     for (std::size_t i = 0; i < lines.size() && static_cast<std::int64_t>(list.size()) < n; ++i) {
       const Line& line = lines[i];
-      TestItem item{line.prompt, line.completion, {}, {}, [answer = line.answer, number = score == "number"](const std::string& text) { return number ? number_match(text, answer) : exact_match(text, answer); }};
+      TestItem item{line.prompt, line.completion, {}, [answer = line.answer, number = score == "number"](const std::string& text) { return number ? number_match(text, answer) : exact_match(text, answer); }};
       if (score == "choice") item.rivals = line.others;
       else if (score != "text")
         for (std::size_t turn = 1; turn < lines.size() && static_cast<std::int64_t>(item.rivals.size()) < rivals; ++turn) {

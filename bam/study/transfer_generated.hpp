@@ -13,37 +13,17 @@ namespace bam::study::transfer {
 
 namespace lang = text::languages;
 
-// Up to `count` wrong answers to test item `index` that are right for other items of its template; the same meanings in all languages.
-inline std::vector<std::string> other_answers(const lang::Example& e, std::uint64_t seed, std::uint64_t index, std::int64_t count) {
+// Up to `count` wrong answers to test item `index`, the same meanings in all languages, each a right answer to another item of its template; of an
+// arithmetic story to the same story with other numbers, so that only who reads the numbers can tell them apart.
+inline std::vector<std::string> rivals_of(const lang::Example& e, std::uint64_t seed, std::uint64_t index, std::int64_t count) {
   std::vector<std::string> list;
   const auto forms = static_cast<std::uint64_t>(lang::form_count(e.task));
-  for (std::uint64_t turn = 1; turn < 64 && static_cast<std::int64_t>(list.size()) < count; ++turn) {
-    std::string answer = lang::task_example(e.task, e.lang, lang::Split::test, seed, index + turn * forms).completion;
+  for (std::uint32_t turn = 1; turn < 64 && static_cast<std::int64_t>(list.size()) < count; ++turn) {
+    const bool retold = e.task == lang::Task::arithmetic;
+    std::string answer = lang::task_example(e.task, e.lang, lang::Split::test, seed, index + (retold ? 0 : turn * forms), retold ? turn : 0).completion;
     if (!lang::accepts(e, answer) && std::find(list.begin(), list.end(), answer) == list.end()) list.push_back(std::move(answer));
   }
   return list;
-}
-// Of an arithmetic story: its worked solution, "... = RESULT things. answer: RESULT.", with the results of other items, then with the numbers next to its own.
-inline std::vector<std::string> other_results(const lang::Example& e, std::uint64_t seed, std::uint64_t index, std::int64_t count) {
-  std::vector<std::string> list;
-  const auto forms = static_cast<std::uint64_t>(lang::form_count(e.task));
-  const std::string result = "= " + e.answer;
-  const std::size_t last = e.completion.rfind(result), end = last + result.size(), answer = e.completion.rfind(e.answer);
-  check(last != e.completion.npos && answer >= end, "study.solution", e.id, ": wanted a solution that ends in its result, got ", printable(e.completion, 400));
-  auto add = [&](const std::string& other) {
-    std::string solution = str(e.completion.substr(0, last), "= ", other, e.completion.substr(end, answer - end), other, e.completion.substr(answer + e.answer.size()));
-    if (static_cast<std::int64_t>(list.size()) < count && other != e.answer && std::find(list.begin(), list.end(), solution) == list.end()) list.push_back(std::move(solution));
-  };
-  for (std::uint64_t turn = 1; turn < 64 && static_cast<std::int64_t>(list.size()) < count; ++turn) add(lang::task_example(e.task, e.lang, lang::Split::test, seed, index + turn * forms).answer);
-  const int number = e.checks[0].number;
-  for (int distance = 1; static_cast<std::int64_t>(list.size()) < count; ++distance) {
-    add(lang::spell(lang::language(e.lang), str(number + distance)));
-    if (number > distance) add(lang::spell(lang::language(e.lang), str(number - distance)));
-  }
-  return list;
-}
-inline std::vector<std::string> rivals_of(const lang::Example& e, std::uint64_t seed, std::uint64_t index, std::int64_t count) {
-  return e.task == lang::Task::arithmetic ? other_results(e, seed, index, count) : other_answers(e, seed, index, count);
 }
 
 // Of a task: what the best constant answer to each template gets; items of all languages are right alike.
@@ -91,8 +71,10 @@ class GeneratedLanguages : public TransferCorpus {
       const std::string document = lang::language_document(lang::find_language(l), seed, 0);
       generator.update(document.data(), document.size());
       for (const std::string& t : tasks) {
-        const std::string line = lang::json_line(lang::task_example(task(t), lang::find_language(l), lang::Split::test, seed, 0));
-        generator.update(line.data(), line.size());
+        const lang::Example example = lang::task_example(task(t), lang::find_language(l), lang::Split::test, seed, 0);
+        std::string item = lang::json_line(example);
+        for (const std::string& rival : rivals_of(example, seed, 0, 1)) item += rival;
+        generator.update(item.data(), item.size());
       }
     }
     return "generated " + generator.hex();
@@ -103,8 +85,9 @@ class GeneratedLanguages : public TransferCorpus {
   std::int64_t available(const std::string&, const std::string&) const override { return INT64_MAX; }
   clt::Pool pool(const std::string& t, const std::string& language, std::int64_t n, std::uint64_t seed, bool shuffled) const override {
     clt::Pool pool{t, language, {}, {}};
-    for (std::int64_t i = 0; i < n; ++i)
-      pool.lines.push_back(lang::json_line((shuffled ? lang::shuffled_example : lang::task_example)(task(t), lang::find_language(language), lang::Split::train, seed, static_cast<std::uint64_t>(i))));
+    const int l = lang::find_language(language);
+    for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(n); ++i)
+      pool.lines.push_back(lang::json_line(shuffled ? lang::shuffled_example(task(t), l, lang::Split::train, seed, i) : lang::task_example(task(t), l, lang::Split::train, seed, i)));
     return pool;
   }
   std::vector<std::string> validation(const std::string& t, const std::string& language, std::int64_t n, std::uint64_t seed) const override {
@@ -116,9 +99,7 @@ class GeneratedLanguages : public TransferCorpus {
     std::vector<TestItem> list;
     for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(n); ++i) {
       const lang::Example e = lang::task_example(task(t), lang::find_language(language), lang::Split::test, seed, i);
-      TestItem item{e.prompt, e.completion, rivals_of(e, seed, i, rivals), {}, [e](const std::string& text) { return lang::accepts(e, text); }};
-      if (e.task == lang::Task::arithmetic) item.others = other_answers(e, seed, i, std::min<std::int64_t>(rivals, 3));
-      list.push_back(std::move(item));
+      list.push_back({e.prompt, e.completion, rivals_of(e, seed, i, rivals), [e](const std::string& text) { return lang::accepts(e, text); }});
     }
     return list;
   }

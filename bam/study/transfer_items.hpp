@@ -2,9 +2,9 @@
 //   exact  share of greedily written answers that are right (TestItem::accepts). Its chance is what the best constant answer gets: of the generated
 //          tasks to each template, so that a model which knows the templates but reads no prompt is at chance.
 //   rank   share of items whose right answer is likelier, per token, than all its rivals. Chance: mean of 1 / answers that compete.
-//          Rivals are wrong for the item; of the generated tasks they are of its template: the answers to other items; of an arithmetic story, its worked
-//          solution with another last result. Of files they are the answers to other items, or the item's own choices.
-//   likelihood  geometric mean of the probabilities of the right answer's tokens, mean over items. Chance: that of answers to other items,
+//          Rivals are wrong for the item; of the generated tasks they are right for others of its template, of an arithmetic story for the same story
+//          with other numbers. Of files they are the answers to other items, or the item's own choices.
+//   likelihood  geometric mean of the probabilities of the right answer's tokens, mean over items. Chance: that of the rivals,
 //          so a cell is told from chance where the paired difference is surely above 0. It measures models that are too small to write a whole answer right.
 //   nll    nats per token of the right answer; no chance.
 // and of a translation or summary from files what is written is also held against the answer, as chrf or rouge, each a mean over items from 0 to 1. Chance: the same
@@ -27,15 +27,14 @@ struct TestSet {
   std::string language;
   std::vector<TestItem> items;
   std::vector<std::vector<std::int32_t>> prompts;  // BOS, prompt
-  std::vector<ChoiceQuestion> questions;           // the right answer first, then its rivals, then answers to other items where those are none
-  std::vector<std::size_t> rivals;                 // of each
+  std::vector<ChoiceQuestion> questions;           // the right answer first, then its rivals
   std::int64_t longest = 0;                        // tokens of a right answer
   std::int64_t dropped = 0, alone = 0;             // items whose answers do not fit the context, or that have no rival
 };
 
 // Empty where the corpus has no such items. Error(input): there are some, but none fits the context.
 inline TestSet test_set(const TransferCorpus& corpus, const TestInfo& info, const std::string& language, const text::Tokenizer& tokenizer, std::int64_t items, std::int64_t rivals, std::int64_t context, std::uint64_t seed) {
-  TestSet set{info, language, {}, {}, {}, {}};
+  TestSet set{info, language, {}, {}, {}};
   std::size_t longest = 0, seen = 0;
   for (TestItem& item : corpus.items(info.name, language, items, rivals, seed)) {
     ChoiceQuestion q;
@@ -43,7 +42,6 @@ inline TestSet test_set(const TransferCorpus& corpus, const TestInfo& info, cons
     auto add = [&](const std::string& answer) { q.answers.push_back({tokenizer.encode(answer), static_cast<std::int64_t>(answer.size())}); };
     add(item.answer);
     for (const std::string& rival : item.rivals) add(rival);
-    for (const std::string& other : item.others) add(other);
     for (const ChoiceQuestion::Answer& a : q.answers) longest = std::max(longest, a.ids.size());
     ++seen;
     if (info.competes && item.rivals.empty()) {
@@ -54,7 +52,6 @@ inline TestSet test_set(const TransferCorpus& corpus, const TestInfo& info, cons
       ++set.dropped;
       continue;
     }
-    set.rivals.push_back(item.rivals.size());
     set.longest = std::max(set.longest, static_cast<std::int64_t>(q.answers[0].ids.size()));
     set.prompts.push_back(q.prompt);
     set.prompts.back().insert(set.prompts.back().begin(), static_cast<std::int32_t>(tokenizer.bos_id()));
@@ -75,7 +72,7 @@ inline TestSet test_set(const TransferCorpus& corpus, const TestInfo& info, cons
 struct CellScores {
   std::int64_t items = 0, exact = 0, rank = 0, tokens = 0;  // exact, rank: items that are right
   double rank_chance = 0, nll = 0, nll_stderr = 0;
-  double likelihood = 0, likelihood_stderr = 0, rivals = 0, above_stderr = 0;  // rivals: mean likelihood of answers to other items; above_stderr: of the paired difference
+  double likelihood = 0, likelihood_stderr = 0, rivals = 0, above_stderr = 0;  // rivals: their mean likelihood; above_stderr: of the paired difference
   double text = 0, text_stderr = 0, text_others = 0, text_above_stderr = 0;    // of TestInfo::text_score, as of the likelihood
   std::int64_t bytes = 0;  // of the right answers
   std::vector<std::string> written;
@@ -122,11 +119,10 @@ inline CellScores score(const Decoder& model, const TestSet& set, const text::To
     const AnswerScores& a = answers[item];
     std::vector<double> per_token;
     for (std::size_t i = 0; i < a.log_likelihood.size(); ++i) per_token.push_back(a.log_likelihood[i] / static_cast<double>(a.token_nll[i].size()));
-    const std::size_t ranked = 1 + set.rivals[item], first = ranked < per_token.size() ? ranked : 1;  // of answers to other items
     double rivals = 0;
-    for (std::size_t i = first; i < per_token.size(); ++i) rivals += math::exp(per_token[i]) / static_cast<double>(per_token.size() - first);
-    s.rank += std::all_of(per_token.begin() + 1, per_token.begin() + static_cast<std::ptrdiff_t>(ranked), [&](double x) { return per_token[0] > x; });
-    s.rank_chance += 1 / static_cast<double>(ranked) / static_cast<double>(answers.size());
+    for (std::size_t i = 1; i < per_token.size(); ++i) rivals += math::exp(per_token[i]) / static_cast<double>(per_token.size() - 1);
+    s.rank += std::all_of(per_token.begin() + 1, per_token.end(), [&](double x) { return per_token[0] > x; });
+    s.rank_chance += 1 / static_cast<double>(per_token.size()) / static_cast<double>(answers.size());
     right.push_back(math::exp(per_token[0]));
     above.push_back(right.back() - rivals);
     sums.push_back(-a.log_likelihood[0]);

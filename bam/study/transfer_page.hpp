@@ -17,9 +17,9 @@ inline constexpr const char* nav_text = R"(<nav aria-label=Sections><ol><li><a h
 <li><a href='#samples'>Answers</a></li><li><a href='#ledger'>Ledger</a></li></ol></nav>
 )";
 inline constexpr const char* scores_text = R"(<p><b>exact</b>: the share of greedily written answers that keep all the rules of the item; chance is what the best constant answer to each template
-would get. <b>rank</b>: the share of items whose right answer the model finds likelier, per token, than its rivals, which are wrong answers of the same template (of a
-sum, its worked solution with another last result). <b>likelihood</b>: the geometric mean of the probabilities of the right answer's tokens; chance is that of
-answers to other items of the template, item by item.
+would get. <b>rank</b>: the share of items whose right answer the model finds likelier, per token, than its rivals, which are right answers to other items of the same
+template (of a sum, to the same story with other numbers). <b>likelihood</b>: the geometric mean of the probabilities of the right answer's tokens; chance is that of
+the rivals, item by item.
 It measures models too small to write a whole answer right. <b>nll</b>, nats per token of the right answer, stands beside them in runs.csv. A cell, one task in one language by one
 model, whose 95% interval reaches down to chance is marked <b>?</b> and enters no measure below.</p>
 )";

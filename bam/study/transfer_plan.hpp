@@ -87,7 +87,7 @@ inline std::vector<Estimate> estimates(const TransferConfig& c, bool measure = t
         at.prompt += std::min(static_cast<double>(tokenizer.encode(item.prompt).size() + 1), static_cast<double>(c.context)) / static_cast<double>(n);
         at.answer += (answer + 1) / static_cast<double>(n);
         at.longest = std::max(at.longest, answer + 1);
-        at.answers += static_cast<double>(1 + item.rivals.size() + item.others.size()) / static_cast<double>(n);
+        at.answers += static_cast<double>(1 + item.rivals.size()) / static_cast<double>(n);
       }
     }
   const Plan plan(c);

@@ -245,8 +245,9 @@ struct Story {
   int answer = 0;
 };
 
-// Nothing where the draw has no whole numbers of a fitting size, or is of another split.
-inline std::optional<Story> draw_story(Random& random, std::string_view plan, Split split) {
+// Nothing where the draw has no whole numbers of a fitting size, or is of another split. numbers: what is told is the same as without, but for the
+// numbers, which come from there.
+inline std::optional<Story> draw_story(Random& random, std::string_view plan, Split split, Random* numbers = nullptr) {
   struct Owner {
     Concept name;
     int value;
@@ -261,7 +262,10 @@ inline std::optional<Story> draw_story(Random& random, std::string_view plan, Sp
     s.numbers.push_back(n);
     return n;
   };
-  auto from = [&](Range r) { return between(random, r.low, r.high); };
+  auto from = [&](Range r) {
+    const int n = between(random, r.low, r.high);
+    return numbers ? between(*numbers, r.low, r.high) : n;
+  };
   auto tell = [&](bool past, Concept verb, Phrase subject, Phrase object, Concept role = none, Phrase further = {}) {
     Clause c;
     c.past = past;

@@ -373,15 +373,24 @@ inline Item draw_instruction(Random& random, Form form, Split split) {
   return item;
 }
 
-inline Item draw_arithmetic(Random& random, int form, Split split) {
-  for (;;)
-    if (auto story = draw_story(random, stories[form], split)) {
-      Item item;
-      item.told = std::move(story->told);
-      item.answered = std::move(story->steps);
-      item.answer = story->answer;
-      return item;
-    }
+inline Item draw_arithmetic(Random& random, int form, Split split, std::uint32_t retelling) {
+  std::optional<Story> story;
+  Random start = random;
+  while (!(story = draw_story(random, stories[form], split))) start = random;
+  if (retelling > 0) {
+    // "How many more has A than B?" asks for the one who has more.
+    const std::vector<Concept> asked = story->told.back().subject.nouns;
+    Random numbers(random.seed(), retelling);
+    do {
+      Random again = start;
+      story = draw_story(again, stories[form], split, &numbers);
+    } while (!story || story->told.back().subject.nouns != asked);
+  }
+  Item item;
+  item.told = std::move(story->told);
+  item.answered = std::move(story->steps);
+  item.answer = story->answer;
+  return item;
 }
 
 inline std::string say_all(int lang, const std::vector<Clause>& list) {
@@ -448,8 +457,9 @@ inline int form_of(Task task, std::uint64_t seed, std::uint64_t index) {
   return order[index % static_cast<std::uint64_t>(count)];
 }
 
-// Example `index` of a task in a language. Error(usage): no such language.
-inline Example task_example(Task task, int lang, Split split, std::uint64_t seed, std::uint64_t index) {
+// Example `index` of a task in a language. retelling > 0: an arithmetic story told again, with other numbers of the same split (other tasks have none).
+// Error(usage): no such language.
+inline Example task_example(Task task, int lang, Split split, std::uint64_t seed, std::uint64_t index, std::uint32_t retelling = 0) {
   const Language& l = language(lang);
   std::uint32_t stream = static_cast<std::uint32_t>(task) << 8 | static_cast<std::uint32_t>(split) << 4;
   bool parallel = split != Split::train || philox(seed, stream, 22, index).v[3] % 1000 < parallel_examples_permille;
@@ -465,7 +475,7 @@ inline Example task_example(Task task, int lang, Split split, std::uint64_t seed
   switch (task) {
     case Task::summary: detail::render(detail::draw_summary(random, e.form, split), e); break;
     case Task::instructions: detail::render(detail::draw_instruction(random, static_cast<Form>(e.form), split), e); break;
-    case Task::arithmetic: detail::render(detail::draw_arithmetic(random, e.form, split), e); break;
+    case Task::arithmetic: detail::render(detail::draw_arithmetic(random, e.form, split, retelling), e); break;
   }
   return e;
 }
