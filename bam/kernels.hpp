@@ -325,12 +325,19 @@ struct FillArgs {
   void* y = nullptr;
 };
 
-// partial[i] = sum of squares, in double, of block i (`block` elements) of x; the caller adds partials in order.
+// Of several tensors in one call, one after the other: partial[i] = sum of squares, in double, of block i (`block` elements, or what a tensor has
+// left); the caller adds partials in order.
 struct SumSquaresArgs {
-  std::int64_t n = 0;
-  const float* x = nullptr;
-  double* partial = nullptr;  // (ceil(n / block))
   static constexpr std::int64_t block = 1 << 16;
+  static constexpr int most_parts = 32;
+  static constexpr std::int64_t blocks_of(std::int64_t n) { return (n + block - 1) / block; }
+  struct Part {
+    std::int64_t n = 0;
+    const float* x = nullptr;
+  };
+  int parts = 0;
+  Part part[most_parts];
+  double* partial = nullptr;  // (sum of blocks_of(n))
 };
 
 // AdamW (Loshchilov & Hutter 2019), decoupled decay: g' = g * *factor; m = b1 m + (1 - b1) g'; v = b2 v + (1 - b2) g'^2;
@@ -339,14 +346,20 @@ struct SumSquaresArgs {
 struct AdamWScalars {
   float lr = 0, correction1 = 1, correction2 = 1, factor = 1;  // c1 = 1 - b1^t, c2 = 1 - b2^t, clip factor
 };
-struct AdamWArgs {
-  std::int64_t rows = 1, columns = 0, stride = 0;  // a 2-D view into p, g, m and v alike
-  float beta1 = 0.9f, beta2 = 0.95f, eps = 1e-8f, decay = 0;
-  const AdamWScalars* scalars = nullptr;
-  float* p = nullptr;
-  const float* g = nullptr;
+struct AdamWArgs {  // of several parameters in one call
+  static constexpr int most_parts = 32;
+  struct Part {
+    std::int64_t rows = 1, columns = 0, stride = 0;  // a 2-D view into p, g, m and v alike
+    float decay = 0;
+    float* p = nullptr;
+    const float* g = nullptr;
+    void *m = nullptr, *v = nullptr;  // of `moments`
+  };
+  float beta1 = 0.9f, beta2 = 0.95f, eps = 1e-8f;
   DType moments = DType::f32;
-  void *m = nullptr, *v = nullptr;  // of `moments`
+  const AdamWScalars* scalars = nullptr;
+  int parts = 0;
+  Part part[most_parts];
 };
 
 // The kernel table, one row per kernel: X(name, args struct).

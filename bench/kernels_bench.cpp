@@ -633,8 +633,9 @@ Case sum_squares() {
   auto x = uniform(parameters);
   Array<double> partial((parameters + block - 1) / block);
   SumSquaresArgs a;
-  a.n = parameters;
-  a.x = x, a.partial = partial;
+  a.parts = 1;
+  a.part[0] = {parameters, x};
+  a.partial = partial;
   auto check = [=](Worst& worst) {
     samples(partial.size(), 13, [&](Index b) {
       double sum = 0;
@@ -650,17 +651,16 @@ Case adamw() {
   Array<AdamWScalars> scalars(1);
   scalars[0] = {1e-3f, 0.5f, 0.25f, 0.75f};
   AdamWArgs a;
-  a.columns = a.stride = parameters;
-  a.decay = 0.1f;
   a.scalars = scalars;
-  a.p = p, a.g = g, a.m = m, a.v = v;
+  a.parts = 1;
+  a.part[0] = {1, parameters, parameters, 0.1f, p, g, m, v};
   auto check = [=](Worst& worst) {
     const AdamWScalars& s = scalars[0];
     samples(parameters, 9973, [&](Index i) {
       double d = double{g[i]} * s.factor, m1 = a.beta1 * m0[i] + (1.0 - a.beta1) * d, v1 = a.beta2 * v0[i] + (1.0 - a.beta2) * d * d;
       worst.see(m[i], m1);
       worst.see(v[i], v1);
-      worst.see(p[i], p0[i] - s.lr * (m1 / s.correction1 / (std::sqrt(v1 / s.correction2) + a.eps) + a.decay * p0[i]));
+      worst.see(p[i], p0[i] - s.lr * (m1 / s.correction1 / (std::sqrt(v1 / s.correction2) + a.eps) + 0.1f * p0[i]));
     });
   };
   return {0, bytes(4 * parameters), bytes(3 * parameters), [=] { kernel::adamw(a); }, check};

@@ -89,6 +89,9 @@ TEST_CASE("tracking, plateau, oscillation") {
   CHECK_FALSE(tracking(std::vector<Cell>{0.1, 0.2}, std::vector<Cell>{0.1, 0.2}));
   CHECK_FALSE(tracking(std::vector<Cell>{0.2, 0.2, 0.2}, std::vector<Cell>{0.1, 0.2, 0.3}));
   std::vector<std::int64_t> k{0, 10, 100, 1000};
+  // a language without a cell somewhere enters no point
+  CHECK(common_mean({{0.1, 0.3, 0.9}, {0.2, 0.4, std::nullopt}}) == std::vector<Cell>{0.2, 0.30000000000000004});
+  CHECK(common_mean({{std::nullopt, 1.0}, {1.0, std::nullopt}}) == std::vector<Cell>(2));
   CHECK(data_to_plateau(k, std::vector<Cell>{0.2, 0.5, 0.996, 1.0}) == 100);
   CHECK(data_to_plateau(k, std::vector<Cell>{0.2, 0.5, 0.98, 1.0}) == 1000);
   CHECK(data_to_plateau(k, std::vector<Cell>{0.2, std::nullopt, 1.0, 0.5}) == 100);
@@ -136,6 +139,15 @@ TEST_CASE("variance shares against numpy 2.4.6 on a grid of 3 x 2 x 2") {
   REQUIRE(partial);
   CHECK(partial->cells + partial->dropped == 11);
   CHECK(partial->cells == 8);
+  // A factor with one level explains nothing and is not listed.
+  for (Observation& one : o) one.levels.push_back(0);
+  auto flat = variance_shares(o, {"a", "b", "c", "d"});
+  REQUIRE(flat);
+  REQUIRE(flat->effects.size() == partial->effects.size());
+  for (std::size_t e = 0; e < flat->effects.size(); ++e) {
+    CHECK(flat->effects[e].name == partial->effects[e].name);
+    CHECK(flat->effects[e].share == doctest::Approx(partial->effects[e].share));
+  }
   CHECK_FALSE(variance_shares({}, {"a"}));
   CHECK_FALSE(variance_shares({{{0}, 0, 1.0}, {{1}, 0, 1.0}}, {"a"}));
   CHECK(has(error_of(ErrorKind::usage, [] { variance_shares({{{0}, 0, 1.0}, {{0}, 0, 2.0}}, {"a"}); }), "clt.twice"));

@@ -590,18 +590,12 @@ TEST_CASE("adamw: three steps on a strided view, and the sum of squares") {
       for (int t = 1; t <= 3; ++t) {
         AdamWScalars s{1e-2f, static_cast<float>(1 - std::pow(beta1, t)), static_cast<float>(1 - std::pow(beta2, t)), 0.25f};
         AdamWArgs a;
-        a.rows = r.rows;
-        a.columns = r.columns;
-        a.stride = r.stride;
         a.eps = 1e-6f;
-        a.decay = r.decay;
         a.scalars = &s;
-        a.p = p.data();
-        a.g = g.data() + (t - 1) * n;
         a.moments = r.bf16 ? DType::bf16 : DType::f32;
-        a.m = m.data();
-        a.v = v.data();
-        if (r.bf16) a.m = m16.data(), a.v = v16.data();
+        a.parts = 1;
+        a.part[0] = {r.rows, r.columns, r.stride, r.decay, p.data(), g.data() + (t - 1) * n, m.data(), v.data()};
+        if (r.bf16) a.part[0].m = m16.data(), a.part[0].v = v16.data();
         kernel::adamw(a);
       }
       for (std::size_t i = 0; r.bf16 && i < at(n); ++i) m[i] = to_float(m16[i]), v[i] = to_float(v16[i]);
@@ -633,13 +627,61 @@ TEST_CASE("adamw: three steps on a strided view, and the sum of squares") {
     for (float v : x) exact += static_cast<long double>(v) * static_cast<long double>(v);
     std::vector<double> first;
     everywhere([&] {
-      std::vector<double> partial(at((n + SumSquaresArgs::block - 1) / SumSquaresArgs::block));
-      kernel::sum_squares({n, x.data(), partial.data()});
+      std::vector<double> partial(at(SumSquaresArgs::blocks_of(n)));
+      SumSquaresArgs a;
+      a.parts = 1;
+      a.part[0] = {n, x.data()};
+      a.partial = partial.data();
+      kernel::sum_squares(a);
       if (first.empty()) first = partial;
       CHECK(partial == first);
     });
     CHECK(std::accumulate(first.begin(), first.end(), 0.0) == doctest::Approx(static_cast<double>(exact)).epsilon(1e-14));
   }
+}
+
+TEST_CASE("adamw and the sum of squares: many parameters in one call are each alone, whatever their shapes") {
+  Random random(12);
+  struct Shape {
+    std::int64_t rows, columns, stride;
+    std::int64_t n() const { return rows * stride; }
+  };
+  std::vector<Shape> shapes{{1, 70000, 70000}, {0, 4, 4}, {3, 15, 20}, {1, 1, 1}, {131, 257, 260}, {1, 512, 512}, {1, 513, 513}, {4, 1, 3}};
+  while (shapes.size() < AdamWArgs::most_parts) shapes.push_back({1, static_cast<std::int64_t>(shapes.size()), static_cast<std::int64_t>(shapes.size())});
+  std::int64_t n = 0, blocks = 0;
+  for (const Shape& s : shapes) n += s.n(), blocks += SumSquaresArgs::blocks_of(s.n());
+  const Floats p0 = draw(n, random), g = draw(n, random);
+  const AdamWScalars scalars{1e-2f, 0.1f, 0.05f, 0.5f};
+  everywhere([&] {
+    auto run = [&](bool together) {
+      Floats p = p0, m(at(n)), v(at(n));
+      std::vector<double> partial(at(blocks), -1);
+      AdamWArgs a;
+      SumSquaresArgs s;
+      a.scalars = &scalars;
+      s.partial = partial.data();
+      auto flush = [&] {
+        kernel::adamw(a);
+        kernel::sum_squares(s);
+        for (int i = 0; i < s.parts; ++i) s.partial += SumSquaresArgs::blocks_of(s.part[i].n);
+        a.parts = s.parts = 0;
+      };
+      std::int64_t begin = 0;
+      for (std::size_t i = 0; i < shapes.size(); ++i) {
+        const Shape& x = shapes[i];
+        a.part[a.parts++] = {x.rows, x.columns, x.stride, i % 2 ? 0.1f : 0.0f, p.data() + begin, g.data() + begin, m.data() + begin, v.data() + begin};
+        s.part[s.parts++] = {x.n(), g.data() + begin};
+        begin += x.n();
+        if (!together || i + 1 == shapes.size()) flush();
+      }
+      for (const Floats& more : {m, v}) p.insert(p.end(), more.begin(), more.end());
+      return std::pair(p, partial);
+    };
+    const auto [apart, apart_sums] = run(false);
+    const auto [together, together_sums] = run(true);
+    CHECK(same_bits(together, apart));
+    CHECK(together_sums == apart_sums);
+  });
 }
 
 namespace {

@@ -44,6 +44,18 @@ inline Cell mean(std::span<const Cell> cells) {
   return n > 0 ? Cell(sum / n) : Cell();
 }
 
+// cells[point][language]: at each point the mean over the languages that have a cell at every point, so that all mean the same languages.
+inline std::vector<Cell> common_mean(const std::vector<std::vector<Cell>>& cells) {
+  std::vector<Cell> out(cells.size());
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    std::vector<Cell> kept;
+    for (std::size_t l = 0; l < cells[i].size(); ++l)
+      if (std::all_of(cells.begin(), cells.end(), [&](const std::vector<Cell>& point) { return point[l].has_value(); })) kept.push_back(cells[i][l]);
+    out[i] = mean(kept);
+  }
+  return out;
+}
+
 // (y(k) - y(0)) / y(0); empty where y(0) is not above 0, for there the ratio has no meaning.
 inline Cell gain(Cell zero, Cell k) { return zero && k && *zero > 0 ? Cell((*k - *zero) / *zero) : Cell(); }
 
@@ -141,7 +153,7 @@ struct VarianceShare {
 };
 
 struct VarianceShares {
-  std::vector<VarianceShare> effects;  // main effects, two-way interactions, "higher" (all above)
+  std::vector<VarianceShare> effects;  // main effects and two-way interactions of the factors that have several levels in the grid, "higher" (all above)
   std::int64_t cells = 0, replicates = 0, dropped = 0;  // dropped: observations outside the complete sub-grid
   double variance = 0;  // of the cell means
   double noise = 0;     // share of it that the replicates' own spread explains; it is inside every effect
@@ -266,11 +278,19 @@ inline std::optional<VarianceShares> variance_shares(const std::vector<Observati
   result.replicates = static_cast<std::int64_t>(replicates.size());
   result.dropped = static_cast<std::int64_t>(table.size() - cells * replicates.size());
   result.variance = point[0];
-  for (auto& f : factors) result.effects.push_back({f, 0, {}, {}});
+  std::vector<std::size_t> at;  // where in `point` each effect's share is
+  std::size_t next = 1;
+  auto effect = [&](const std::string& name, bool varies) {
+    if (varies) {
+      result.effects.push_back({name, point[next], {}, {}});
+      at.push_back(next);
+    }
+    ++next;
+  };
+  for (std::size_t i = 0; i < factors.size(); ++i) effect(factors[i], sizes[i] > 1);
   for (std::size_t i = 0; i < factors.size(); ++i)
-    for (std::size_t j = i + 1; j < factors.size(); ++j) result.effects.push_back({factors[i] + " x " + factors[j], 0, {}, {}});
-  result.effects.push_back({"higher", 0, {}, {}});
-  for (std::size_t e = 0; e < result.effects.size(); ++e) result.effects[e].share = point[e + 1];
+    for (std::size_t j = i + 1; j < factors.size(); ++j) effect(factors[i] + " x " + factors[j], sizes[i] > 1 && sizes[j] > 1);
+  effect("higher", true);
   if (replicates.size() < 2) return result;
   const auto n = static_cast<double>(replicates.size());
   double within = 0;
@@ -285,7 +305,7 @@ inline std::optional<VarianceShares> variance_shares(const std::vector<Observati
     resample(options.seed, b, index);
     auto v = shares(index);
     if (!(v[0] > 0)) continue;
-    for (std::size_t e = 0; e < drawn.size(); ++e) drawn[e].push_back(v[e + 1]);
+    for (std::size_t e = 0; e < drawn.size(); ++e) drawn[e].push_back(v[at[e]]);
   }
   for (std::size_t e = 0; e < drawn.size(); ++e) {
     if (drawn[e].empty()) continue;

@@ -27,42 +27,51 @@
 }
 
 inline void sum_squares(const Exec& exec, const SumSquaresArgs& s) {
-  parallel(exec, ceil_div(s.n, SumSquaresArgs::block), [&](std::int64_t i, int) {
-    const std::int64_t begin = i * SumSquaresArgs::block;
-    s.partial[i] = square_sum(s.x + begin, smaller(SumSquaresArgs::block, s.n - begin));
-  });
+  double* partial = s.partial;
+  for (int part = 0; part < s.parts; ++part) {
+    const auto [n, x] = s.part[part];
+    const std::int64_t blocks = SumSquaresArgs::blocks_of(n);
+    parallel(exec, blocks, [&, n = n, x = x](std::int64_t i, int) {
+      const std::int64_t begin = i * SumSquaresArgs::block;
+      partial[i] = square_sum(x + begin, smaller(SumSquaresArgs::block, n - begin));
+    });
+    partial += blocks;
+  }
 }
 
 template <class T>
-[[gnu::noinline]] inline void adamw_run(const AdamWArgs& s, std::int64_t begin, std::int64_t n) {
-  T *first = static_cast<T*>(s.m), *second = static_cast<T*>(s.v);
+[[gnu::noinline]] inline void adamw_run(const AdamWArgs& s, const AdamWArgs::Part& t, std::int64_t begin, std::int64_t n) {
+  T *first = static_cast<T*>(t.m), *second = static_cast<T*>(t.v);
   using V = F32x16;
   const AdamWScalars& k = *s.scalars;
   const V factor(k.factor), b1(s.beta1), b2(s.beta2), rest1(1.0f - s.beta1), rest2(1.0f - s.beta2), c1(k.correction1),
-      c2(k.correction2), eps(s.eps), decay(s.decay), lr(k.lr);
+      c2(k.correction2), eps(s.eps), decay(t.decay), lr(k.lr);
   for (std::int64_t i = begin, left = n; left > 0; i += 16, left -= 16) {
-    const V g = load_up_to(s.g + i, left) * factor, p = load_up_to(s.p + i, left);
+    const V g = load_up_to(t.g + i, left) * factor, p = load_up_to(t.p + i, left);
     const V m = b1 * load_up_to(first + i, left) + rest1 * g;
     const V v = b2 * load_up_to(second + i, left) + rest2 * (g * g);
     store_up_to(first + i, m, left);
     store_up_to(second + i, v, left);
-    store_up_to(s.p + i, p - lr * (m / c1 / (sqrt(v / c2) + eps) + decay * p), left);
+    store_up_to(t.p + i, p - lr * (m / c1 / (sqrt(v / c2) + eps) + decay * p), left);
   }
 }
 
 inline void adamw(const Exec& exec, const AdamWArgs& s) {
-  Walk w;  // not merged(): a run must be contiguous even where columns is 1
-  if (s.rows == 1 || s.stride == s.columns) {
-    w.rank = 1;
-    w.shape[0] = s.rows * s.columns;
-  } else {
-    w.rank = 2;
-    w.shape[0] = s.rows;
-    w.shape[1] = s.columns;
-    w.a[0] = w.b[0] = s.stride;
-    w.a[1] = w.b[1] = 1;
+  for (int part = 0; part < s.parts; ++part) {
+    const AdamWArgs::Part& t = s.part[part];
+    Walk w;  // not merged(): a run must be contiguous even where columns is 1
+    if (t.rows == 1 || t.stride == t.columns) {
+      w.rank = 1;
+      w.shape[0] = t.rows * t.columns;
+    } else {
+      w.rank = 2;
+      w.shape[0] = t.rows;
+      w.shape[1] = t.columns;
+      w.a[0] = w.b[0] = t.stride;
+      w.a[1] = w.b[1] = 1;
+    }
+    with_type(s.moments, [&](auto type) {
+      walk(exec, w, false, [&](std::int64_t at, std::int64_t, std::int64_t, std::int64_t n) { adamw_run<decltype(type)>(s, t, at, n); });
+    });
   }
-  with_type(s.moments, [&](auto t) {
-    walk(exec, w, false, [&](std::int64_t at, std::int64_t, std::int64_t, std::int64_t n) { adamw_run<decltype(t)>(s, at, n); });
-  });
 }

@@ -1,17 +1,34 @@
-// Sums of squares and AdamW; formulas and source in cpu/optimizer.inl.
+// Sums of squares and AdamW, of many tensors a launch; formulas and source in cpu/optimizer.inl.
 #pragma once
 #include "device.cuh"
 #include "path.cuh"
 
 namespace bam::cuda {
 
+struct SumSquaresSpan {  // a block of elements
+  const float* x;
+  std::int64_t n;
+};
+BAM_DEVICE SumSquaresSpan sum_squares_span(const SumSquaresArgs& s, std::int64_t i) {
+  int part = 0;
+  for (std::int64_t blocks; i >= (blocks = ceil_div(s.part[part].n, SumSquaresArgs::block)); ++part) i -= blocks;
+  const std::int64_t begin = i * SumSquaresArgs::block;
+  return {s.part[part].x + begin, smaller(SumSquaresArgs::block, s.part[part].n - begin)};
+}
+inline std::int64_t sum_squares_blocks(const SumSquaresArgs& s) {
+  std::int64_t blocks = 0;
+  for (int part = 0; part < s.parts; ++part) blocks += SumSquaresArgs::blocks_of(s.part[part].n);
+  return blocks;
+}
+
 struct SumSquaresKernel {  // sixteen double chains a block of elements, by index mod 16
   SumSquaresArgs s;
+  std::int64_t blocks;
   BAM_DEVICE void operator()() const {
-    const RowLane at = row_lane(ceil_div(s.n, SumSquaresArgs::block));
-    const std::int64_t begin = at.row * SumSquaresArgs::block, end = at.on ? smaller(s.n, begin + SumSquaresArgs::block) : 0;
+    const RowLane at = row_lane(blocks);
+    const SumSquaresSpan span = sum_squares_span(s, at.row);
     double total = 0;
-    for (std::int64_t i = begin + at.lane; i < end; i += row_lanes) total += static_cast<double>(s.x[i]) * static_cast<double>(s.x[i]);
+    for (std::int64_t i = at.lane; i < (at.on ? span.n : 0); i += row_lanes) total += static_cast<double>(span.x[i]) * static_cast<double>(span.x[i]);
     total = sum_lanes(total);
     if (at.on && at.lane == 0) s.partial[at.row] = total;
   }
@@ -19,37 +36,50 @@ struct SumSquaresKernel {  // sixteen double chains a block of elements, by inde
 struct SumSquaresBlockKernel {  // a block of threads a block of elements
   SumSquaresArgs s;
   BAM_DEVICE void operator()() const {
-    const std::int64_t begin = block() * SumSquaresArgs::block, end = smaller(s.n, begin + SumSquaresArgs::block);
+    const SumSquaresSpan span = sum_squares_span(s, block());
     double total = 0;
-    for (std::int64_t i = begin + thread(); i < end; i += block_threads()) total += static_cast<double>(s.x[i]) * static_cast<double>(s.x[i]);
+    for (std::int64_t i = thread(); i < span.n; i += block_threads()) total += static_cast<double>(span.x[i]) * static_cast<double>(span.x[i]);
     total = reduce_block(total, [](double a, double b) { return a + b; });
     if (thread() == 0) s.partial[block()] = total;
   }
 };
 inline void sum_squares(const Exec& exec, const SumSquaresArgs& s) {
-  const std::int64_t blocks = ceil_div(s.n, SumSquaresArgs::block);
-  if (portable()) launch(exec, row_grid(blocks), SumSquaresKernel{s});
+  const std::int64_t blocks = sum_squares_blocks(s);
+  if (portable()) launch(exec, row_grid(blocks), SumSquaresKernel{s, blocks});
   else launch(exec, {blocks, reduce_threads, reduce_bytes<double>}, SumSquaresBlockKernel{s});
 }
 
 template <class T>
 struct AdamWKernel {
+  static constexpr int each = 4;  // elements of a thread
   AdamWArgs s;
+  BAM_INLINE static std::int64_t blocks_of(const AdamWArgs::Part& part) { return ceil_div(part.rows * part.columns, each * row_threads); }
   BAM_DEVICE void operator()() const {
-    const std::int64_t n = flat_index();
-    if (n >= s.rows * s.columns) return;
-    const std::int64_t i = n / s.columns * s.stride + n % s.columns;
+    int which = 0;
+    std::int64_t at = block();
+    for (std::int64_t blocks; at >= (blocks = blocks_of(s.part[which])); ++which) at -= blocks;
+    const AdamWArgs::Part& t = s.part[which];
     const AdamWScalars& k = *s.scalars;
-    const float g = s.g[i] * k.factor, p = s.p[i];
-    T &first = static_cast<T*>(s.m)[i], &second = static_cast<T*>(s.v)[i];
-    const float m = s.beta1 * value(first) + (1.0f - s.beta1) * g, v = s.beta2 * value(second) + (1.0f - s.beta2) * (g * g);
-    set(first, m);
-    set(second, v);
-    s.p[i] = p - k.lr * (m / k.correction1 / (math::sqrt(v / k.correction2) + s.eps) + s.decay * p);
+    BAM_UNROLL for (int e = 0; e < each; ++e) {
+      const std::int64_t n = (at * each + e) * row_threads + thread();
+      if (n >= t.rows * t.columns) return;
+      const std::int64_t i = t.stride == t.columns ? n : n / t.columns * t.stride + n % t.columns;
+      const float g = t.g[i] * k.factor, p = t.p[i];
+      T &first = static_cast<T*>(t.m)[i], &second = static_cast<T*>(t.v)[i];
+      const float m = s.beta1 * value(first) + (1.0f - s.beta1) * g, v = s.beta2 * value(second) + (1.0f - s.beta2) * (g * g);
+      set(first, m);
+      set(second, v);
+      t.p[i] = p - k.lr * (m / k.correction1 / (math::sqrt(v / k.correction2) + s.eps) + t.decay * p);
+    }
   }
 };
 inline void adamw(const Exec& exec, const AdamWArgs& s) {
-  with_type(s.moments, [&](auto t) { launch(exec, flat_grid(s.rows * s.columns), AdamWKernel<decltype(t)>{s}); });
+  with_type(s.moments, [&](auto t) {
+    using Kernel = AdamWKernel<decltype(t)>;
+    std::int64_t blocks = 0;
+    for (int part = 0; part < s.parts; ++part) blocks += Kernel::blocks_of(s.part[part]);
+    launch(exec, {blocks, row_threads, 0}, Kernel{s});
+  });
 }
 
 }  // namespace bam::cuda

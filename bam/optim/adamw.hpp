@@ -32,23 +32,27 @@ class AdamW {
 
   // Norm over all gradients, in a fixed order.
   double gradient_norm() {
-    std::int64_t parts = 0;
-    auto parts_of = [](const Block& b) { return b.tensor.has_grad() ? (b.tensor.numel() + SumSquaresArgs::block - 1) / SumSquaresArgs::block : 0; };
-    for (const Block& b : blocks_) parts += parts_of(b);
-    if (parts == 0) return 0;
-    Tensor partial({parts}, DType::f64, device());
+    std::int64_t partials = 0;
+    auto partials_of = [](const Block& b) { return b.tensor.has_grad() ? SumSquaresArgs::blocks_of(b.tensor.numel()) : 0; };
+    for (const Block& b : blocks_) partials += partials_of(b);
+    if (partials == 0) return 0;
+    Tensor partial({partials}, DType::f64, device());
     double* at = partial.address<double>();
+    SumSquaresArgs a;
+    auto launch = [&] {
+      if (a.parts > 0) kernel::sum_squares(a, device());
+      a.parts = 0;
+    };
     for (Block& b : blocks_) {
       if (!b.tensor.has_grad()) continue;
       for (const View& v : b.views)
         if (v.frozen) clear_view(b, v);
-      SumSquaresArgs a;
-      a.n = b.tensor.numel();
-      a.x = b.tensor.gradient()->data();
-      a.partial = at;
-      at += parts_of(b);
-      kernel::sum_squares(a, device());
+      if (a.parts == 0) a.partial = at;
+      a.part[a.parts++] = {b.tensor.numel(), b.tensor.gradient()->data()};
+      at += partials_of(b);
+      if (a.parts == SumSquaresArgs::most_parts) launch();
     }
+    launch();
     double total = 0;
     const Tensor here = partial.to(Device::cpu);
     for (double p : here.values<double>()) total += p;
@@ -71,28 +75,27 @@ class AdamW {
     s.factor = options_.clip > 0 && norm > options_.clip ? static_cast<float>(options_.clip / norm) : 1.0f;
     Tensor scalars({static_cast<std::int64_t>(sizeof s)}, DType::u8, device());
     copy_bytes(scalars.raw(), device(), &s, Device::cpu, sizeof s);
+    AdamWArgs a;
+    a.beta1 = static_cast<float>(options_.beta1);
+    a.beta2 = static_cast<float>(options_.beta2);
+    a.eps = static_cast<float>(options_.eps);
+    a.moments = options_.moments;
+    a.scalars = static_cast<const AdamWScalars*>(scalars.raw());
+    auto launch = [&] {
+      if (a.parts > 0) kernel::adamw(a, device());
+      a.parts = 0;
+    };
     for (Block& b : blocks_) {
       if (!b.tensor.has_grad()) continue;
-      AdamWArgs a;
-      a.beta1 = static_cast<float>(options_.beta1);
-      a.beta2 = static_cast<float>(options_.beta2);
-      a.eps = static_cast<float>(options_.eps);
-      a.scalars = static_cast<const AdamWScalars*>(scalars.raw());
       for (const View& v : b.views) {
         if (v.frozen) continue;
-        a.decay = v.decay ? static_cast<float>(options_.weight_decay) : 0.0f;
-        a.rows = v.rows;
-        a.columns = v.columns;
-        a.stride = v.stride;
-        a.p = b.tensor.address() + v.offset;
-        a.g = b.tensor.gradient()->data() + v.offset;
-        a.moments = b.m.dtype();
-        a.m = element(b.m.raw(), v.offset, a.moments);
-        a.v = element(b.v.raw(), v.offset, a.moments);
-        kernel::adamw(a, device());
+        a.part[a.parts++] = {v.rows, v.columns, v.stride, v.decay ? static_cast<float>(options_.weight_decay) : 0.0f, b.tensor.address() + v.offset, b.tensor.gradient()->data() + v.offset,
+                             element(b.m.raw(), v.offset, a.moments), element(b.v.raw(), v.offset, a.moments)};
+        if (a.parts == AdamWArgs::most_parts) launch();
       }
-      b.tensor.gradient()->clear(true);
     }
+    launch();
+    zero_grad();
   }
   // Whether any parameter is updated.
   bool trains() const {
@@ -136,6 +139,11 @@ class AdamW {
       } else {
         b.views.push_back(view);
       }
+      // a block whose parameters are all there and treated alike is one run, whatever they look like
+      std::int64_t held = 0;
+      bool alike = true;
+      for (const View& v : b.views) held += v.rows * v.columns, alike = alike && v.decay == decay && v.frozen == frozen;
+      if (const std::int64_t n = b.tensor.numel(); alike && held == n) b.views = {{0, 1, n, n, decay, frozen}};
       return;
     }
     check(p.block.wants_grad(), "adamw.parameter", "adamw: '", p.name, "' wants no gradient; mark it with parameter()");

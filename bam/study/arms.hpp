@@ -191,7 +191,7 @@ inline StudyConfig parse_study(const std::string& text, const std::string& file,
     if (*value == 0) r.missing(key, "tokens of that phase");
   }
   r.read("replicates", c.replicates, 1, 1000);
-  r.read("mixture_seeds", c.mixture_seeds, 1, 1000);
+  r.read("mixture_seeds", c.mixture_seeds, 1, 9);
   r.read("documents", c.documents, 10, 10'000'000);
   r.read("eval_documents", c.eval_documents, 0, many);
   r.read("completions", c.completions, 0, 1000);

@@ -138,9 +138,13 @@ class Results {
     j.set("sweep", sweep());
     j.set("completions", std::move(completions));
     j.set("choice", std::move(choice));
-    if (c_.replicates * c_.mixture_seeds < 3)
+    std::int64_t finished = 0;
+    for (const Json& v : j.at("verdicts").items("verdicts")) finished = std::max(finished, v.at("n").as_int("n", 0));
+    if (c_.replicates < 3)
       j.set("note", c_.replicates == 1 && c_.mixture_seeds > 1 ? str(c_.mixture_seeds, " mixture seeds on one seed model and one set of specialists: too few for verdicts")
                                                                : str(c_.replicates, " replicate", c_.replicates == 1 ? "" : "s", ": too few for verdicts"));
+    else if (finished < 3)
+      j.set("note", str("of ", c_.replicates, " replicates ", finished, finished == 1 ? " is" : " are", " there: too few for verdicts"));
     j.set("hash", hash.hex());
     return j;
   }
@@ -206,11 +210,15 @@ class Results {
     const Arm* arm = find_arm(name);
     return !arm || !trained(*arm);
   }
-  // a - b for each draw (each replicate, where neither is drawn again within one); domain "mean" is the mean of the four.
-  std::vector<double> paired(const std::string& a, const std::string& b, const std::string& size, const std::string& match, const std::string& domain) const {
-    std::vector<double> out;
+  // a - b of each replicate, the mean over its draws that are there; domain "mean" is the mean of the four. Draws within a replicate share its seed model and specialists, so they
+  // are no replicates.
+  using ByReplicate = std::map<std::int64_t, double>;
+  ByReplicate paired(const std::string& a, const std::string& b, const std::string& size, const std::string& match, const std::string& domain) const {
+    ByReplicate out;
     const std::int64_t draws = drawn_once(a) && drawn_once(b) ? 1 : c_.mixture_seeds;
-    for (std::int64_t r = 1; r <= c_.replicates; ++r)
+    for (std::int64_t r = 1; r <= c_.replicates; ++r) {
+      double sum = 0;
+      std::int64_t there = 0;
       for (std::int64_t m = 1; m <= draws; ++m) {
         auto value = [&](const std::string& arm, const std::string& d) -> std::optional<double> {
           auto it = nll_.find({arm, size, match == "compute" && arm != "btx" ? "compute" : "data", d});
@@ -226,9 +234,18 @@ class Results {
               difference += *x - *y;
               ++n;
             }
-        if (n == (domain == "mean" ? 4 : 1)) out.push_back(difference / n);
+        if (n != (domain == "mean" ? 4 : 1)) continue;
+        sum += difference / n;
+        ++there;
       }
+      if (there > 0) out[r] = sum / static_cast<double>(there);
+    }
     return out;
+  }
+  static Interval interval(const ByReplicate& values) {
+    std::vector<double> list;
+    for (const auto& [r, x] : values) list.push_back(x);
+    return t_interval(list);
   }
 
   static io::Json bound(double x) { return std::isfinite(x) ? io::Json(x) : io::Json(); }
@@ -238,9 +255,9 @@ class Results {
       for (const Arm* arm : c_.arms_of(1))
         for (const char* d : {"general", "code", "law", "math", "mean"}) {
           if (std::string_view(arm->name) == "btx") continue;
-          std::vector<double> values = paired(arm->name, "btx", size.name, "data", d);
+          const ByReplicate values = paired(arm->name, "btx", size.name, "data", d);
           if (values.empty()) continue;
-          Interval i = t_interval(values);
+          const Interval i = interval(values);
           list.push_back(io::Json::object({{"arm", arm->name}, {"size", size.name}, {"domain", d}, {"n", i.n}, {"mean", i.mean}, {"low", bound(i.low)}, {"high", bound(i.high)}}));
         }
     return list;
@@ -259,8 +276,8 @@ class Results {
         auto compare = [&](const std::string& claim, const char* a, const char* b, Verdict (*rule)(const Interval&), bool each_domain) {
           std::vector<Verdict> parts;
           if (each_domain)
-            for (const char* d : domains) parts.push_back(rule(t_interval(paired(a, b, size.name, match, d))));
-          Interval mean = t_interval(paired(a, b, size.name, match, "mean"));
+            for (const char* d : domains) parts.push_back(rule(interval(paired(a, b, size.name, match, d))));
+          Interval mean = interval(paired(a, b, size.name, match, "mean"));
           put(claim, each_domain ? all_of(parts) : rule(mean), mean);
         };
         compare("BAM < BTX on every domain", "bam", "btx", below, true);
@@ -269,18 +286,20 @@ class Results {
         compare("soft attention < top-2", "bam", "bam-top2", below, false);
         compare("attention top-2 <= top-1", "bam-top2", "bam-top1", not_above, false);
         for (const char* extra : {"btx-5", "btx-6", "btx-7", "btx-8"}) compare(str(extra, " no better than btx"), extra, "btx", not_below, false);
-        std::vector<double> gap = paired("btx-6-top3", "bam", size.name, match, "mean"), btx = paired("btx", "bam", size.name, match, "mean"), beyond;
-        for (std::size_t i = 0; i < std::min(gap.size(), btx.size()); ++i) beyond.push_back(gap[i] - 0.5 * btx[i]);
-        put("btx-6-top3 close behind BAM", close_behind(t_interval(gap), t_interval(beyond)), t_interval(gap));
+        const ByReplicate gap = paired("btx-6-top3", "bam", size.name, match, "mean"), btx = paired("btx", "bam", size.name, match, "mean");
+        ByReplicate beyond;
+        for (const auto& [r, x] : gap)
+          if (auto b = btx.find(r); b != btx.end()) beyond[r] = x - 0.5 * b->second;
+        put("btx-6-top3 close behind BAM", close_behind(interval(gap), interval(beyond)), interval(gap));
         if (std::string_view(match) == "compute") continue;
         for (const char* home : {"code", "law", "math"}) {
           std::vector<Verdict> parts;
           for (const char* d : domains) {
-            Interval i = t_interval(paired(home, "seed", size.name, match, d));
+            Interval i = interval(paired(home, "seed", size.name, match, d));
             if (std::string_view(d) == home) parts.push_back(below(i));
-            else if (std::string_view(d) != "general") parts.push_back(below(t_interval(paired("seed", home, size.name, match, d))));
+            else if (std::string_view(d) != "general") parts.push_back(below(interval(paired("seed", home, size.name, match, d))));
           }
-          put(str("the ", home, " specialist below the seed at home, above it on the other specialists' domains"), all_of(parts), t_interval(paired(home, "seed", size.name, match, home)));
+          put(str("the ", home, " specialist below the seed at home, above it on the other specialists' domains"), all_of(parts), interval(paired(home, "seed", size.name, match, home)));
         }
       }
     return list;

@@ -172,7 +172,7 @@ inline TransferConfig parse_transfer(const std::string& text, const std::string&
   r.read("seed", c.seed, 0, INT64_MAX);
   r.read("pretrain_lr", c.pretrain_lr, 0, 100);
   r.read("tune_lr", c.tune_lr, 0, 100);
-  c.primary.assign(1, "likelihood");
+  c.primary.assign(1, "rank");
   r.read("primary", c.primary);
   if (c.primary.size() == 1) c.primary.resize(c.tasks.size(), c.primary[0]);
   if (c.primary.size() != c.tasks.size()) fail(ErrorKind::input, "study.value", where, ": study.primary: wanted one, or one for each of the ", c.tasks.size(), " tasks, got ", c.primary.size());

@@ -48,7 +48,7 @@ class TransferCorpus {
   virtual std::int64_t dropped(const std::string&) const { return 0; }  // training examples of a task that were left out because validation or test hold them
   // Training examples, n or more of them. shuffled: with each other's completions.
   virtual clt::Pool pool(const std::string& task, const std::string& language, std::int64_t n, std::uint64_t seed, bool shuffled) const = 0;
-  virtual std::vector<std::string> validation(const std::string& task, const std::string& language, std::int64_t n, std::uint64_t seed) const = 0;
+  virtual std::vector<std::string> validation(const std::string& task, const std::string& language, std::int64_t n, std::uint64_t seed, bool shuffled) const = 0;
   // The same meanings in all languages that share them.
   virtual std::vector<TestItem> items(const std::string& test, const std::string& language, std::int64_t n, std::int64_t rivals, std::uint64_t seed) const = 0;
   // What the best constant answer gets right of a test.

@@ -104,11 +104,12 @@ class LanguageFiles : public TransferCorpus {
     if (shuffled) pool.lines = exchanged(pool.lines);
     return pool;
   }
-  std::vector<std::string> validation(const std::string& task, const std::string& language, std::int64_t n, std::uint64_t seed) const override {
+  std::vector<std::string> validation(const std::string& task, const std::string& language, std::int64_t n, std::uint64_t seed, bool shuffled) const override {
     std::vector<std::string> lines;
     const auto& pools = sets_.at(task).validation;
     if (const auto at = pools.find(language); at != pools.end())
       for (std::size_t i : clt::select(at->second, std::min(n, at->second.size()), seed)) lines.push_back(at->second.lines[i]);
+    if (shuffled) lines = exchanged(lines);
     return lines;
   }
   std::vector<TestItem> items(const std::string& test, const std::string& language, std::int64_t n, std::int64_t rivals, std::uint64_t seed) const override {

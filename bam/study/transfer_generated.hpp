@@ -14,15 +14,21 @@ namespace bam::study::transfer {
 namespace lang = text::languages;
 
 // Up to `count` wrong answers to test item `index`, the same meanings in all languages, each a right answer to another item of its template; of an
-// arithmetic story to the same story with other numbers, so that only who reads the numbers can tell them apart.
+// arithmetic story the solution of the same story with other numbers (which may end in the same result), so that only who reads the numbers can tell them
+// apart. They are drawn as the item was, until a drawn one has the answer of an earlier one: then who reads no prompt finds the right answer first as
+// often as any other, whatever answers he prefers (to pass over equal ones and draw on would make frequent answers right more often than rivals).
 inline std::vector<std::string> rivals_of(const lang::Example& e, std::uint64_t seed, std::uint64_t index, std::int64_t count) {
-  std::vector<std::string> list;
   const auto forms = static_cast<std::uint64_t>(lang::form_count(e.task));
-  for (std::uint32_t turn = 1; turn < 64 && static_cast<std::int64_t>(list.size()) < count; ++turn) {
-    const bool retold = e.task == lang::Task::arithmetic;
-    std::string answer = lang::task_example(e.task, e.lang, lang::Split::test, seed, index + (retold ? 0 : turn * forms), retold ? turn : 0).completion;
-    if (!lang::accepts(e, answer) && std::find(list.begin(), list.end(), answer) == list.end()) list.push_back(std::move(answer));
+  const bool retold = e.task == lang::Task::arithmetic;
+  std::vector<lang::Example> drawn{e};
+  for (std::uint32_t turn = 1; turn <= count; ++turn) {
+    lang::Example next = lang::task_example(e.task, e.lang, lang::Split::test, seed, index + (retold ? 0 : turn * forms), retold ? turn : 0);
+    auto same = [&](const lang::Example& d) { return retold ? d.completion == next.completion : lang::accepts(d, next.completion) || lang::accepts(next, d.completion); };
+    if (std::any_of(drawn.begin(), drawn.end(), same)) break;
+    drawn.push_back(std::move(next));
   }
+  std::vector<std::string> list;
+  for (std::size_t i = 1; i < drawn.size(); ++i) list.push_back(std::move(drawn[i].completion));
   return list;
 }
 
@@ -85,15 +91,11 @@ class GeneratedLanguages : public TransferCorpus {
   std::int64_t available(const std::string&, const std::string&) const override { return INT64_MAX; }
   clt::Pool pool(const std::string& t, const std::string& language, std::int64_t n, std::uint64_t seed, bool shuffled) const override {
     clt::Pool pool{t, language, {}, {}};
-    const int l = lang::find_language(language);
-    for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(n); ++i)
-      pool.lines.push_back(lang::json_line(shuffled ? lang::shuffled_example(task(t), l, lang::Split::train, seed, i) : lang::task_example(task(t), l, lang::Split::train, seed, i)));
+    pool.lines = lines(t, language, lang::Split::train, n, seed, shuffled);
     return pool;
   }
-  std::vector<std::string> validation(const std::string& t, const std::string& language, std::int64_t n, std::uint64_t seed) const override {
-    std::vector<std::string> lines;
-    for (std::int64_t i = 0; i < n; ++i) lines.push_back(lang::json_line(lang::task_example(task(t), lang::find_language(language), lang::Split::validation, seed, static_cast<std::uint64_t>(i))));
-    return lines;
+  std::vector<std::string> validation(const std::string& t, const std::string& language, std::int64_t n, std::uint64_t seed, bool shuffled) const override {
+    return lines(t, language, lang::Split::validation, n, seed, shuffled);
   }
   std::vector<TestItem> items(const std::string& t, const std::string& language, std::int64_t n, std::int64_t rivals, std::uint64_t seed) const override {
     std::vector<TestItem> list;
@@ -115,6 +117,12 @@ class GeneratedLanguages : public TransferCorpus {
     const auto at = std::find(std::begin(lang::task_names), std::end(lang::task_names), name);
     check(at != std::end(lang::task_names), "study.task", "no such task: ", name);
     return lang::tasks[at - std::begin(lang::task_names)];
+  }
+  static std::vector<std::string> lines(const std::string& t, const std::string& language, lang::Split split, std::int64_t n, std::uint64_t seed, bool shuffled) {
+    std::vector<std::string> list;
+    const int l = lang::find_language(language);
+    for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(n); ++i) list.push_back(lang::json_line(shuffled ? lang::shuffled_example(task(t), l, split, seed, i) : lang::task_example(task(t), l, split, seed, i)));
+    return list;
   }
   std::vector<LanguageInfo> languages_;
   mutable std::map<std::pair<std::string, std::uint64_t>, double> chances_;  // the same in all languages

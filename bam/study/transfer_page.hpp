@@ -18,7 +18,7 @@ inline constexpr const char* nav_text = R"(<nav aria-label=Sections><ol><li><a h
 )";
 inline constexpr const char* scores_text = R"(<p><b>exact</b>: the share of greedily written answers that keep all the rules of the item; chance is what the best constant answer to each template
 would get. <b>rank</b>: the share of items whose right answer the model finds likelier, per token, than its rivals, which are right answers to other items of the same
-template (of a sum, to the same story with other numbers). <b>likelihood</b>: the geometric mean of the probabilities of the right answer's tokens; chance is that of
+template (of a sum, to the same story with other numbers: who reads the numbers ranks it first, who computes is seen by exact). Without a look at the prompt the right answer is first as often as each rival. <b>likelihood</b>: the geometric mean of the probabilities of the right answer's tokens; chance is that of
 the rivals, item by item.
 It measures models too small to write a whole answer right. <b>nll</b>, nats per token of the right answer, stands beside them in runs.csv. A cell, one task in one language by one
 model, whose 95% interval reaches down to chance is marked <b>?</b> and enters no measure below.</p>
@@ -37,12 +37,12 @@ inline constexpr const char* directions_text =
 side. <b>Not shown</b>: it lies on the other. <b>Undecided</b>: it has both. <b>Not testable here</b>: the scores that the claim needs are not there or cannot be told from chance.</p>
 )";
 inline constexpr const char* likelihood_text =
-    R"(<p class=note><b>These are likelihoods.</b> Models of this size may find a right answer likelier, for its words and its form, without being able to give it: see rank and exact in the table of all
-scores below before reading a direction as one about solving tasks.</p>
+    R"(<p class=note><b>These are likelihoods.</b> Models of this size may find a right answer likelier, for its words and its form, without being able to give it, and fine-tuning on other languages makes
+the words of an unseen one less likely, right answers and rivals alike: see rank and exact in the table of all scores below before reading a direction as one about solving tasks.</p>
 )";
 inline constexpr const char* curves_text =
     R"(<p>The primary score over k, the number of examples in each seen language. Solid: seen languages; dashed: unseen; dotted: the pivot. The band is the 95% interval over the items of
-a point (the same in all its languages, so these count once; n is items times replicates); a hollow point cannot be told from chance; where that is one number (exact, rank) it is the horizontal dashed line. The first k is 0: the pivot's examples alone.</p>
+a point (the same in all its languages and replicates, so each counts once); a hollow point cannot be told from chance; where that is one number (exact, rank) it is the horizontal dashed line. The first k is 0: the pivot's examples alone.</p>
 )";
 inline constexpr const char* measures_text =
     R"(<p>One value a replicate, their mean and 95% t-interval. Gain: (y(k) &minus; y(0)) / y(0), mean over languages. Gap: seen less unseen. Tracking: Pearson's r over k of the seen and unseen means.

@@ -226,47 +226,32 @@ class Results {
       }
     return list;
   }
-  // Of several cells together. Items say the same in all languages, so languages of one replicate count as one draw of them, which is on the safe side.
+  // Of several cells together. Items say the same in all languages and are the same in all replicates, so they count once, as if cells went with each other in all
+  // (their errors are averaged), which makes intervals rather too wide.
   struct Pool {
-    struct Replicate {
-      double stderr_value = 0, stderr_above = 0;  // summed over cells
-      std::int64_t items = 0;
-    };
-    double sum = 0, chance = 0;
-    std::int64_t cells = 0, told = 0;
+    double sum = 0, chance = 0, stderr_value = 0, stderr_above = 0;  // summed over cells
+    std::int64_t cells = 0, told = 0, items = 0;
     bool share = true;
-    std::map<std::int64_t, Replicate> replicates;
     void add(const Entry& e) {
       share = is_share(e.score);
       sum += e.value;
       chance += e.chance.value_or(0);
       told += e.told;
       ++cells;
-      Replicate& r = replicates[e.place.replicate];
-      r.stderr_value += e.stderr_value;
-      r.stderr_above += e.stderr_above;
-      r.items = std::max(r.items, e.n);
+      stderr_value += e.stderr_value;
+      stderr_above += e.stderr_above;
+      items = std::max(items, e.n);
     }
     double mean() const { return sum / static_cast<double>(cells); }
     double by_chance() const { return chance / static_cast<double>(cells); }
-    std::int64_t items() const {
-      std::int64_t n = 0;
-      for (const auto& [r, x] : replicates) n += x.items;
-      return n;
-    }
-    double error(double Replicate::*which) const {
-      double square = 0;
-      for (const auto& [r, x] : replicates) square += x.*which * x.*which;
-      return std::sqrt(square) / static_cast<double>(cells);
-    }
     Bounds bounds() const {
-      if (share) return wilson_interval(std::llround(mean() * static_cast<double>(items())), items());
-      const double half = z95 * error(&Replicate::stderr_value);
+      if (share) return wilson_interval(std::llround(mean() * static_cast<double>(items)), items);
+      const double half = z95 * stderr_value / static_cast<double>(cells);
       return {mean() - half, mean() + half};
     }
     bool above_chance() const {
-      if (share) return clt::told_from_chance(mean(), items(), by_chance());
-      return mean() - by_chance() > z95 * error(&Replicate::stderr_above);
+      if (share) return clt::told_from_chance(mean(), items, by_chance());
+      return mean() - by_chance() > z95 * stderr_above / static_cast<double>(cells);
     }
   };
   // Values of the primary score over the languages of a split, in their order; missing ones are empty.
@@ -295,7 +280,7 @@ class Results {
     row.set("high", i.n > 1 ? io::Json(i.high) : io::Json());
   }
 
-  // Of every score, means over languages and replicates with the 95% interval over all their items.
+  // Of every score, means over languages and replicates with the 95% interval over their items.
   io::Json curves() const {
     io::Json list = io::Json::array({});
     each([&](const std::string& task, const std::string& setting, const BaseSize& size) {
@@ -315,13 +300,13 @@ class Results {
             io::Json values = io::Json::array({});
             for (const auto& [r, pool] : by_replicate) values.push_back(pool.mean());
             list.push_back(io::Json::object({{"task", task}, {"setting", setting}, {"size", size.name}, {"score", score}, {"split", split}, {"k", k}, {"mean", all.mean()}, {"low", b.low}, {"high", b.high},
-                                             {"n", all.items()}, {"chance", all.by_chance()}, {"above_chance", all.above_chance()}, {"cells", all.cells}, {"told", all.told}, {"replicates", std::move(values)}}));
+                                             {"n", all.items}, {"chance", all.by_chance()}, {"above_chance", all.above_chance()}, {"cells", all.cells}, {"told", all.told}, {"replicates", std::move(values)}}));
           }
     });
     return list;
   }
 
-  // One value a replicate, from cells that can be told from chance.
+  // One value a replicate, from cells that can be told from chance. What compares values of k does so over the languages that have a cell at each of them.
   io::Json measures() const {
     io::Json list = io::Json::array({});
     each([&](const std::string& task, const std::string& setting, const BaseSize& size) {
@@ -334,11 +319,12 @@ class Results {
       };
       for (std::int64_t r = 1; r <= c_.replicates; ++r) {
         auto of = [&](std::int64_t k, const std::vector<std::string>& languages) { return values(task, setting, size, k, main_group(), r, languages); };
-        std::vector<clt::Cell> seen, unseen;
-        for (std::int64_t k : c_.k) {
-          seen.push_back(clt::mean(of(k, c_.seen)));
-          unseen.push_back(clt::mean(of(k, c_.unseen)));
-        }
+        auto curve = [&](const std::vector<std::string>& languages) {
+          std::vector<std::vector<clt::Cell>> cells;
+          for (std::int64_t k : c_.k) cells.push_back(of(k, languages));
+          return clt::common_mean(cells);
+        };
+        const std::vector<clt::Cell> seen = curve(c_.seen), unseen = curve(c_.unseen);
         for (std::size_t i = 1; i < c_.k.size(); ++i) {
           add(str("gain, unseen, k ", c_.k[i]), clt::mean_gain(of(0, c_.unseen), of(c_.k[i], c_.unseen)));
           add(str("gain, seen, k ", c_.k[i]), clt::mean_gain(of(0, c_.seen), of(c_.k[i], c_.seen)));
@@ -496,7 +482,7 @@ class Results {
       }
       for (const auto& [score, pool] : shuffled) {
         const Bounds b = pool.bounds();
-        list.push_back(io::Json::object({{"control", "shuffled completions"}, {"task", task}, {"score", score}, {"value", pool.mean()}, {"low", b.low}, {"high", b.high}, {"n", pool.items()}, {"expected", pool.by_chance()},
+        list.push_back(io::Json::object({{"control", "shuffled completions"}, {"task", task}, {"score", score}, {"value", pool.mean()}, {"low", b.low}, {"high", b.high}, {"n", pool.items}, {"expected", pool.by_chance()},
                                          {"passes", !pool.above_chance()}}));
       }
       if (compared > 0)

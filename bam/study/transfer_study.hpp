@@ -260,7 +260,7 @@ class TransferStudy {
     for (const Part& p : t.parts) {
       parts.push_back({p.task, p.language, p.n});
       pools.push_back(pool(p.task, p.language, t.replicate, t.control == Control::shuffled));
-      for (const std::string& line : c_.corpus->validation(p.task, p.language, c_.validation, c_.seed)) validation += line + "\n";
+      for (const std::string& line : c_.corpus->validation(p.task, p.language, c_.validation, c_.seed, t.control == Control::shuffled)) validation += line + "\n";
     }
     const std::string train = folder + ".train";
     clt::write_mixture(train, clt::mix(pools, parts, pool_seed(c_, t.replicate)), c_.corpus->manifest(), io::is_folder(train));

@@ -97,7 +97,15 @@ inline Cost cost(Row, const ReduceArgs& a) { return {0, detail::number(a.outer *
 inline Cost cost(Row, const DropoutArgs& a) { return {0, detail::number(a.rows * a.columns) * 8, detail::product(a.rows, a.columns)}; }
 inline Cost cost(Row, const CastArgs& a) { return {0, detail::number(a.n) * (detail::size(a.from) + detail::written(a.to, a.write)), std::to_string(a.n)}; }
 inline Cost cost(Row, const FillArgs& a) { return {0, detail::number(a.n) * detail::size(a.dtype), std::to_string(a.n)}; }
-inline Cost cost(Row, const SumSquaresArgs& a) { return {0, detail::number(a.n) * 4, std::to_string(a.n)}; }
-inline Cost cost(Row, const AdamWArgs& a) { return {0, detail::number(a.rows * a.columns) * (12 + 4 * detail::size(a.moments)), std::to_string(a.rows * a.columns)}; }
+inline Cost cost(Row, const SumSquaresArgs& a) {
+  std::int64_t n = 0;
+  for (int i = 0; i < a.parts; ++i) n += a.part[i].n;
+  return {0, detail::number(n) * 4, str(n, " in ", a.parts)};
+}
+inline Cost cost(Row, const AdamWArgs& a) {
+  std::int64_t n = 0;
+  for (int i = 0; i < a.parts; ++i) n += a.part[i].rows * a.part[i].columns;
+  return {0, detail::number(n) * (12 + 4 * detail::size(a.moments)), str(n, " in ", a.parts)};
+}
 
 }  // namespace bam

@@ -23,7 +23,10 @@ inline void route_nothing(const Exec&, const RouterArgs& a) {
   std::fill(a.z, a.z + a.tokens, 0.0f);
 }
 inline void lose_nothing(const Exec&, const CrossEntropyArgs& a) { std::fill(a.nll, a.nll + a.rows, 0.0f); }
-inline void sum_nothing(const Exec&, const SumSquaresArgs& a) { std::fill(a.partial, a.partial + (a.n + a.block - 1) / a.block, 0.0); }
+inline void sum_nothing(const Exec&, const SumSquaresArgs& a) {
+  double* at = a.partial;
+  for (int i = 0; i < a.parts; ++i) at = std::fill_n(at, a.blocks_of(a.part[i].n), 0.0);
+}
 
 inline const KernelTable& idle_table() {
   static const KernelTable table = [] {
