@@ -346,7 +346,7 @@ struct SumSquaresArgs {
 struct AdamWScalars {
   float lr = 0, correction1 = 1, correction2 = 1, factor = 1;  // c1 = 1 - b1^t, c2 = 1 - b2^t, clip factor
 };
-struct AdamWArgs {  // of several parameters in one call
+struct AdamWArgs {  // of several parameters in one call, no two of which overlap
   static constexpr int most_parts = 32;
   struct Part {
     std::int64_t rows = 1, columns = 0, stride = 0;  // a 2-D view into p, g, m and v alike

@@ -2,7 +2,9 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 
 #include "bam/io/file.hpp"
@@ -59,6 +61,37 @@ int main(int argc, char** argv) try {
   StepOptions options;
   options.micro_batch = micro_batch;
   RouterCounts counts;
+
+  // Nothing is timed before all paths have told the same of a few tokens.
+  {
+    StepRows few;
+    few.rows = 1;
+    few.context = std::min<std::int64_t>(context, 300);
+    const auto n = static_cast<std::ptrdiff_t>(few.context);
+    few.inputs.assign(rows.inputs.begin(), rows.inputs.begin() + n);
+    few.targets.assign(rows.targets.begin(), rows.targets.begin() + n);
+    few.positions.assign(rows.positions.begin(), rows.positions.begin() + n);
+    few.real.assign(rows.real.begin(), rows.real.begin() + n);
+    StepOptions one;
+    one.micro_batch = 1;
+    const char* given = std::getenv("BAM_CUDA_PATH");
+    const std::string kept = given ? given : "";
+    auto on = [&](const char* path) {
+      setenv("BAM_CUDA_PATH", path, 1);
+      RouterCounts own;
+      const double l = accumulate_gradients(model, few, one, 0, own).loss, norm = optimizer.gradient_norm();
+      optimizer.zero_grad();
+      return std::pair(l, norm);
+    };
+    const auto [loss, norm] = on("portable");
+    for (const char* path : {"mma", "wgmma"}) {
+      const auto [l, g] = on(path);
+      check(std::fabs(l / loss - 1) < 1e-2 && std::fabs(g / norm - 1) < 5e-2, "bench.path", "bench: BAM_CUDA_PATH=", path, " has the loss ", l, " and gradients of norm ", g, ", the portable kernels ", loss, " and ", norm);
+    }
+    if (given) setenv("BAM_CUDA_PATH", kept.c_str(), 1);
+    else unsetenv("BAM_CUDA_PATH");
+  }
+
   double loss = 0;
   auto step = [&](std::int64_t i) {
     const auto start = std::chrono::steady_clock::now();

@@ -11,7 +11,7 @@ table=scripts/ptxas.txt
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 version=$("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')
-flags=(-std=c++20 -O3 -fmad=false --expt-relaxed-constexpr -diag-suppress 1675 -I.)
+flags=(-std=c++20 -O3 -fmad=false -ftz=false -prec-div=true -prec-sqrt=true --expt-relaxed-constexpr -diag-suppress 1675 -I.)
 # One pass of the front end, both architectures; -fmad=false: contraction is written out, so that the bits are those of the CPU.
 "$nvcc" "${flags[@]}" -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a -Xptxas -v -keep -keep-dir "$work" -c bam/cuda/backend.cu -o "$work/backend.o" 2> "$work/log"
 "$nvcc" "${flags[@]}" -gencode arch=compute_80,code=sm_80 -c bam/cuda/runtime.cu -o "$work/runtime.o"

@@ -94,7 +94,7 @@ BAM_INLINE SinCos sincos(double x) {  // |x| up to about 1e6
   for (double k : cc) c = __builtin_fma(c, z, k);
   s = __builtin_fma(s * z, r, r);
   c = __builtin_fma(c, z, 1.0);
-  switch (static_cast<std::int64_t>(n) & 3) {
+  switch (static_cast<int>(n - 4 * __builtin_floor(n * 0.25))) {  // n mod 4, for every n
     case 0: return {s, c};
     case 1: return {c, -s};
     case 2: return {-s, -c};

@@ -295,10 +295,12 @@ struct FlashKeyGradientKernel {
             const std::int64_t query = j * 8 + lane % 4 * 2 + i % 2, key = warp * 16 + lane / 4 + i / 2 * 8, token = begin + (query < n ? query : 0);
             const bool hidden = query >= n || key >= keys || (a.causal && at.first + key > past + i0 + query);
             const float gate = a.gate ? a.gate[token * a.gate_row + h / a.heads_per_gate] : 1.0f;
-            const float p = hidden ? 0.0f : math::exp(s[j].v[i] * a.scale - a.lse[h * a.rows + token]);
+            const float lse = a.lse[h * a.rows + token], dot = dots[h * a.rows + token];
+            const float p = hidden ? 0.0f : math::exp(s[j].v[i] * a.scale - lse);
             s[j].v[i] = p * gate;
-            dp[j].v[i] = p * math::fma(gate, dp[j].v[i], 0.0f - dots[h * a.rows + token]);
+            dp[j].v[i] = p * math::fma(gate, dp[j].v[i], 0.0f - dot);
           }
+        sync_warp();
         BAM_UNROLL
         for (int t = 0; t < queries / 16; ++t) {
           const FragmentA p = as_left(s[2 * t], s[2 * t + 1]), ds = as_left(dp[2 * t], dp[2 * t + 1]);

@@ -18,6 +18,7 @@ std::int64_t memory_available();     // bytes that can still be allocated
 Exec execution();                    // its stream and scratch memory
 void* allocate(std::int64_t bytes);  // null: there is no more
 void release(void* p);
+inline bool (*give_back)() = nullptr;  // set by who keeps released memory: returns it by release(), and says whether there was any; asked before memory of the backend's own is refused
 // rows times width bytes, rows at distances of pitch bytes. On return the host may read what came, and change what it sent.
 enum class Way : std::uint8_t { to_device, to_host, within };
 void copy(Way way, void* to, std::int64_t to_pitch, const void* from, std::int64_t from_pitch, std::int64_t width, std::int64_t rows);

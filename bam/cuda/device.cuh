@@ -127,7 +127,7 @@ template <class K>
 void launch(const Exec& exec, Grid grid, const K& kernel) {
   if (grid.blocks <= 0) return;
   auto start = [&](auto entry_of) {
-    allow_shared(reinterpret_cast<const void*>(entry_of), grid.shared_bytes);
+    before_launch(reinterpret_cast<const void*>(entry_of), grid.blocks, grid.shared_bytes);
     entry_of<<<static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.threads), static_cast<std::size_t>(grid.shared_bytes), stream_of(exec)>>>(kernel);
   };
   if constexpr (requires { K::most_threads; }) start(bounded_entry<K>);

@@ -61,6 +61,7 @@ BAM_DEVICE void mma_block(const MmaProduct<Out>& s, std::int64_t row0, std::int6
     wait_copies<mma_stages - 2>();
     sync();  // all have this stage, and are done with the one before
     load(step + mma_stages - 1);
+    sync_warp();  // its branches are behind all lanes
     const unsigned char *ta = space + step % mma_stages * 2 * mma_operand_bytes, *tb = ta + mma_operand_bytes;
     const int matrix = lane / 8, r = lane % 8;
     BAM_UNROLL

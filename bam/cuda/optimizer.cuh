@@ -58,18 +58,27 @@ struct AdamWKernel {
     int which = 0;
     std::int64_t at = block();
     for (std::int64_t blocks; at >= (blocks = blocks_of(s.part[which])); ++which) at -= blocks;
-    const AdamWArgs::Part& t = s.part[which];
-    const AdamWScalars& k = *s.scalars;
-    BAM_UNROLL for (int e = 0; e < each; ++e) {
+    const AdamWArgs::Part t = s.part[which];
+    const AdamWScalars k = *s.scalars;
+    std::int64_t place[each];  // -1: beyond the end
+    float g[each], p[each], first[each], second[each];
+    BAM_UNROLL
+    for (int e = 0; e < each; ++e) {  // all reads are under way before the first write, which might be to the same place for all the compiler knows
       const std::int64_t n = (at * each + e) * row_threads + thread();
-      if (n >= t.rows * t.columns) return;
-      const std::int64_t i = t.stride == t.columns ? n : n / t.columns * t.stride + n % t.columns;
-      const float g = t.g[i] * k.factor, p = t.p[i];
-      T &first = static_cast<T*>(t.m)[i], &second = static_cast<T*>(t.v)[i];
-      const float m = s.beta1 * value(first) + (1.0f - s.beta1) * g, v = s.beta2 * value(second) + (1.0f - s.beta2) * (g * g);
-      set(first, m);
-      set(second, v);
-      t.p[i] = p - k.lr * (m / k.correction1 / (math::sqrt(v / k.correction2) + s.eps) + t.decay * p);
+      place[e] = n >= t.rows * t.columns ? -1 : t.stride == t.columns ? n : n / t.columns * t.stride + n % t.columns;
+      const std::int64_t i = larger(place[e], std::int64_t{0});
+      g[e] = t.g[i];
+      p[e] = t.p[i];
+      first[e] = value(static_cast<const T*>(t.m)[i]);
+      second[e] = value(static_cast<const T*>(t.v)[i]);
+    }
+    BAM_UNROLL
+    for (int e = 0; e < each; ++e) {
+      if (place[e] < 0) continue;
+      const float d = g[e] * k.factor, m = s.beta1 * first[e] + (1.0f - s.beta1) * d, v = s.beta2 * second[e] + (1.0f - s.beta2) * (d * d);
+      set(static_cast<T*>(t.m)[place[e]], m);
+      set(static_cast<T*>(t.v)[place[e]], v);
+      t.p[place[e]] = p[e] - k.lr * (m / k.correction1 / (math::sqrt(v / k.correction2) + s.eps) + t.decay * p[e]);
     }
   }
 };

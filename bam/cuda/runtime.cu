@@ -13,8 +13,18 @@ namespace bam::cuda {
 namespace {
 
 void require(cudaError_t e, const char* what) {
-  if (e != cudaSuccess) fail(ErrorKind::limit, "cuda.runtime", "CUDA, ", what, ": ", cudaGetErrorString(e));
+  if (e == cudaSuccess) return;
+  cudaGetLastError();  // it is told here, and is not the next launch's
+  fail(ErrorKind::limit, "cuda.runtime", "CUDA, ", what, ": ", cudaGetErrorString(e));
 }
+// The program around may have chosen another device for this thread.
+void use_device() { require(cudaSetDevice(0), "device"); }
+int attribute(cudaDeviceAttr which) {
+  int value = 0;
+  require(cudaDeviceGetAttribute(&value, which, 0), "device");
+  return value;
+}
+__global__ void nothing() {}
 
 struct Context {
   cudaStream_t stream = nullptr;
@@ -24,9 +34,11 @@ struct Context {
 Context& context() {
   static Context value = [] {
     Context c;
+    use_device();
     require(cudaStreamCreateWithFlags(&c.stream, cudaStreamNonBlocking), "stream");
     return c;
   }();
+  use_device();
   return value;
 }
 
@@ -35,13 +47,10 @@ void* grow_scratch(void* pool, int, std::size_t bytes) {
   if (bytes > c.scratch_bytes) {
     require(cudaStreamSynchronize(c.stream), "synchronize");
     require(cudaFree(c.scratch), "free");
-    c.scratch = nullptr;
     c.scratch_bytes = 0;
-    if (cudaMalloc(&c.scratch, bytes) != cudaSuccess) {
-      c.scratch = nullptr;
-      cudaGetLastError();  // it is told here
-      fail(ErrorKind::limit, "memory.exhausted", "CUDA: no memory for ", static_cast<std::int64_t>(bytes), " bytes of scratch; lower micro_batch or context");
-    }
+    c.scratch = allocate(static_cast<std::int64_t>(bytes));
+    if (!c.scratch && give_back && give_back()) c.scratch = allocate(static_cast<std::int64_t>(bytes));
+    if (!c.scratch) fail(ErrorKind::limit, "memory.exhausted", "CUDA: no memory for ", static_cast<std::int64_t>(bytes), " bytes of scratch; lower micro_batch or context");
     c.scratch_bytes = bytes;
   }
   return c.scratch;
@@ -51,12 +60,18 @@ void* grow_scratch(void* pool, int, std::size_t bytes) {
 
 std::string unavailable() {
   int n = 0;
-  if (cudaError_t e = cudaGetDeviceCount(&n); e != cudaSuccess) return cudaGetErrorString(e);
+  auto told = [](cudaError_t e) {
+    cudaGetLastError();
+    return std::string(cudaGetErrorString(e));
+  };
+  if (cudaError_t e = cudaGetDeviceCount(&n); e != cudaSuccess) return told(e);
   if (n == 0) return "the driver sees no GPU";
-  int major = 0, minor = 0;
-  require(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "device");
-  require(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0), "device");
-  return major >= 8 ? "" : str("its compute capability is ", major, ".", minor, ", wanted 8.0 or more");
+  const int major = attribute(cudaDevAttrComputeCapabilityMajor), minor = attribute(cudaDevAttrComputeCapabilityMinor);
+  if (major < 8) return str("its compute capability is ", major, ".", minor, ", wanted 8.0 or more");
+  use_device();
+  cudaFuncAttributes a;
+  if (cudaError_t e = cudaFuncGetAttributes(&a, nothing); e != cudaSuccess) return "the driver takes none of this program's code: " + told(e);
+  return "";
 }
 
 std::string describe() {
@@ -68,6 +83,7 @@ std::string describe() {
 bool emulated() { return false; }
 std::int64_t memory_available() {
   std::size_t available = 0, total = 0;
+  use_device();
   require(cudaMemGetInfo(&available, &total), "memory");
   return static_cast<std::int64_t>(available);
 }
@@ -82,8 +98,13 @@ cudaStream_t stream_of(const Exec& exec) { return exec.scratch == grow_scratch ?
 
 void* allocate(std::int64_t bytes) {
   void* p = nullptr;
-  if (cudaMalloc(&p, static_cast<std::size_t>(bytes)) == cudaSuccess) return p;
-  cudaGetLastError();  // it was told to the caller
+  use_device();
+  const cudaError_t e = cudaMalloc(&p, static_cast<std::size_t>(bytes));
+  if (e != cudaErrorMemoryAllocation) {  // anything else is another call's
+    require(e, "a kernel, a copy or memory");
+    return p;
+  }
+  cudaGetLastError();  // it is told to the caller
   return nullptr;
 }
 void release(void* p) {
@@ -94,6 +115,10 @@ void release(void* p) {
 void copy(Way way, void* to, std::int64_t to_pitch, const void* from, std::int64_t from_pitch, std::int64_t width, std::int64_t rows) {
   const cudaMemcpyKind kind = way == Way::to_device ? cudaMemcpyHostToDevice : way == Way::to_host ? cudaMemcpyDeviceToHost : cudaMemcpyDeviceToDevice;
   auto size = [](std::int64_t n) { return static_cast<std::size_t>(n); };
+  if (to_pitch == width && from_pitch == width) {
+    width *= rows;
+    rows = 1;
+  }
   if (rows == 1) require(cudaMemcpyAsync(to, from, size(width), kind, context().stream), "copy");
   else require(cudaMemcpy2DAsync(to, size(to_pitch), from, size(from_pitch), size(width), size(rows), kind, context().stream), "copy");
   if (way != Way::within) synchronize();
@@ -103,11 +128,7 @@ void check_arguments(const void*, std::size_t) {}
 Range::Range(const char* name) { nvtxRangePushA(name); }
 Range::~Range() { nvtxRangePop(); }
 
-bool has_warpgroups() {
-  int major = 0;
-  require(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "device");
-  return major == 9;
-}
+bool has_warpgroups() { return attribute(cudaDevAttrComputeCapabilityMajor) == 9; }
 
 TensorMap tensor_map(const void* base, std::int64_t rows, std::int64_t columns, std::int64_t ld, int box_rows) {
   static const auto encode = [] {  // from the driver, so that nothing links to it
@@ -129,14 +150,14 @@ TensorMap tensor_map(const void* base, std::int64_t rows, std::int64_t columns, 
   return map;
 }
 
-int multiprocessors() {
-  int n = 0;
-  require(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, 0), "multiprocessors");
-  return n;
-}
+int multiprocessors() { return attribute(cudaDevAttrMultiProcessorCount); }
 
-void allow_shared(const void* kernel, std::int64_t bytes) {
-  if (bytes > 48 * 1024) require(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), "shared memory");
+void before_launch(const void* kernel, std::int64_t blocks, std::int64_t shared_bytes) {
+  if (blocks > 0x7fffffff) fail(ErrorKind::limit, "cuda.blocks", "CUDA: a launch of ", blocks, " blocks, wanted at most 2147483647; lower micro_batch or context");
+  if (shared_bytes <= 48 * 1024) return;
+  if (const int most = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin); shared_bytes > most)
+    fail(ErrorKind::limit, "cuda.shared", "CUDA: a block wants ", shared_bytes, " bytes of shared memory, this device gives ", most, "; its heads are too wide for this device: use a smaller head_dim, or --device cpu");
+  require(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)), "shared memory");
 }
 
 void check_launch() { require(cudaGetLastError(), "launch"); }

@@ -1,6 +1,7 @@
 // AdamW (Loshchilov & Hutter 2019) with decoupled decay, groups, and clipping by global norm. A step consumes gradients.
 #pragma once
 #include <cmath>
+#include <utility>
 
 #include "../nn/parameter.hpp"
 #include "../tensor/tape.hpp"
@@ -132,6 +133,8 @@ class AdamW {
     if (p.stride == p.columns) view = {p.offset, 1, p.numel(), p.numel(), decay, frozen};
     for (Block& b : blocks_) {
       if (b.tensor.gradient() != p.block.gradient()) continue;
+      for (const View& v : b.views)
+        if (v.rows == 1 && view.rows == 1) check(view.offset >= v.offset + v.columns || v.offset >= view.offset + view.columns, "adamw.twice", "adamw: '", p.name, "' is there twice");
       View& last = b.views.back();  // neighbours that are treated alike become one
       if (last.rows == 1 && view.rows == 1 && last.offset + last.columns == view.offset && last.decay == decay && last.frozen == frozen) {
         last.columns += view.columns;
@@ -146,6 +149,7 @@ class AdamW {
       if (const std::int64_t n = b.tensor.numel(); alike && held == n) b.views = {{0, 1, n, n, decay, frozen}};
       return;
     }
+    for (const Block& b : blocks_) check(std::as_const(b.tensor).raw() != std::as_const(p.block).raw(), "adamw.twice", "adamw: '", p.name, "' shares the memory of another parameter; give each once");
     check(p.block.wants_grad(), "adamw.parameter", "adamw: '", p.name, "' wants no gradient; mark it with parameter()");
     check(blocks_.empty() || p.block.device() == device(), "device.mixed", "adamw: '", p.name, "' lies on ", name_of(p.block.device()), ", others on ", name_of(device()));
     check(options_.moments == DType::f32 || options_.moments == DType::bf16, "adamw.moments", "adamw: moments of F32 or BF16, not of ", name_of(options_.moments));

@@ -24,7 +24,13 @@ struct AllocatorStats {
 class Allocator {
  public:
   static Allocator& get(Device d = Device::cpu) {
-    static Allocator* values[] = {new Allocator(Device::cpu), new Allocator(Device::cuda)};  // outlive every static tensor
+    static Allocator* const* const values = [] {
+      static Allocator* two[] = {new Allocator(Device::cpu), new Allocator(Device::cuda)};  // outlive every static tensor
+#ifdef BAM_CUDA
+      cuda::give_back = [] { return get(Device::cuda).trim(); };
+#endif
+      return two;
+    }();
     return *values[static_cast<int>(d)];
   }
 
@@ -61,10 +67,10 @@ class Allocator {
     free_[it->second.block].push_back(p);
     sizes_.erase(it);
   }
-  // Returns the memory that no tensor has to the system.
-  void trim() {
+  // Returns the memory that no tensor has to the system; whether there was any.
+  bool trim() {
     std::lock_guard lock(mutex_);
-    give_back();
+    return give_back();
   }
   AllocatorStats stats() {
     std::lock_guard lock(mutex_);
@@ -96,7 +102,9 @@ class Allocator {
   bool give_back() {
     const bool any = !free_.empty();
     for (auto& [size, blocks] : free_)
-      for (void* p : blocks) {
+      while (!blocks.empty()) {
+        void* const p = blocks.back();
+        blocks.pop_back();  // whatever happens, it is not handed out again
         if (device_ != Device::cpu) detail::device_release(p);
         else if (size < huge) ::operator delete(p, std::align_val_t{64});
         else munmap(p, static_cast<std::size_t>(size));
