@@ -25,7 +25,7 @@ struct Inputs {
   std::optional<text::Tokenizer> tokenizer;
   std::int32_t bos = -1, eos = -1;
 
-  Inputs(const Common& common, const std::string& run) : config(train::load_run_config(run, common.set)) {
+  Inputs(const Common& common, const std::string& run) : config(train::load_run_config(run, common.run_settings())) {
     const train::ModelSource& m = config.model;
     const std::string folder = m.init_from.empty() ? "" : io::resolve_model_folder(m.init_from);
     std::string file = !m.tokenizer.empty() ? m.tokenizer : folder.empty() ? "" : folder + "/tokenizer.json";

@@ -19,9 +19,7 @@ struct Flags {
 
 void run(const Common& common, const Flags& f) {
   if (common.out.empty()) fail(ErrorKind::usage, "flag.missing", "bam train: wanted --out RUN");
-  std::vector<std::string> set = common.set;
-  if (common.seed) set.push_back(str("train.seed=", *common.seed));
-  train::RunConfig config = train::load_run_config(f.run, set);
+  train::RunConfig config = train::load_run_config(f.run, common.run_settings());
   io::ConfigFile model = io::read_model_config(config.model.init_from.empty() ? config.model.config : io::resolve_model_folder(config.model.init_from) + "/config.json");
   ParameterCount count = count_parameters(model.model);
   StepShape shape;

@@ -14,7 +14,7 @@ struct Flags {
   std::vector<std::string> experts;
   std::int64_t extra = 0, top_k = 1;
   std::optional<std::int64_t> num_experts;
-  std::uint64_t router_seed = 0;
+  std::optional<std::uint64_t> router_seed;
   bool plan = false, norm_topk_prob = false, sequential = false;
 };
 
@@ -32,7 +32,7 @@ void run(const Common& common, const Flags& f) {
   o.norm_topk_prob = f.norm_topk_prob;
   o.attention_routing = f.routing == "top1" ? AttentionRouting::top1 : f.routing == "top2" ? AttentionRouting::top2 : AttentionRouting::soft;
   o.sequential = f.sequential;
-  o.router_seed = f.router_seed;
+  o.router_seed = f.router_seed ? *f.router_seed : common.seed.value_or(0);
   std::vector<std::string> paths{io::resolve_model_folder(f.seed_model)};
   for (const std::string& e : f.experts) paths.push_back(io::resolve_model_folder(e));
 
@@ -82,7 +82,7 @@ void add_upcycle(CLI::App& app, Common& common) {
   integer_flag<std::int64_t>(*verb, "--extra-seed-experts", f->extra, 0, 1000, "Further FFN experts, copies of the seed's");
   integer_flag<std::int64_t>(*verb, "--num-experts", f->num_experts, 2, 1000, "Experts of sparse and drop (default 4)");
   integer_flag<std::int64_t>(*verb, "--top-k", f->top_k, 1, 1000, "FFN experts a token (default 1)");
-  integer_flag<std::uint64_t>(*verb, "--router-seed", f->router_seed, 0, INT64_MAX, "Seed of the routers (default 0)");
+  integer_flag<std::uint64_t>(*verb, "--router-seed", f->router_seed, 0, INT64_MAX, "Seed of the routers, and of the units that drop draws anew (default: --seed, or 0)");
   choice_flag(*verb, "--attention-routing", f->routing, {"soft", "top1", "top2"}, "Attention experts a token (default soft: all)");
   verb->add_flag("--norm-topk-prob", f->norm_topk_prob, "Renormalise the chosen probabilities");
   verb->add_flag("--sequential", f->sequential, "Attention, then FFN, instead of both in parallel");

@@ -24,6 +24,12 @@ struct Common {
   std::function<void()> run;
 
   bool bf16() const { return dtype == "bf16"; }
+  // --set and --seed as settings of a run file.
+  std::vector<std::string> run_settings() const {
+    std::vector<std::string> list = set;
+    if (seed) list.push_back("train.seed=" + std::to_string(*seed));
+    return list;
+  }
 };
 
 // Ends the program with this code after the verb has reported what there is to report.

@@ -115,7 +115,7 @@ class ReproductionPage {
   std::string markdown() const {
     return str("# BAM, reproduced\n\n",
                "The claims of *BAM! Just Like That* (arXiv 2408.08274), tested on small models with replicates, equal budgets and further baselines. Made by `scripts/reproduction.sh`\n",
-               "from the results in `bench/results`; every figure below is computed from them.\n\n", what(), claims(), gain(), levels(), inference(), sources());
+               "from the results in `bench/results` and the manifest of the data (`scripts/reproduction.sh BAM MANIFEST.json`); the paper's figures are quoted.\n\n", what(), claims(), gain(), levels(), inference(), sources());
   }
 
  private:
@@ -123,6 +123,21 @@ class ReproductionPage {
   const io::Json &sources_, &inference_;
   std::string plot_;
 
+  // How many arms kept the lowest or the highest rate of their sweep.
+  std::string edges() const {
+    std::int64_t lowest = 0, highest = 0, arms = 0;
+    for (const Finished& f : studies_) {
+      std::map<std::pair<std::string, std::string>, std::vector<std::pair<double, bool>>> sweeps;  // size, arm: rate, kept
+      for (const io::Json& t : report::list(f.results, "sweep")) sweeps[{detail::of(t, "size"), detail::of(t, "arm")}].emplace_back(report::number(t, "lr"), report::flag(t, "kept"));
+      for (auto& [arm, rates] : sweeps) {
+        std::sort(rates.begin(), rates.end());
+        lowest += rates.front().second;
+        highest += rates.back().second;
+        ++arms;
+      }
+    }
+    return arms == 0 ? "" : str(" Of ", arms, " such choices ", lowest, " fell on the lowest rate that was tried and ", highest, " on the highest, beyond which a better one may lie.");
+  }
   std::string what() const {
     std::string s = "## What was run\n\n" + detail::md_head({"study", "corpus", "sizes (parameters without embeddings)", "trainings", "training tokens", "hours", "hash of the results"});
     for (const Finished& f : studies_) {
@@ -136,9 +151,10 @@ class ReproductionPage {
       }
       s += detail::md_row({f.name, detail::of(f.results, "corpus"), sizes, str(n, " of ", detail::of(f.results, "trainings")), report::si(tokens), detail::figure(seconds / 3600, 2), str("`", detail::of(f.results, "hash"), "`")});
     }
-    s += "\n";
+    s += "\nA training is a point of an arm, data- or compute-matched; the two share a trunk, whose tokens and hours are counted with each. Hours were taken beside other work.\n\n";
     if (std::any_of(studies_.begin(), studies_.end(), [](const Finished& f) { return report::list(f.results, "sweep").size() > 0; }))
-      s += "Where a study has a sweep of learning rates, each trained arm has the best one of the first replicate, by the mean over the validation sets of this page; the other replicates use it as it is.\n\n";
+      s += str("Where a study has a sweep of learning rates, each trained arm has the best one of the first replicate, by the mean over the validation sets of this page; the other replicates use it as it is.",
+               edges(), "\n\n");
     for (const Finished& f : studies_) s += str("* ", f.name, ": `", detail::of(f.results, "command"), " --out DIR`", detail::of(f.results, "note").empty() ? "" : "; " + detail::of(f.results, "note"), "\n");
     return s + "\n";
   }
