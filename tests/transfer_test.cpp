@@ -132,6 +132,20 @@ TEST_CASE("transfer: a BAM base is branched, upcycled and compared with the dens
   fs::remove_all(root);
 }
 
+TEST_CASE("transfer: bases of both families") {
+  const std::string root = fresh("bam_transfer_families"), llama = "[[size]]\nname = \"l8\"\nfamily = \"llama\"\nhidden = 8\nffn = 8\nlayers = 1\nheads = 1\n";
+  const TransferConfig config = small("tasks = [\"instructions\"]\nsettings = [\"single\"]\nk = [0, 2]\ncontrols = false\n", llama);
+  const io::Json results = io::parse_json(run(config, root, 1 << 30), "results");
+  CHECK(results.at("sizes").at(0).at("family").as_string("family") == "cohere");
+  CHECK(results.at("sizes").at(1).at("family").as_string("family") == "llama");
+  // a second norm a layer
+  CHECK(results.at("sizes").at(1).at("parameters").as_int("parameters") == results.at("sizes").at(0).at("parameters").as_int("parameters") + 8);
+  CHECK(io::read_model_config(root + "/runs/l8/r1/config.json").model.family == Family::llama);
+  const std::string both = "branch_tokens = 2048\nmix_tokens = 2048\n";
+  CHECK_THROWS_WITH_AS(small(both, std::string(llama).replace(llama.find("hidden"), 0, "base = \"bam\"\n")), doctest::Contains("size.family"), Error);
+  fs::remove_all(root);
+}
+
 TEST_CASE("transfer: rivals are wrong, say the same in all languages, and chance is what reads no prompt") {
   for (lang::Task task : lang::tasks)
     for (std::uint64_t i = 0; i < 45; ++i) {

@@ -14,7 +14,15 @@ namespace bam::study::transfer {
 
 // A model from which all of one size and replicate are fine-tuned.
 struct BaseSize : Size {
+  Family family = Family::cohere;  // or llama, its embeddings tied as well
   bool bam = false;  // a mixture: the dense model, branched over the pivot's and the other languages' text, upcycled and trained on
+
+  ModelConfig dense(std::int64_t vocab, std::int64_t context) const {
+    ModelConfig c = Size::dense(vocab, context);
+    c.family = family;
+    c.parallel_block = family == Family::cohere;
+    return c;
+  }
 };
 
 // The settings: one task a model; all of them, with as much of each; all of them, with as much in all as one task alone has.
@@ -188,6 +196,10 @@ inline TransferConfig parse_transfer(const std::string& text, const std::string&
     s.read("base", base);
     if (base != "dense" && base != "bam") s.wrong("base", *t->get("base"), "\"dense\" or \"bam\"");
     size.bam = base == "bam";
+    std::string family = "cohere";
+    s.read("family", family);
+    if (family != "cohere" && (family != "llama" || size.bam)) s.wrong("family", *t->get("family"), size.bam ? "\"cohere\", from which a BAM base is made" : "\"cohere\" or \"llama\"");
+    if (family == "llama") size.family = Family::llama;
     read_size(s, where, size);
     s.finish();
     check_named_once(c.sizes, size, where);

@@ -78,6 +78,7 @@ class Page {
     for (const Json& z : list(r_, "sizes")) {
       models += str(models.empty() ? "" : "; ", esc(text(z, "name")), ": ", si(number(z, "parameters")), " parameters, ", si(number(z, "non_embedding")), text(z, "base") == "bam" ? " active" : "", " without embeddings");
       if (text(z, "base") == "bam") models += ", a BAM mixture";
+      if (text(z, "family") == "llama") models += ", Llama's block";
     }
     for (const Json* l : languages_) {
       std::string& to = split[text(*l, "split") == "english" ? 0 : text(*l, "split") == "seen" ? 1 : 2];

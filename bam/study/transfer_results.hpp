@@ -39,7 +39,7 @@ class Results {
     }
     for (const BaseSize& s : c_.sizes) {
       const std::int64_t total = parameters(s), dense = count_parameters(s.dense(c_.vocab_size, c_.context)).total;
-      sizes.push_back(Json::object({{"name", s.name}, {"base", s.bam ? "bam" : "dense"}, {"parameters", total}, {"dense_parameters", dense}, {"non_embedding", dense - c_.vocab_size * s.hidden}}));
+      sizes.push_back(Json::object({{"name", s.name}, {"base", s.bam ? "bam" : "dense"}, {"family", s.family == Family::llama ? "llama" : "cohere"}, {"parameters", total}, {"dense_parameters", dense}, {"non_embedding", dense - c_.vocab_size * s.hidden}}));
     }
     for (const std::string& t : c_.tasks) primary.set(t, c_.primary_of(t));
     j.set("languages", std::move(languages));
@@ -150,7 +150,8 @@ class Results {
           rows_.push_back(std::move(row));
           if (nll) continue;
           (p.control == Control::none ? entries_ : control_entries_).push_back(entry);
-          if (!is_primary || p.control != Control::none || (p.size->bam && !all_bam())) continue;  // docs/method.md, 2.2 is about dense models
+          // docs/method.md, 2.2 is about dense models, and about sizes of one family
+          if (!is_primary || p.control != Control::none || (p.size->bam && !all_bam()) || p.size->family != c_.sizes[0].family) continue;
           const clt::Split split = code == c_.pivot ? clt::Split::english : std::string_view(c_.split_of(code)) == "seen" ? clt::Split::seen : clt::Split::unseen;
           // What cannot be told from chance is given a chance that nothing exceeds.
           scores_.push_back({p.task, p.setting, parameters(*p.size), p.k, p.languages, code, split, p.replicate, entry.score, entry.value, entry.n, entry.told ? std::nullopt : std::optional(1.0)});
