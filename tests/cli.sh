@@ -317,7 +317,7 @@ wrong 3 'none of 1 items' eval --model small --choice c=items.jsonl
 # The study of transfer.
 printf '[study]\nseen = ["gl1"]\nunseen = ["gl2"]\ntasks = ["instructions"]\nsettings = ["single"]\nk = [0, 2]\nenglish = 4\npretrain_tokens = 600\nvocab_size = 280\ncontext = 384\nbatch = 1\nitems = 2\nrivals = 1\nvalidation = 0\ncontrols = false\n[[size]]\nname = "d8"\nhidden = 8\nffn = 8\nlayers = 1\nheads = 1\n' >clt.toml
 right '"runs": \[\{"run": "d8/r1/base", "tokens": [0-9.]+, "flops": ' study clt clt.toml --plan --json
-right 'likelihood +[0-9.]+' study clt clt.toml --out clt --quiet
+right 'rank +[0-9.]+' study clt clt.toml --out clt --quiet
 for file in results.json ledger.json report.html tables/runs.csv tables/directions.csv; do [ -s clt/$file ] || { echo "FAILED: study clt writes no $file"; failed=$((failed + 1)); }; done
 right '"study": "clt", .*"not testable here"' study clt clt.toml --out clt --report --json
 wrong 2 'FILE.toml or --preset demo' study clt --out c
