@@ -47,6 +47,7 @@ void* grow_scratch(void* pool, int, std::size_t bytes) {
   if (bytes > c.scratch_bytes) {
     require(cudaStreamSynchronize(c.stream), "synchronize");
     require(cudaFree(c.scratch), "free");
+    c.scratch = nullptr;
     c.scratch_bytes = 0;
     c.scratch = allocate(static_cast<std::int64_t>(bytes));
     if (!c.scratch && give_back && give_back()) c.scratch = allocate(static_cast<std::int64_t>(bytes));
