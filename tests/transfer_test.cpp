@@ -276,6 +276,19 @@ TEST_CASE("transfer: files of real languages, with tasks that not all of them ha
     for (const std::string& r : de[i].rivals) CHECK_FALSE(de[i].accepts(r));
   }
   CHECK(config.corpus->constant_answer_rate("math", "de", 1) == doctest::Approx(1.0 / 8));
+  // Rivals end where an answer comes twice: where there are four answers, some items have fewer than the three others.
+  std::string lines;
+  for (int i = 0; i < 40; ++i) lines += str("{\"id\": \"t", i, "\", \"prompt\": \"which? ", i, "\", \"completion\": \"answer ", i % 4, "\", \"task\": \"x\", \"lang\": \"de\"}\n");
+  io::write_file_atomic(data + "/twice.jsonl", lines);
+  const TransferConfig twice = parse_transfer(files_toml("[[test]]\nname = \"twice\"\ntask = \"math\"\nfiles = [\"twice.jsonl\"]\n"), "study.toml", {}, data);
+  std::set<std::size_t> counts;
+  for (const TestItem& item : twice.corpus->items("twice", "de", 40, 3, 1)) {
+    counts.insert(item.rivals.size());
+    CHECK(std::set<std::string>(item.rivals.begin(), item.rivals.end()).size() == item.rivals.size());
+    for (const std::string& r : item.rivals) CHECK_FALSE(item.accepts(r));
+  }
+  CHECK(counts.size() > 1);
+  CHECK(*counts.rbegin() <= 3);
   CHECK(config.corpus->items("math", "ru", 6, 3, 1).empty());
   CHECK(config.corpus->items("choices", "ru", 6, 3, 1).size() == 6);
   CHECK(config.corpus->items("parallel", "ru", 6, 3, 1)[0].rivals.empty());

@@ -11,7 +11,7 @@ struct SumSquaresSpan {  // a block of elements
 };
 BAM_DEVICE SumSquaresSpan sum_squares_span(const SumSquaresArgs& s, std::int64_t i) {
   int part = 0;
-  for (std::int64_t blocks; i >= (blocks = ceil_div(s.part[part].n, SumSquaresArgs::block)); ++part) i -= blocks;
+  for (std::int64_t blocks; i >= (blocks = SumSquaresArgs::blocks_of(s.part[part].n)); ++part) i -= blocks;
   const std::int64_t begin = i * SumSquaresArgs::block;
   return {s.part[part].x + begin, smaller(SumSquaresArgs::block, s.part[part].n - begin)};
 }

@@ -128,8 +128,15 @@ class LanguageFiles : public TransferCorpus {
       if (score == "choice") item.rivals = line.others;
       else if (score != "text")
         for (std::size_t turn = 1; turn < lines.size() && static_cast<std::int64_t>(item.rivals.size()) < rivals; ++turn) {
+          // until an answer comes twice, as GeneratedLanguages has it
           const Line& other = lines[(i + turn) % lines.size()];
-          if (!same(line, other) && std::find(item.rivals.begin(), item.rivals.end(), other.completion) == item.rivals.end()) item.rivals.push_back(other.completion);
+          bool again = false;
+          for (std::size_t before = 0; before < turn && !again; ++before) {
+            const Line& drawn = lines[(i + before) % lines.size()];
+            again = same(drawn, other) || same(other, drawn);
+          }
+          if (again) break;
+          item.rivals.push_back(other.completion);
         }
       list.push_back(std::move(item));
     }
