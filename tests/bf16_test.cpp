@@ -6,7 +6,8 @@
 #include "bam/core/bf16.hpp"
 #include "reference.hpp"
 
-using namespace bam;
+namespace bam::bf16_test {
+
 using cuda::emulation::Copies;
 using cuda::emulation::Options;
 using cuda::emulation::Order;
@@ -484,3 +485,5 @@ TEST_CASE("rows in bf16 load, compute in float and round once: the bits of the f
         });
       }
 }
+
+}  // namespace bam::bf16_test

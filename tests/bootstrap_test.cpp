@@ -2,7 +2,8 @@
 #include "bam/eval/bootstrap.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::bootstrap_test {
+
 using test::error_of;
 using test::has;
 
@@ -116,3 +117,5 @@ TEST_CASE("Pearson's r and its interval as scipy's") {
   CHECK_FALSE(pearson(std::vector<double>{0.1, 0.1, 0.1}, std::vector<double>{1, 2, 3}));
   CHECK(has(error_of(ErrorKind::usage, [] { pearson(std::vector<double>{1}, std::vector<double>{1, 2}); }), "pearson.size"));
 }
+
+}  // namespace bam::bootstrap_test

@@ -6,7 +6,8 @@
 #include "bam/text/chat_data.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::chat_test {
+
 using namespace bam::text;
 using test::error_of;
 using test::has;
@@ -290,3 +291,5 @@ TEST_CASE("tokenizer: further special tokens") {
   j.set("added_tokens", io::Json::array({io::Json::object({{"id", 0}, {"content", ""}})}));
   CHECK(has(error_of(ErrorKind::input, [&] { Tokenizer::parse(j, "t"); }), "empty content"));
 }
+
+}  // namespace bam::chat_test

@@ -8,7 +8,8 @@
 #include "bam/text/bpe_train.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::choice_test {
+
 using test::error_of;
 using test::has;
 using test::TemporaryFolder;
@@ -256,3 +257,5 @@ TEST_CASE("items of a file: choices, lettered options, label sets, or none") {
   CHECK(has(error("prompt,completion\np,c\n"), "this is a table"));
   CHECK(has(error("\n \n"), "data.empty"));
 }
+
+}  // namespace bam::choice_test

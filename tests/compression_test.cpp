@@ -4,7 +4,8 @@
 #include "bam/core/random.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::compression_test {
+
 using test::error_of;
 using test::has;
 
@@ -36,3 +37,5 @@ TEST_CASE("zstd: noise does not compress, and nothing is no bytes") {
   CHECK(evaluate_zstd({}).bits_per_byte == 0.0);
   CHECK(has(error_of(ErrorKind::usage, [] { evaluate_zstd({}, 100); }), "zstd.level"));
 }
+
+}  // namespace bam::compression_test

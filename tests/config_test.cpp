@@ -9,7 +9,8 @@
 #include <iterator>
 #include <map>
 
-using namespace bam;
+namespace bam::config_test {
+
 using namespace bam::io;
 
 namespace {
@@ -235,3 +236,5 @@ TEST_CASE("config: names and shapes of the golden models, from their configs") {
   }
   CHECK(models >= 15);
 }
+
+}  // namespace bam::config_test

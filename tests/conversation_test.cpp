@@ -4,7 +4,8 @@
 #include "reference.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::conversation_test {
+
 using test::error_of;
 using test::has;
 using text::ChatTemplate;
@@ -125,3 +126,5 @@ TEST_CASE("conversation: in a full context the oldest turns give way, the system
   CHECK(turn.prompt.size() > 56);
   CHECK(turn.prompt.size() + turn.completion.ids.size() <= 64);
 }
+
+}  // namespace bam::conversation_test

@@ -10,7 +10,8 @@
 #include "bam/text/packing.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::data_test {
+
 using namespace bam::text;
 using test::error_of;
 using test::has;
@@ -360,3 +361,5 @@ TEST_CASE("evaluation: the sum over windows is that of each window alone, whatev
   for (std::int64_t micro : {1, 2, 100}) CHECK(evaluate_nll(model, documents, 8, micro).document_nll == r.document_nll);
   CHECK(has(error_of(ErrorKind::usage, [&] { evaluate_nll(model, {{{1}, 0}}, 8); }), "eval.document"));
 }
+
+}  // namespace bam::data_test

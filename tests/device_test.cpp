@@ -14,7 +14,8 @@
 #include "reference.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::device_test {
+
 using reference::emulation_runs;
 using reference::Floats;
 using reference::floats;
@@ -165,3 +166,5 @@ TEST_CASE("device: a seed is upcycled there, and copies of it mixed softly are t
   CHECK(difference < 1e-6);
   CHECK(difference >= 0);
 }
+
+}  // namespace bam::device_test

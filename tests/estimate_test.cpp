@@ -6,7 +6,7 @@
 #include "bam/nn/estimate.hpp"
 #include "bam/nn/shapes.hpp"
 
-using namespace bam;
+namespace bam::estimate_test {
 
 namespace {
 ModelConfig small() {
@@ -156,3 +156,5 @@ TEST_CASE("estimate: sizes that leave 63 bits are refused") {
   CHECK_THROWS_AS(estimate_memory(small(), {.micro_batch = std::int64_t{1} << 40, .context = 1 << 20}), Error);
   CHECK_THROWS_AS(estimate_memory(small(), {.micro_batch = 0, .context = 1}), Error);
 }
+
+}  // namespace bam::estimate_test

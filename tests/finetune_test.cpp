@@ -5,7 +5,8 @@
 #include "bam/train/run.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::finetune_test {
+
 using text::DataStream;
 using text::TokenSource;
 using test::error_of;
@@ -524,3 +525,5 @@ TEST_CASE("fine-tuning run files: errors") {
   CHECK(has(error_of(ErrorKind::input, [&] { b.run(b.fresh(), {"train.context=4"}); }), "data.untrained: "));
   CHECK(has(error_of(ErrorKind::input, [&] { b.run(b.fresh(), {"data.0.format=text", "eval=[]"}); }), "format = \"chat\""));
 }
+
+}  // namespace bam::finetune_test

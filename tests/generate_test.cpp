@@ -13,7 +13,8 @@
 #include "reference.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::generate_test {
+
 using reference::below;
 using reference::everywhere;
 using reference::Floats;
@@ -252,3 +253,5 @@ TEST_CASE("streamed text: characters are shown when they are whole, and together
   CHECK(whole_characters("a\xc3") == 1);
   CHECK(whole_characters("\xf0\x9f\x99") == 0);
 }
+
+}  // namespace bam::generate_test

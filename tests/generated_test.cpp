@@ -9,7 +9,8 @@
 #include "bam/text/generated/corpus.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::generated_test {
+
 using namespace bam::text;
 using generated::Lexicon;
 using generated::WordClass;
@@ -205,3 +206,5 @@ TEST_CASE("generated: the bytes are the same everywhere") {
     CHECK(hash.hex() == wanted[static_cast<int>(d)]);
   }
 }
+
+}  // namespace bam::generated_test

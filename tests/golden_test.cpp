@@ -13,7 +13,7 @@
 #include "reference.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::golden_test {
 
 namespace {
 
@@ -180,3 +180,5 @@ TEST_CASE("golden models in bf16: right to its rounding, on the CPU, by the port
   }
   MESSAGE(folders << " models in bf16; worst error: loss " << worst_loss << ", logits " << worst_logits << ", gradient " << worst_gradient);
 }
+
+}  // namespace bam::golden_test

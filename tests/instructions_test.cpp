@@ -2,7 +2,8 @@
 #include "bam/eval/instructions.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::instructions_test {
+
 using io::parse_json;
 using test::error_of;
 using test::has;
@@ -230,3 +231,5 @@ TEST_CASE("wrong checks are refused, odd answers are not") {
     for (auto& text : odd) follows(text, c);
   }
 }
+
+}  // namespace bam::instructions_test

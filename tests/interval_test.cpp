@@ -3,7 +3,8 @@
 
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::interval_test {
+
 using test::error_of;
 using test::has;
 
@@ -32,3 +33,5 @@ TEST_CASE("the standard error of a ratio") {
   CHECK(ratio_stderr({1, 0}, {1, 3}) == doctest::Approx(std::sqrt((0.75 * 0.75 + 0.75 * 0.75) * 2) / 4));
   CHECK(ratio_stderr({5}, {2}) == 0.0);
 }
+
+}  // namespace bam::interval_test

@@ -8,6 +8,8 @@
 
 #include <cstdlib>
 
+namespace bam::io_file_test {
+
 using namespace bam::io;
 using bam::Error;
 using bam::ErrorKind;
@@ -138,7 +140,7 @@ TEST_CASE("file: failed writes leave nothing and name the reason") {
 TEST_CASE("file: a full disk is an error with the free bytes, and leaves the old file") {
   Folder f;
   write_file_atomic(f / "x", "old");
-  std::string message = error_of([] { detail::write_all(detail::open("/dev/full", O_WRONLY, *std::make_unique<int>()).get(), bytes_of("abc"), "/dev/full"); },
+  std::string message = error_of([] { io::detail::write_all(io::detail::open("/dev/full", O_WRONLY, *std::make_unique<int>()).get(), bytes_of("abc"), "/dev/full"); },
                                  ErrorKind::io);
   CHECK(has(message, "No space left on device (3 bytes to write, "));
   // A file-size limit makes the write fall short, then fail.
@@ -257,3 +259,5 @@ TEST_CASE("file: lines are appended, torn ones cut, old ones kept as far as aske
   CHECK(has(error_of([] { LineWriter w("/dev/full"); }, ErrorKind::io), "a device"));
   CHECK(has(error_of([&] { LineWriter w(f / "no/m"); }, ErrorKind::io), "file.write"));
 }
+
+}  // namespace bam::io_file_test

@@ -8,6 +8,8 @@
 #include <malloc.h>
 #include <random>
 
+namespace bam::io_json_test {
+
 using bam::Error;
 using bam::ErrorKind;
 using bam::io::dump;
@@ -263,3 +265,5 @@ TEST_CASE("json: one byte wrong never crashes, and a value that is read can be w
   CHECK(refused > 1000);
   CHECK(read > 100);
 }
+
+}  // namespace bam::io_json_test

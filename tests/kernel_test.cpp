@@ -6,7 +6,8 @@
 
 #include "reference.hpp"
 
-using namespace bam;
+namespace bam::kernel_test {
+
 using reference::Array;
 using reference::Arrays;
 using reference::at;
@@ -891,3 +892,5 @@ TEST_CASE("dropout") {
   }
   check_all("dropout", cases, {1e-6, 1e-6});
 }
+
+}  // namespace bam::kernel_test

@@ -2,7 +2,8 @@
 #include "bam/eval/language_id.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::language_id_test {
+
 using test::error_of;
 using test::has;
 using text::Script;
@@ -82,3 +83,5 @@ TEST_CASE("share of answers in the wanted language") {
   CHECK(has(error_of(ErrorKind::input, [] { LanguageIdentifier::train({{"x", {"123"}}}); }), "language_id.empty"));
   CHECK(has(error_of(ErrorKind::usage, [] { LanguageIdentifier::train({}); }), "language_id.train"));
 }
+
+}  // namespace bam::language_id_test

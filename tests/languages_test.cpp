@@ -9,7 +9,8 @@
 #include "bam/text/tokenizer.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::languages_test {
+
 namespace lang = bam::text::languages;
 namespace words = bam::text::languages::words;
 using lang::Clause;
@@ -648,3 +649,5 @@ TEST_CASE("languages: the bytes are the same everywhere") {
     CHECK(hash.hex() == std::string(wanted[l]));
   }
 }
+
+}  // namespace bam::languages_test

@@ -5,7 +5,8 @@
 
 #include "reference.hpp"
 
-using namespace bam;
+namespace bam::laws_test {
+
 using reference::at;
 using reference::below;
 using reference::error_of;
@@ -14,7 +15,6 @@ using reference::Floats;
 using reference::floats;
 using reference::same_bits;
 using reference::widen;
-
 
 namespace {
 
@@ -334,3 +334,5 @@ TEST_CASE("NaN and infinity come through; a row that sees nothing is 0") {
     CHECK(same_bits(floats(softmax(tensor({-infinity, 0, -infinity}))), {0, 1, 0}));
   });
 }
+
+}  // namespace bam::laws_test

@@ -2,7 +2,8 @@
 #include "bam/clt/measures.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::measures_test {
+
 using namespace bam::clt;
 using test::error_of;
 using test::has;
@@ -270,3 +271,5 @@ TEST_CASE("a language that drops out at one k drops out of the whole curve") {
   CHECK(*curve[0] == doctest::Approx(0.36).epsilon(0.01));
   CHECK(*curve[1] == doctest::Approx(0.36).epsilon(0.01));
 }
+
+}  // namespace bam::measures_test

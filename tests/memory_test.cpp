@@ -5,7 +5,7 @@
 #include "bam/nn/estimate.hpp"
 #include "bam/train/step.hpp"
 
-using namespace bam;
+namespace bam::memory_test {
 
 namespace {
 
@@ -151,3 +151,5 @@ TEST_CASE("long: 10,000 steps of a tiny mixture leak nothing" * doctest::skip(tr
   many_steps(10000);
   CHECK(Allocator::get().stats().in_use == before);
 }
+
+}  // namespace bam::memory_test

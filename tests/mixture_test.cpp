@@ -8,7 +8,8 @@
 
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::mixture_test {
+
 using namespace bam::clt;
 using test::error_of;
 using test::has;
@@ -258,3 +259,5 @@ TEST_CASE("mixture: files that say too much or too little") {
   CHECK(has(error_of(ErrorKind::input, [&] { read_pools({dir / "x.jsonl"}); }), str("mixture.label: ", dir / "x.jsonl", ":1: wanted an example with \"task\" and \"lang\", lang is missing")));
   CHECK(has(error_of(ErrorKind::input, [&] { read_pools({dir / "y.jsonl"}); }), "y.jsonl"));
 }
+
+}  // namespace bam::mixture_test

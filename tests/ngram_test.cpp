@@ -6,7 +6,8 @@
 #include "bam/text/generated/corpus.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::ngram_test {
+
 using test::error_of;
 using test::has;
 
@@ -170,3 +171,5 @@ TEST_CASE("n-gram: the order of the documents is nothing; bad arguments") {
   NgramModel::Context context;
   CHECK(has(error_of(ErrorKind::usage, [&] { model.read(context, -1); }), "ngram.id: ngram: id -1"));
 }
+
+}  // namespace bam::ngram_test

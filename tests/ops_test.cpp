@@ -4,7 +4,8 @@
 
 #include "reference.hpp"
 
-using namespace bam;
+namespace bam::ops_test {
+
 using reference::at;
 using reference::below;
 using reference::error_of;
@@ -780,3 +781,5 @@ TEST_CASE("large: more than 2^31 elements" * doctest::skip(true)) {  // 8.6 GB
   Tensor columns = sum(x.reshape({n / 5, 5}), {0});  // 2^31 + 17 is a multiple of 5
   CHECK(floats(columns) == Floats{3, 0, 0, 0, 6});
 }
+
+}  // namespace bam::ops_test

@@ -7,6 +7,8 @@
 #include "bam/io/file.hpp"
 #include "support.hpp"
 
+namespace bam::report_test {
+
 using bam::ErrorKind;
 using bam::io::Json;
 using bam::io::parse_json;
@@ -201,3 +203,5 @@ TEST_CASE("report: choices beside chance") {
   CHECK(count(part, "class=empty") == 2);
   CHECK(has(part, "<td>1.2500</td>"));
 }
+
+}  // namespace bam::report_test

@@ -8,7 +8,8 @@
 #include "bam/study/run_report.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::reproduction_test {
+
 using test::error_of;
 using test::has;
 namespace fs = std::filesystem;
@@ -111,3 +112,5 @@ TEST_CASE("run report: curves, validation, a run that has not ended, hostile nam
   CHECK(has(error_of(ErrorKind::input, [&] { study::run_report({root}, ""); }), "metrics.jsonl"));
   fs::remove_all(root);
 }
+
+}  // namespace bam::reproduction_test

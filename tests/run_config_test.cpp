@@ -3,7 +3,8 @@
 
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::run_config_test {
+
 using namespace bam::train;
 using test::error_of;
 using test::has;
@@ -321,3 +322,5 @@ freeze = ["a*", "b"]
     CHECK(resolved_toml(again) == resolved);
   }
 }
+
+}  // namespace bam::run_config_test

@@ -8,7 +8,8 @@
 #include "bam/io/parameters.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::safetensors_test {
+
 using namespace bam::io;
 using test::error_of;
 using test::has;
@@ -384,3 +385,5 @@ TEST_CASE("parameters of one's own: saved and loaded by one call, strictly") {
   CHECK_FALSE(exists(f / "y"));
   CHECK(has(error_of(ErrorKind::io, [&] { save_parameters(f / "no/y", saved); }), "file.write"));
 }
+
+}  // namespace bam::safetensors_test

@@ -5,7 +5,8 @@
 #include "bam/eval/rouge.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::scores_test {
+
 using test::error_of;
 using test::has;
 
@@ -188,3 +189,5 @@ TEST_CASE("chrF and chrF++ equal sacrebleu 2.6.0") {
   CHECK(has(error_of(ErrorKind::usage, [] { sentence_chrf("a", {}); }), "chrf.references"));
   CHECK(has(error_of(ErrorKind::usage, [] { corpus_chrf({"a"}, {}); }), "chrf.size"));
 }
+
+}  // namespace bam::scores_test

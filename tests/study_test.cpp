@@ -8,7 +8,8 @@
 #include "bam/study/bam_study.hpp"
 #include "bam/study/tables.hpp"
 
-using namespace bam;
+namespace bam::study_test {
+
 namespace fs = std::filesystem;
 
 namespace {
@@ -235,3 +236,5 @@ TEST_CASE("study: bad files are refused by name") {
   CHECK_THROWS_AS(study::parse_study("[study]\nseed_tokens = 1\n", "s.toml"), Error);
   CHECK(study::parse_study(study::demo_study, "demo").arms.size() == 5);
 }
+
+}  // namespace bam::study_test

@@ -8,7 +8,8 @@
 #include "bam/text/bpe_train.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::tokenizer_test {
+
 using namespace bam::text;
 using io::Json;
 using test::error_of;
@@ -277,3 +278,5 @@ TEST_CASE("trainer: sizes, ties, order of texts, too little text") {
   // Digits stay apart in any script; the two bytes of one may merge.
   CHECK(merges(trained({"1234 1234 \xd9\xa3\xd9\xa3"}, 300)) == R"([["Ù", "£"]])");
 }
+
+}  // namespace bam::tokenizer_test

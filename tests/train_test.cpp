@@ -9,7 +9,8 @@
 #include "bam/train/run.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::train_test {
+
 using train::Run;
 using train::RunConfig;
 using train::RunEvents;
@@ -570,3 +571,5 @@ TEST_CASE("training: from a model folder, with frozen tensors") {
   CHECK(has(error_of(ErrorKind::input, [&] { b.run(b.fresh(), {"model={init_from=\"/nowhere\"}"}); }), "model.folder"));
   CHECK(has(error_of(ErrorKind::input, [&] { b.run(b.fresh(), {"model={config=\"" + (b.f / "config.json") + "\"}"}); }), "run.tokenizer"));
 }
+
+}  // namespace bam::train_test

@@ -13,7 +13,8 @@
 #include "bam/study/transfer_results.hpp"
 #include "bam/study/transfer_summary.hpp"
 
-using namespace bam;
+namespace bam::transfer_test {
+
 using namespace bam::study::transfer;
 namespace fs = std::filesystem;
 
@@ -408,3 +409,5 @@ TEST_CASE("transfer: bad files are refused by name") {
   CHECK_THROWS_WITH_AS(parse_transfer("[study]\nseen = [\"gl1\"]\nunseen = [\"gl2\"]\ngroups = true\n", "s.toml"), doctest::Contains("study.groups"), Error);
   CHECK(parse_transfer(demo_transfer, "demo").sizes.size() == 2);
 }
+
+}  // namespace bam::transfer_test

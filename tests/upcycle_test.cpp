@@ -7,7 +7,8 @@
 #include "bam/nn/shapes.hpp"
 #include "support.hpp"
 
-using namespace bam;
+namespace bam::upcycle_test {
+
 using test::error_of;
 using test::has;
 
@@ -380,3 +381,5 @@ TEST_CASE("upcycle: what cannot be mixed is refused") {
   CHECK(has(error_of(ErrorKind::usage, [] { upcycle_method("bamm"); }), "upcycle.method"));
   CHECK(upcycle_method("bam-shared-kv") == UpcycleMethod::bam_shared_kv);
 }
+
+}  // namespace bam::upcycle_test

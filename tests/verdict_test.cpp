@@ -3,7 +3,8 @@
 
 #include "bam/study/verdict.hpp"
 
-using namespace bam;
+namespace bam::verdict_test {
+
 using namespace bam::study;
 
 TEST_CASE("t interval: known values") {
@@ -56,3 +57,5 @@ TEST_CASE("close behind, and claims on every domain") {
   CHECK(all_of({V::shown, V::undecided, V::refuted, V::shown}) == V::refuted);
   CHECK(all_of({}) == V::undecided);
 }
+
+}  // namespace bam::verdict_test

@@ -6,7 +6,7 @@
 namespace bam::app {
 namespace {
 
-struct Flags {
+struct ChatFlags {
   std::string model, system, format = "plain";
   GenerateOptions options;
 };
@@ -29,7 +29,7 @@ class Lines {
   bool more_ = true;
 };
 
-void run(const Common& common, const Flags& f) {
+void run(const Common& common, const ChatFlags& f) {
   const TextModel model = load_text_model(f.model);
   const text::ChatTemplate format(f.format, model.tokenizer, model.bos, model.end_of_text());
   Conversation conversation(model.decoder(), format, sampling_options(common, f.options, model), f.system);
@@ -81,7 +81,7 @@ void run(const Common& common, const Flags& f) {
 }  // namespace
 
 void add_chat(CLI::App& app, Common& common) {
-  auto f = std::make_shared<Flags>();
+  auto f = std::make_shared<ChatFlags>();
   CLI::App* verb = app.add_subcommand("chat", "A conversation with a fine-tuned model: one turn a line on stdin; /reset forgets all turns, /quit or the end of input ends");
   verb->add_option("--model", f->model, "Model or run folder with a tokenizer")->type_name("DIR")->required();
   verb->add_option("--system", f->system, "The system's turn before all others")->type_name("TEXT");

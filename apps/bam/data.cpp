@@ -13,7 +13,7 @@
 namespace bam::app {
 namespace {
 
-struct Flags {
+struct DataFlags {
   std::int64_t rows = 4;
   std::string run;
   bool dropped = false, color = false;
@@ -40,7 +40,7 @@ struct Inputs {
 };
 
 // The first rows of a run, as the trainer gets them: mask 1 for each id that is trained as a target.
-void show(const Common& common, const Flags& f) {
+void show(const Common& common, const DataFlags& f) {
   const Inputs in(common, f.run);
   auto stream = in.reader().stream();
   StepRows rows = stream.next(f.rows);
@@ -89,7 +89,7 @@ void show(const Common& common, const Flags& f) {
 }
 
 // Examples whose prompt was cut or that are left out, of the run's chat data.
-void dropped(const Common& common, const Flags& f) {
+void dropped(const Common& common, const DataFlags& f) {
   const Inputs in(common, f.run);
   io::Json list = io::Json::array({});
   Table table;
@@ -108,7 +108,7 @@ void dropped(const Common& common, const Flags& f) {
 }
 
 // Counts of every source and evaluation set of a run.
-void stats(const Common& common, const Flags& f) {
+void stats(const Common& common, const DataFlags& f) {
   const Inputs in(common, f.run);
   io::Json sets = io::Json::array({});
   Table table;
@@ -158,7 +158,7 @@ void stats(const Common& common, const Flags& f) {
 }  // namespace
 
 void add_data(CLI::App& app, Common& common) {
-  auto f = std::make_shared<Flags>();
+  auto f = std::make_shared<DataFlags>();
   CLI::App* verb = app.add_subcommand("data", "What the trainer will see: rows and counts of a run; data sets made: mixtures, generated text");
   add_data_sets(*verb, common);
   CLI::App* s = verb->add_subcommand("show", "The first rows of a run, as the trainer gets them");

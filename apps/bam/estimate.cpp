@@ -17,7 +17,7 @@
 namespace bam::app {
 namespace {
 
-struct Options {
+struct EstimateFlags {
   std::int64_t tokens_per_step = 0, micro_batch = 8, context = 0;
   double rate = 0, efficiency = 0.6;
   bool launches = false;
@@ -51,11 +51,11 @@ struct Alike {
 };
 // Shares of the limits that kernels by mma.sync are assumed to reach on an H200 (products 460 of 790 TFLOP/s, attention 330 and 250; copies 85% of the bandwidth; 3 us to start one): a judgement from what is
 // published of other kernels, like the limits themselves (what is reported of cuBLAS and of large copies there). Not measured.
-double expected_seconds(const Cost& c, Row row, const Options& o) {
+double expected_seconds(const Cost& c, Row row, const EstimateFlags& o) {
   const double share = row == Row::attention_forward ? 0.42 : row == Row::attention_backward ? 0.32 : 0.58;
   return 3e-6 + std::max(c.flops / (share * o.limit * 1e9), c.bytes / (0.85 * o.bandwidth * 1e9));
 }
-std::vector<Alike> alike(const std::vector<Profile::Call>& calls, const Options& o) {
+std::vector<Alike> alike(const std::vector<Profile::Call>& calls, const EstimateFlags& o) {
   std::vector<Alike> list;
   for (const Profile::Call& c : calls) {
     auto same = [&](const Alike& a) { return a.row == c.row && a.cost.shape == c.cost.shape && a.cost.bytes == c.cost.bytes; };
@@ -65,7 +65,7 @@ std::vector<Alike> alike(const std::vector<Profile::Call>& calls, const Options&
   }
   return list;
 }
-void print_launches(const Common& common, const ModelConfig& c, const StepShape& shape, Options o, bool gpu) {
+void print_launches(const Common& common, const ModelConfig& c, const StepShape& shape, EstimateFlags o, bool gpu) {
   if (o.limit == 0) o.limit = gpu ? (shape.bf16 ? 790e3 : 66.9e3) : cpu::peak_flops(cpu::isa(), 200) / 1e9;
   if (o.bandwidth == 0 && gpu) o.bandwidth = 4300;
   std::vector<Alike> list = alike(step_launches(c, shape), o);
@@ -99,7 +99,7 @@ void print_launches(const Common& common, const ModelConfig& c, const StepShape&
             expects ? "Expected: products at 58%, attention at 42% forward and 32% backward, bytes at 85%, 3 us a launch: a judgement from public figures of other kernels, not measured.\n" : ""));
 }
 
-void estimate(const Common& common, Options o) {
+void estimate(const Common& common, EstimateFlags o) {
   const ModelConfig c = read_config(common).model;
   if (o.context == 0) o.context = std::min<std::int64_t>(2048, c.max_position_embeddings);
   if (o.tokens_per_step == 0) o.tokens_per_step = o.micro_batch * o.context;
@@ -149,7 +149,7 @@ void estimate(const Common& common, Options o) {
 
 void add_estimate(CLI::App& app, Common& common) {
   CLI::App* sub = app.add_subcommand("estimate", "Exact parameters and FLOPs, memory by class, and time, from a config alone");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<EstimateFlags>();
   sub->add_option("--config", common.config, "config.json of the model, or its folder")->type_name("FILE");
   integer_flag<std::int64_t>(*sub, "--tokens-per-step", o->tokens_per_step, 1, std::int64_t{1} << 40, "Tokens of an optimizer step (default: one micro-batch)");
   integer_flag<std::int64_t>(*sub, "--micro-batch", o->micro_batch, 1, 1 << 20, "Rows at a time (default 8)");

@@ -17,7 +17,7 @@
 namespace bam::app {
 namespace {
 
-struct Flags {
+struct EvalFlags {
   std::vector<std::string> models, data, choice, ngram_train;
   std::string format;  // the template of --data's examples; empty: these are documents
   std::int64_t context = 0, micro_batch = 8, limit = 0;
@@ -44,7 +44,7 @@ io::Json result_json(const NllResult& r) {
 }
 
 // A set of --data with the model's ids; counts: of examples.
-std::vector<DocumentTokens> read_set(const Flags& f, const std::string& path, const TextModel& model, std::int32_t eos, std::int64_t context, text::ExampleCounts& counts) {
+std::vector<DocumentTokens> read_set(const EvalFlags& f, const std::string& path, const TextModel& model, std::int32_t eos, std::int64_t context, text::ExampleCounts& counts) {
   if (f.format.empty()) return encode_documents(path, model.tokenizer, model.bos, eos, f.limit);
   auto list = text::encode_examples(path, "validation", text::ChatTemplate(f.format, model.tokenizer, model.bos, eos), context);
   if (f.limit && static_cast<std::int64_t>(list.size()) > f.limit) list.resize(static_cast<std::size_t>(f.limit));
@@ -57,7 +57,7 @@ std::vector<DocumentTokens> read_set(const Flags& f, const std::string& path, co
 struct Likelihoods {
   Table table, bytes;
 
-  explicit Likelihoods(const Flags& f) {
+  explicit Likelihoods(const EvalFlags& f) {
     std::vector<std::string> head{"perplexity (nats per token +- stderr)"};
     for (const std::string& d : f.data) head.push_back(named(d).first);
     head.push_back("mean nats");
@@ -97,7 +97,7 @@ void add_row(Table& table, const std::string& name, const ChoiceResult& r) {
 }
 
 // The n-gram model of --ngram: with the first model's tokenizer, and an nll of the same ids as the models'.
-io::Json run_ngram(const Common& common, const Flags& f, const TextModel& first, Likelihoods& out) {
+io::Json run_ngram(const Common& common, const EvalFlags& f, const TextModel& first, Likelihoods& out) {
   const std::int32_t eos = first.end_of_text();
   std::vector<text::TokenSource> sources;
   NgramModel::Documents documents;
@@ -121,7 +121,7 @@ io::Json run_ngram(const Common& common, const Flags& f, const TextModel& first,
   return sets;
 }
 
-io::Json run_zstd(const Flags& f, Likelihoods& out) {
+io::Json run_zstd(const EvalFlags& f, Likelihoods& out) {
   io::Json sets = io::Json::object();
   std::vector<std::string> row{"zstd -19"};
   double mean = 0;
@@ -138,7 +138,7 @@ io::Json run_zstd(const Flags& f, Likelihoods& out) {
   return sets;
 }
 
-void run(const Common& common, const Flags& f) {
+void run(const Common& common, const EvalFlags& f) {
   if (f.models.empty() || (f.data.empty() && f.choice.empty())) fail(ErrorKind::usage, "flag.missing", "bam eval: wanted --model DIR and --data NAME=FILE or --choice NAME=FILE");
   if ((f.ngram > 0) != !f.ngram_train.empty()) fail(ErrorKind::usage, "flag.missing", "bam eval: --ngram N and --ngram-train PATH go together");
   if ((f.ngram > 0 || f.zstd) && f.data.empty()) fail(ErrorKind::usage, "flag.missing", "bam eval: --ngram and --zstd want --data NAME=FILE");
@@ -224,7 +224,7 @@ void run(const Common& common, const Flags& f) {
 }  // namespace
 
 void add_eval(CLI::App& app, Common& common) {
-  auto f = std::make_shared<Flags>();
+  auto f = std::make_shared<EvalFlags>();
   CLI::App* verb = app.add_subcommand("eval", "Likelihood and perplexity per data set, answers that compete for a prompt; stderr or interval with every number");
   verb->add_option("--model", f->models, "Model or run folder; several make a table")->type_name("[NAME=]DIR")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_option("--data", f->data, "A file or folder of documents, or of examples with --template; may be repeated")->type_name("NAME=FILE")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);

@@ -10,7 +10,7 @@
 namespace bam::app {
 namespace {
 
-struct Flags {
+struct ForwardFlags {
   std::string model, ids, docs;
   bool grads = false;
 };
@@ -27,7 +27,7 @@ std::vector<std::vector<T>> read_rows(const std::string& file, std::int64_t most
   return rows;
 }
 
-void run(const Common& common, const Flags& flags) {
+void run(const Common& common, const ForwardFlags& flags) {
   if (common.out.empty()) fail(ErrorKind::usage, "flag.missing", "bam forward: wanted --out OUT.safetensors");
   io::ModelFolder model = io::load_model(flags.model);
   auto ids = read_rows<std::int32_t>(flags.ids, INT32_MAX);
@@ -62,7 +62,7 @@ void run(const Common& common, const Flags& flags) {
 }  // namespace
 
 void add_forward(CLI::App& app, Common& common) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ForwardFlags>();
   CLI::App* verb = app.add_subcommand("forward", "Logits, losses and, on request, every gradient of one batch, to a file");
   verb->add_option("--model", flags->model, "Model folder")->type_name("DIR")->required();
   verb->add_option("--ids", flags->ids, "[[id, ...], ...], rows of equal length T + 1")->type_name("IDS.json")->required();

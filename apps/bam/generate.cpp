@@ -8,13 +8,13 @@
 namespace bam::app {
 namespace {
 
-struct Flags {
+struct GenerateFlags {
   std::string model, prompts;
   std::optional<std::string> prompt;
   GenerateOptions options;
 };
 
-std::vector<std::string> read_prompts(const Flags& f) {
+std::vector<std::string> read_prompts(const GenerateFlags& f) {
   if (f.prompt.has_value() == !f.prompts.empty()) fail(ErrorKind::usage, "flag.missing", "bam generate: wanted --prompt TEXT or --prompts FILE.jsonl, one of the two");
   if (f.prompt) return {*f.prompt == "-" ? read_stdin() : *f.prompt};
   const std::string name = f.prompts == "-" ? "stdin" : printable(f.prompts, 4096), content = f.prompts == "-" ? read_stdin() : io::read_text(f.prompts);
@@ -26,7 +26,7 @@ std::vector<std::string> read_prompts(const Flags& f) {
   return prompts;
 }
 
-void run(const Common& common, const Flags& f) {
+void run(const Common& common, const GenerateFlags& f) {
   std::vector<std::string> texts = read_prompts(f);
   TextModel model = load_text_model(f.model);
   const GenerateOptions o = sampling_options(common, f.options, model);
@@ -65,7 +65,7 @@ void run(const Common& common, const Flags& f) {
 }  // namespace
 
 void add_generate(CLI::App& app, Common& common) {
-  auto f = std::make_shared<Flags>();
+  auto f = std::make_shared<GenerateFlags>();
   GenerateOptions& o = f->options;
   CLI::App* verb = app.add_subcommand("generate", "Completions of prompts, with a K/V cache");
   verb->add_option("--model", f->model, "Model or run folder with a tokenizer")->type_name("DIR")->required();

@@ -12,7 +12,7 @@
 namespace bam::app {
 namespace {
 
-struct Options {
+struct InspectFlags {
   std::string path;
   bool no_scan = false;
 };
@@ -58,7 +58,7 @@ void check_tensors(const std::string& where, const ModelConfig& config, const io
     fail(ErrorKind::input, "model.weights", printable(where, 4096), ": ", problems, count > 8 ? str("; and ", count - 8, " more") : std::string());
 }
 
-void inspect(const Common& common, const Options& o) {
+void inspect(const Common& common, const InspectFlags& o) {
   const bool folder = io::is_folder(o.path);
   if (!folder && !io::exists(o.path))
     fail(ErrorKind::input, "inspect.path", printable(o.path, 4096), ": wanted a model folder, a safetensors file, a checkpoint or a run; nothing is there");
@@ -127,7 +127,7 @@ void inspect(const Common& common, const Options& o) {
 
 void add_inspect(CLI::App& app, Common& common) {
   CLI::App* sub = app.add_subcommand("inspect", "Tensors, sizes and checks of a model folder, safetensors file, checkpoint or run");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<InspectFlags>();
   sub->add_option("PATH", o->path, "Folder or file")->required();
   sub->add_flag("--no-scan", o->no_scan, "Do not look for NaN and infinity in the weights");
   sub->callback([o, &common] { common.run = [o, &common] { inspect(common, *o); }; });

@@ -22,7 +22,7 @@ std::string_view chart_js() { return {bam_chart_js, static_cast<std::size_t>(bam
 
 namespace {
 
-struct Flags {
+struct ReportFlags {
   std::vector<std::string> folders;
   bool studies = false;
   std::string sources, inference, plot;
@@ -30,7 +30,7 @@ struct Flags {
 
 io::Json read_json(const std::string& file) { return file.empty() ? io::Json() : io::parse_json(io::read_file(file), file); }
 
-void run(const Common& common, const Flags& f) {
+void run(const Common& common, const ReportFlags& f) {
   if (f.folders.empty()) fail(ErrorKind::usage, "flag.missing", "bam report: wanted the folder of a run, or several");
   if (!f.studies && !(f.sources + f.inference + f.plot).empty()) fail(ErrorKind::usage, "flag.studies", "bam report: --sources, --inference and --plot belong to --studies");
   const std::string out = !common.out.empty() ? common.out : f.studies ? "" : f.folders[0] + "/report.html";
@@ -57,7 +57,7 @@ void run(const Common& common, const Flags& f) {
 }  // namespace
 
 void add_report(CLI::App& app, Common& common) {
-  auto f = std::make_shared<Flags>();
+  auto f = std::make_shared<ReportFlags>();
   CLI::App* verb = app.add_subcommand("report", "The HTML report of one training run, or several compared (default: RUN/report.html of the first)");
   verb->add_option("RUN", f->folders, "Folders of runs; with --studies, of finished studies")->type_name("DIR");
   verb->add_flag("--studies", f->studies, "Instead: the Markdown page of a reproduction from finished studies, and OUT.csv with the gains over BTX");

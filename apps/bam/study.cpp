@@ -33,7 +33,7 @@ void print_plan(const Common& common, const std::vector<study::Job>& jobs) {
   print(table.text() + fmt::format("{:.2f} hours of training at {:.0f} GFLOP/s, half of the peak measured now; evaluation comes on top\n", hours, rate / 1e9));
 }
 
-void run(const Common& common, const StudyFlags& f) {
+void run_bam(const Common& common, const StudyFlags& f) {
   const auto [text, set] = read_study(common, f, study::demo_study);
   const study::StudyConfig config = study::parse_study(text, f.where(), set);
   const std::vector<study::Job> jobs = study::Plan(config).jobs();
@@ -60,7 +60,7 @@ void add_study(CLI::App& app, Common& common) {
   CLI::App* b = verb->add_subcommand("bam", "Branch-Attend-Mix beside its baselines, with replicates and verdicts");
   add_study_flags(*b, *f, "The study: arms, sizes, tokens, replicates");
   b->add_option("--data", f->data, "Folder with general, code, law and math (default: generated)")->type_name("DIR");
-  b->callback([&common, f] { common.run = [&common, f] { run(common, *f); }; });
+  b->callback([&common, f] { common.run = [&common, f] { run_bam(common, *f); }; });
   add_study_clt(*verb, common);
 }
 

@@ -42,7 +42,7 @@ void print_plan(const Common& common, const std::vector<transfer::Estimate>& lis
                                    all.eval_seconds / 3600));
 }
 
-void run(const Common& common, const StudyFlags& f) {
+void run_clt(const Common& common, const StudyFlags& f) {
   const auto [text, set] = read_study(common, f, transfer::demo_transfer);
   const transfer::TransferConfig config = transfer::parse_transfer(text, f.where(), set, f.data);
   if (f.plan) return print_plan(common, transfer::estimates(config));
@@ -63,7 +63,7 @@ void add_study_clt(CLI::App& studies, Common& common) {
   CLI::App* c = studies.add_subcommand("clt", "Cross-lingual transfer, on generated languages or files: sizes, tasks, settings, amounts of data, with directions");
   add_study_flags(*c, *f, "The study: tasks, settings, k, languages, sizes, replicates");
   c->add_option("--data", f->data, "Folder of the files that [[task]] and [[test]] name (default: generated languages)")->type_name("DIR");
-  c->callback([&common, f] { common.run = [&common, f] { run(common, *f); }; });
+  c->callback([&common, f] { common.run = [&common, f] { run_clt(common, *f); }; });
 }
 
 }  // namespace bam::app

@@ -9,7 +9,7 @@
 namespace bam::app {
 namespace {
 
-struct Flags {
+struct TokenizerFlags {
   std::int64_t vocab_size = 0;
   std::vector<std::string> files, specials;
   std::string tokenizer, file, text;
@@ -22,7 +22,7 @@ text::Tokenizer load(const std::string& path) {
   return text::Tokenizer::load(io::is_folder(path) ? io::join(path, "tokenizer.json") : path);
 }
 
-void train(const Common& common, const Flags& f) {
+void train(const Common& common, const TokenizerFlags& f) {
   if (common.out.empty()) fail(ErrorKind::usage, "flag.missing", "bam tokenizer train: wanted --out DIR");
   if (f.vocab_size == 0) fail(ErrorKind::usage, "flag.missing", "bam tokenizer train: wanted --vocab-size N");
   std::string file = io::join(common.out, "tokenizer.json");
@@ -54,7 +54,7 @@ void train(const Common& common, const Flags& f) {
   print(str(file, ": ", size, " tokens\n"));
 }
 
-void encode(const Common& common, const Flags& f) {
+void encode(const Common& common, const TokenizerFlags& f) {
   text::Tokenizer tokenizer = load(f.tokenizer);
   if (f.file.empty() == f.text.empty()) fail(ErrorKind::usage, "flag.missing", "bam tokenizer encode: wanted FILE or --text, one of the two");
   if (const std::size_t at = text::detail::valid_until(f.text, 0); at < f.text.size()) fail(ErrorKind::usage, "data.utf8", "bam tokenizer encode: --text: byte ", at, " is no UTF-8");
@@ -87,7 +87,7 @@ void encode(const Common& common, const Flags& f) {
   note(common, str(documents.size(), " documents, ", tokens, " tokens, ", bytes, " bytes"));
 }
 
-void decode(const Common& common, const Flags& f) {
+void decode(const Common& common, const TokenizerFlags& f) {
   text::Tokenizer tokenizer = load(f.tokenizer);
   if (f.file.empty() == f.ids.empty()) fail(ErrorKind::usage, "flag.missing", "bam tokenizer decode: wanted IDS.json or --ids, one of the two");
   std::vector<std::vector<std::int32_t>> lists;
@@ -115,7 +115,7 @@ void decode(const Common& common, const Flags& f) {
 }  // namespace
 
 void add_tokenizer(CLI::App& app, Common& common) {
-  auto f = std::make_shared<Flags>();
+  auto f = std::make_shared<TokenizerFlags>();
   CLI::App* verb = app.add_subcommand("tokenizer", "Byte-level BPE: train, encode, decode");
   CLI::App* t = verb->add_subcommand("train", "Train a tokenizer on text; writes DIR/tokenizer.json");
   integer_flag<std::int64_t>(*t, "--vocab-size", f->vocab_size, 259, 1 << 24, "Tokens, with 3 special ones and 256 bytes");

@@ -11,13 +11,13 @@
 namespace bam::app {
 namespace {
 
-struct Flags {
+struct TrainFlags {
   std::string run;
   bool resume = false, profile = false;
   std::optional<std::int64_t> stop_at;
 };
 
-void run(const Common& common, const Flags& f) {
+void run(const Common& common, const TrainFlags& f) {
   if (common.out.empty()) fail(ErrorKind::usage, "flag.missing", "bam train: wanted --out RUN");
   train::RunConfig config = train::load_run_config(f.run, common.run_settings());
   io::ConfigFile model = io::read_model_config(config.model.init_from.empty() ? config.model.config : io::resolve_model_folder(config.model.init_from) + "/config.json");
@@ -72,7 +72,7 @@ void run(const Common& common, const Flags& f) {
 }  // namespace
 
 void add_train(CLI::App& app, Common& common) {
-  auto f = std::make_shared<Flags>();
+  auto f = std::make_shared<TrainFlags>();
   CLI::App* verb = app.add_subcommand("train", "Pre-training, continued pre-training, mixture training and fine-tuning from one run file");
   verb->add_option("RUN.toml", f->run, "The run file")->required();
   verb->add_flag("--resume", f->resume, "Continue from the newest complete checkpoint in --out, if any");

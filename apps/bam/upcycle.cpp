@@ -9,7 +9,7 @@
 namespace bam::app {
 namespace {
 
-struct Flags {
+struct UpcycleFlags {
   std::string method = "bam", seed_model, routing = "soft";
   std::vector<std::string> experts;
   std::int64_t extra = 0, top_k = 1;
@@ -18,7 +18,7 @@ struct Flags {
   bool plan = false, norm_topk_prob = false, sequential = false;
 };
 
-void run(const Common& common, const Flags& f) {
+void run(const Common& common, const UpcycleFlags& f) {
   UpcycleOptions o;
   o.method = upcycle_method(f.method);
   // A flag that the method has no use for would be a wish not granted.
@@ -74,7 +74,7 @@ void run(const Common& common, const Flags& f) {
 }  // namespace
 
 void add_upcycle(CLI::App& app, Common& common) {
-  auto f = std::make_shared<Flags>();
+  auto f = std::make_shared<UpcycleFlags>();
   CLI::App* verb = app.add_subcommand("upcycle", "Dense models to a mixture: experts copied, the rest averaged, routers drawn");
   choice_flag(*verb, "--method", f->method, {"bam", "bam-shared-kv", "btx", "sparse", "drop"}, "What becomes of attention and FFN (default bam)");
   verb->add_option("--seed-model", f->seed_model, "The dense seed; expert 0")->type_name("DIR")->required();
