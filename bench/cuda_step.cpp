@@ -16,6 +16,7 @@ using namespace bam;
 namespace {
 
 struct Line {  // launches that are alike
+  Row row;
   std::int64_t count = 0;
   double floor = 0, seconds = 0;  // of all
   Cost cost;                      // of one
@@ -121,7 +122,8 @@ int main(int argc, char** argv) try {
     auto it = std::find_if(lines.begin(), lines.end(), [&](auto& l) { return l.first == name; });
     if (it == lines.end()) it = lines.insert(lines.end(), {name, {}});
     const double least = std::max(idle[i].cost.flops / limit, idle[i].cost.bytes / bandwidth);
-    it->second.count += 1;
+    it->second.row = idle[i].row;
+    ++it->second.count;
     it->second.floor += least;
     it->second.seconds += record.calls[i].seconds;
     it->second.cost = idle[i].cost;
@@ -132,7 +134,7 @@ int main(int argc, char** argv) try {
   if (json) {
     io::Json list = io::Json::array({});
     for (auto& [name, l] : lines)
-      list.push_back(io::Json::object({{"kernel", name}, {"count", l.count}, {"flops", l.cost.flops}, {"bytes", l.cost.bytes}, {"floor_seconds", l.floor}, {"seconds", l.seconds}}));
+      list.push_back(io::Json::object({{"kernel", name_of(l.row)}, {"shape", l.cost.shape}, {"count", l.count}, {"flops", l.cost.flops}, {"bytes", l.cost.bytes}, {"floor_seconds", l.floor}, {"seconds", l.seconds}}));
     std::cout << io::dump(io::Json::object({{"device", describe(Device::cuda)}, {"dtype", dtype}, {"micro_batch", micro_batch}, {"context", context}, {"tokens_per_second", tokens / median}, {"step_seconds", median},
                                             {"floor_seconds", floor}, {"model_flops_per_second", flops / median}, {"peak_bytes", Allocator::get(Device::cuda).stats().peak}, {"loss", loss}, {"launches", std::move(list)}}), 1)
               << "\n";

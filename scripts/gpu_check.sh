@@ -16,7 +16,7 @@ if [ "${1:-}" = --pack ]; then
   mkdir -p "$2/lib"
   dir=$(cd "$2" && pwd)
   build
-  cp build/gpu/bam build/gpu/tests/bam_gpu_tests build/gpu/bench/cuda_step scripts/gpu_check.sh bench/peers/torch_step.py "$dir"
+  cp build/gpu/bam build/gpu/tests/bam_gpu_tests build/gpu/bench/cuda_step scripts/gpu_check.sh bench/peers/torch_*.py "$dir"
   cp -r bench/configs "$dir"
   mkdir -p "$dir/data" && cp -r tests/golden tests/data "$dir/data"
   # Their libraries, but for the system's own.
@@ -29,11 +29,11 @@ mkdir -p "$1"
 out=$(cd "$1" && pwd)
 nvidia-smi > "$out/gpu.log" 2>&1 || { echo "skipped: nvidia-smi finds no GPU"; exit 77; }
 if [ -x "$here/bam_gpu_tests" ]; then
-  root=$here bam=$here/bam tests=$here/bam_gpu_tests step=$here/cuda_step configs=$here/configs peer=$here/torch_step.py
+  root=$here bam=$here/bam tests=$here/bam_gpu_tests step=$here/cuda_step configs=$here/configs peers=$here
   export LD_LIBRARY_PATH=$here/lib:${LD_LIBRARY_PATH:-} BAM_TEST_DATA=$here/data
 else
   build
-  root=$PWD bam=build/gpu/bam tests=build/gpu/tests/bam_gpu_tests step=build/gpu/bench/cuda_step configs=bench/configs peer=bench/peers/torch_step.py
+  root=$PWD bam=build/gpu/bam tests=build/gpu/tests/bam_gpu_tests step=build/gpu/bench/cuda_step configs=bench/configs peers=bench/peers
 fi
 cd "$root"
 results=$out/gpu.jsonl
@@ -83,8 +83,13 @@ for config in "$configs"/*.json; do
   fi
   if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2> /dev/null; then
     for flag in "" --compile; do
-      python3 "$peer" --config "$config" $flag 2> "$out/torch-$name$flag.log" | sed "s/^{/{\"step\": \"$name\", /" | tee -a "$results" || note "{\"step\": \"$name\", \"peer\": \"PyTorch\", \"failed\": true}"
+      python3 "$peers/torch_step.py" --config "$config" $flag 2> "$out/torch-$name$flag.log" | sed "s/^{/{\"step\": \"$name\", /" | tee -a "$results" || note "{\"step\": \"$name\", \"peer\": \"PyTorch\", \"failed\": true}"
     done
+    # Kernel by kernel, for the model that has them all.
+    if [ "$name" = s-bam ] && [ -s "$out/step-$name.json" ]; then
+      python3 "$peers/torch_kernels.py" "$out/step-$name.json" 2> "$out/torch-kernels.log" | sed "s/^{/{\"kernels_of\": \"$name\", /" >> "$results" || note '{"kernels_of": "s-bam", "peer": "PyTorch", "failed": true}'
+      cat "$out/torch-kernels.log"
+    fi
   fi
 done
 echo "results: $results"

@@ -330,6 +330,10 @@ wrong 3 'there is no runs/ in it' study clt clt.toml --out c --report
 # Reports: of runs beside the run, of studies where --out says.
 right '"written": \["tiny/report.html"\]' report tiny --json
 [ -s tiny/report.html ] || { echo 'FAILED: bam report wrote no page'; failed=$((failed + 1)); }
+cp clt/report.html clt.html
+right 'clt/report.html' report clt
+cmp -s clt/report.html clt.html || { echo "FAILED: the page of a finished study differs from its own"; failed=$((failed + 1)); }
+wrong 2 'is a study, which has a page of its own' report clt tiny
 wrong 2 'wanted the folder of a run' report
 wrong 2 'belong to --studies' report tiny --plot x.svg
 wrong 2 'wanted --out FILE.md' report --studies tiny

@@ -194,6 +194,27 @@ TEST_CASE("report: trainings, trials and baselines") {
   CHECK(has(section(page, "arms"), "1.1875"));
 }
 
+TEST_CASE("report: tokens and FLOPs of an arm by phase") {
+  auto training = [](const char* arm, std::int64_t tokens, double flops) { return Json::object({{"run", arm}, {"arm", arm}, {"size", "demo"}, {"match", std::string_view(arm) == "seed" ? "" : "data"}, {"tokens", tokens}, {"flops", flops}}); };
+  const Json ledger = Json::array({training("seed", 2000000, 10e12), training("code", 786432, 4.3e12), training("bam", 1179648, 8.1e12), training("sparse", 3538944, 17e12)});
+  const std::string part = section(study_report(fixture(), ledger, ""), "arms");
+  auto cells = [&](const char* label) {
+    const std::size_t at = part.find(std::string(">") + label + "</th>");
+    REQUIRE(at != part.npos);
+    const std::string line = part.substr(at, part.find("</tr>", at) - at);
+    std::string found;
+    for (std::size_t from = line.rfind("<td class=edge>", line.rfind("<td class=edge>") - 1); (from = line.find("<td", from)) != line.npos;) {
+      from = line.find('>', from) + 1;
+      found += line.substr(from, line.find('<', from) - from) + "|";
+    }
+    return found;
+  };
+  CHECK(cells("Seed") == "2.00 M|0|0|10.0 T|0|0|");
+  CHECK(cells("code specialist") == "2.00 M|786 k|0|10.0 T|4.30 T|0|");
+  CHECK(cells("BAM") == "2.00 M|2.36 M|1.18 M|10.0 T|12.9 T|8.10 T|");  // what is not its own are the branches
+  CHECK(cells("Sparse upcycling") == "2.00 M|0|3.54 M|10.0 T|0|17.0 T|");
+}
+
 TEST_CASE("report: choices beside chance") {
   const std::string part = section(study_report(fixture(), Json::array(), ""), "choice");
   // BAM is right in 60 of 100 where chance is 0.2, BTX in 24 where labels make it 0.3; a set that BTX did not see is an empty cell.

@@ -79,11 +79,11 @@ TEST_CASE("reproduction: the page has each claim, arms that were not run, and wh
   CHECK(has(measured, "| btx | 2.5 | 100.0 | 300.0 | 512 | 1.00 | 50% |"));
   CHECK_FALSE(has(measured, "Not measured."));
   const std::string root = folder();
-  CHECK(has(error_of(ErrorKind::input, [&] { study::read_finished(root); }), "results.json"));
+  CHECK(has(error_of(ErrorKind::input, [&] { study::read_finished(root, "bam"); }), "results.json"));
   io::write_file_atomic(root + "/results.json", "{\"study\": \"clt\"}");
-  CHECK(has(error_of(ErrorKind::input, [&] { study::read_finished(root + "/"); }), "bam study bam"));
+  CHECK(has(error_of(ErrorKind::input, [&] { study::read_finished(root + "/", "bam"); }), "bam study bam"));
   io::write_file_atomic(root + "/results.json", "{\"study\": \"bam\"}");
-  CHECK(study::read_finished(root + "/").name == "bam_reproduction_test");
+  CHECK(study::read_finished(root + "/", "bam").name == "bam_reproduction_test");
   fs::remove_all(root);
 }
 

@@ -24,17 +24,16 @@ namespace report {
 
 class Page {
  public:
-  Page(const Json& results, const Json& ledger, bool draws) : r_(results), runs_{results}, ledger_(ledger), draws_(draws) {}
+  Page(const Json& results, const Json& ledger, bool draws) : r_(results), runs_{results, ledger}, draws_(draws) {}
 
   std::string html(std::string_view chart_js) {
-    std::string main = head() + runs_.matrix() + runs_.arms() + differences() + verdicts() + loads() + curves() + identity() + completions() + choice() + runs_.trainings(ledger_) + runs_.ledger();
+    std::string main = head() + runs_.matrix() + runs_.arms() + differences() + verdicts() + loads() + curves() + identity() + completions() + choice() + runs_.trainings() + runs_.ledger();
     return page("Study " + name(), main, charts_, study_charts, chart_js);
   }
 
  private:
   const Json& r_;
   Runs runs_;
-  const Json& ledger_;
   bool draws_;
   Json charts_ = Json::object();
 
@@ -74,7 +73,7 @@ class Page {
     for (const Json& v : list(r_, "verdicts")) ++count[number(v, "n") < 1 ? "not run" : text(v, "verdict")];
     if (!count.empty()) s += tile("Claims", str(count["shown"], " shown"), str(count["refuted"], " refuted, ", count["undecided"], " undecided", count["not run"] ? str(", ", count["not run"], " not run") : ""));
     double flops = 0, possible = 0;
-    for (const Json& l : ledger_.items("ledger"))
+    for (const Json& l : runs_.trainings_done.items("ledger"))
       if (double f = number(l, "flops"), share = number(l, "share_of_peak"); share > 0) flops += f, possible += f / share;
     if (double share = flops / possible; std::isfinite(share)) s += tile("Training speed", fixed(share * 100, 0) + " %", "of the machine's measured peak");
     return s;

@@ -19,7 +19,8 @@ inline constexpr const char* floor_text = R"(<p class=small>The last row is the 
 below it. For text of unknown entropy it is unknown.</p>
 )";
 inline constexpr const char* arms_text = R"(<p>Means over the n replicates, nats of loss on held-out text. <b>Per byte</b> compares models with any tokenizer;
-<b>above the floor</b>, for generated text, is what is left over its entropy. Tokens and FLOPs are those of training after the seed, specialists included.
+<b>above the floor</b>, for generated text, is what is left over its entropy. Tokens and FLOPs are those of training, phase by phase: the seed that all arms of a replicate share, the
+specialists together (a specialist's own, in its row), and what comes after them; an arm that is not made of specialists gets their tokens in its last phase.
 The best of each column is bold, among the dense models and among the rest. An arm that was not run keeps its row.</p>
 )";
 inline constexpr const char* baselines_text = R"(<p>Nats per byte. The 5-gram is interpolated Kneser-Ney over the training text of the domain alone, with the same tokenizer; zstd packs the whole of

@@ -1,6 +1,7 @@
 // The sections of the report that come from the runs alone: the matrix of dense models, the table of all arms, the ledger.
 #pragma once
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
 #include <string_view>
@@ -17,10 +18,10 @@ inline void add_once(std::vector<std::string>& to, std::string s) {
 }
 
 struct Runs {
-  const Json& results;
+  const Json &results, &trainings_done;            // the latter: Results::ledger
   std::vector<std::string> domains, sizes, dense;  // dense: the seed and one specialist a domain
 
-  explicit Runs(const Json& r) : results(r) {
+  Runs(const Json& r, const Json& ledger) : results(r), trainings_done(ledger) {
     for (const Json& d : list(r, "domains"))
       if (d.is_string()) add_once(domains, std::string(d.as_string("domains")));
     for (const Json& run : list(r, "runs")) {
@@ -49,6 +50,20 @@ struct Runs {
     Mean m;
     each(arm, size, match, domain, [&](const Json& run) { m.add(number(run, key)); });
     return m.value();
+  }
+  // Tokens or FLOPs of an arm's training: of the seed, of the branches if it has any, of the arm itself. NaN where the ledger has no training of the seed.
+  std::array<double, 3> phases(const std::string& arm, const std::string& size, const std::string& match, const char* key) const {
+    auto taken = [&](std::string_view of, std::string_view matched) {
+      Mean m;
+      for (const Json& l : trainings_done.items("ledger"))
+        if (text(l, "arm") == of && text(l, "size") == size && (matched.empty() || text(l, "match") == matched)) m.add(number(l, key));
+      return m.value();
+    };
+    const double seed = taken("seed", ""), after = mean(arm, size, match, "", key);
+    if (!std::isfinite(seed)) return {nan, nan, nan};
+    if (is_dense(arm)) return {seed, after, 0};
+    const double own = taken(arm, match);
+    return {seed, std::isfinite(own) ? std::max(0.0, after - own) : after, std::isfinite(own) ? own : 0};
   }
   double floor_of(std::string_view domain) const {
     const Json* f = results.find("floor");
@@ -130,7 +145,11 @@ struct Runs {
     group("nats per byte", true);
     if (floors) group("above the floor, nats per byte", true);
     group("nats per token", false);
-    groups += th("n", "scope=col rowspan=2 class=edge") + th("tokens", "scope=col rowspan=2") + th("FLOPs", "scope=col rowspan=2");
+    groups += th("n", "scope=col rowspan=2 class=edge");
+    for (const char* of : {"tokens", "FLOPs"}) {
+      groups += th(of, "scope=colgroup class=edge colspan=3");
+      header += th("seed", "scope=col class=edge") + th("branches", "scope=col") + th("mixture", "scope=col");
+    }
     for (const auto& size : sizes)
       for (const auto& match : matches) {
         if (sizes.size() * matches.size() > 1) s += str("<h3>", esc(size), match.empty() ? "" : ", ", esc(match), match.empty() ? "" : "-matched", "</h3>");
@@ -204,21 +223,26 @@ struct Runs {
         line += td(cells[i][c] <= best[c] ? "<b>" + x + "</b>" : x, str("class='", edge ? "edge" : "", known ? "" : " empty", "'"));
       }
       if (replicates.empty())
-        line = td("not run", str("class='empty edge' colspan=", columns + 3));
-      else
-        line += td(str(replicates.size()), "class=edge") + td(si(mean(names[i], size, match, "", "tokens"))) + td(si(mean(names[i], size, match, "", "flops")));
+        line = td("not run", str("class='empty edge' colspan=", columns + 7));
+      else {
+        line += td(str(replicates.size()), "class=edge");
+        for (const char* key : {"tokens", "flops"}) {
+          const auto [seed, branches, mixture] = phases(names[i], size, match, key);
+          line += td(si(seed), "class=edge") + td(si(branches)) + td(si(mixture));
+        }
+      }
       s += row(esc(label(names[i])), line);
     }
     return s + "</tbody>";
   }
 
   // Each training with what it took, and the trials of learning rates.
-  std::string trainings(const Json& ledger) const {
+  std::string trainings() const {
     std::string rows, trials;
     double seconds = 0;
     constexpr std::size_t limit = 1000;  // the page stays small
     std::size_t n = 0;
-    for (const Json& l : ledger.items("ledger")) {
+    for (const Json& l : trainings_done.items("ledger")) {
       seconds += number(l, "seconds");
       if (++n > limit) continue;
       rows += row(str("<code>", esc(text(l, "run")), "</code>"), words(text(l, "match")), td(str(number(l, "lr"))), td(si(number(l, "tokens"))), td(si(number(l, "flops"))),

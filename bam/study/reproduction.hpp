@@ -22,14 +22,15 @@ struct Finished {
   std::string name;  // of its folder
   io::Json results, ledger;
 };
-// Error(input): the folder has no results.json of `bam study bam`.
-inline Finished read_finished(const std::string& folder) {
+// kind: "bam", "clt", or "" for any. Error(input): the folder has no results.json of such a study.
+inline Finished read_finished(const std::string& folder, std::string_view kind) {
   const std::string results = folder + "/results.json", ledger = folder + "/ledger.json";
   if (!io::exists(results)) fail(ErrorKind::input, "report.results", printable(folder, 4096), ": wanted the folder of a study with its results.json, found none");
   Finished f{std::filesystem::path(folder).filename().string(), io::parse_json(io::read_file(results), results), io::Json::array()};
   if (f.name.empty()) f.name = std::filesystem::path(folder).parent_path().filename().string();
-  const io::Json* study = f.results.find("study");
-  if (!study || !study->is_string() || study->as_string(results) != "bam") fail(ErrorKind::input, "report.results", printable(results, 4096), ": wanted the results of `bam study bam`");
+  const std::string found = report::text(f.results, "study");
+  if (kind.empty() ? found != "bam" && found != "clt" : found != kind)
+    fail(ErrorKind::input, "report.results", printable(results, 4096), ": wanted the results of `bam study", kind.empty() ? "" : str(" ", kind), "`");
   if (io::exists(ledger)) f.ledger = io::parse_json(io::read_file(ledger), ledger);
   return f;
 }

@@ -38,6 +38,7 @@ std::string product(Sizes... sizes) {
   ((s += (s.empty() ? "" : " x ") + std::to_string(sizes)), ...);
   return s;
 }
+inline std::string layout(bool transpose_a, bool transpose_b) { return str(transpose_a ? " T" : " N", transpose_b ? "T" : "N"); }  // as BLAS names it
 inline std::int64_t elements(int rank, const std::int64_t* shape) {
   std::int64_t n = 1;
   for (int i = 0; i < rank; ++i) n *= shape[i];
@@ -48,7 +49,7 @@ inline std::int64_t elements(int rank, const std::int64_t* shape) {
 inline Cost cost(Row, const GemmArgs& a) {
   using namespace detail;
   const double batch = number(a.batch), M = number(a.M), N = number(a.N), K = number(a.K);
-  return {2 * batch * M * N * K, batch * ((M * K + K * N) * size(a.dtype) + M * N * written(a.out, a.write)), product(a.M, a.N, a.K) + (a.batch != 1 ? str(" times ", a.batch) : "") + (a.dtype == DType::bf16 ? " bf16" : "")};
+  return {2 * batch * M * N * K, batch * ((M * K + K * N) * size(a.dtype) + M * N * written(a.out, a.write)), product(a.M, a.N, a.K) + layout(a.transpose_a, a.transpose_b) + (a.batch != 1 ? str(" times ", a.batch) : "") + (a.dtype == DType::bf16 ? " bf16" : "")};
 }
 // Reads offsets, so they must be the host's.
 inline Cost cost(Row, const GroupedGemmArgs& a) {
@@ -57,7 +58,7 @@ inline Cost cost(Row, const GroupedGemmArgs& a) {
   const double r = number(rows), E = number(a.experts), M = number(a.M), N = number(a.N), K = number(a.K);
   const std::string shape = a.weights ? product(a.M, a.N, rows) : product(rows, a.N, a.K);
   return {2 * r * N * (a.weights ? M : K), a.weights ? r * (M + N) * size(a.dtype) + E * M * N * written(a.out, a.write) : (r * K + E * K * N) * size(a.dtype) + r * N * written(a.out, a.write),
-          shape + str(" over ", a.experts, " experts") + (a.dtype == DType::bf16 ? " bf16" : "")};
+          shape + layout(a.weights, a.transpose_b) + str(" over ", a.experts, " experts") + (a.dtype == DType::bf16 ? " bf16" : "")};
 }
 // Reads the segments, so they must be the host's. Causal pairs count at half.
 inline Cost cost(Row row, const AttentionArgs& a) {
