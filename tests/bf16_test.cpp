@@ -362,6 +362,45 @@ TEST_CASE("bf16: gemm on every instruction set and by the CUDA kernels") {
   MESSAGE(rows << " rows; worst error " << worst[0] << " into float, " << worst[1] << " into bf16");
 }
 
+TEST_CASE("gemm: a few rows over a long sum, in chains") {  // the gradient of a router's weights
+  Random random(6);
+  std::int64_t on_tensor_cores = 0;
+  using Size = std::array<std::int64_t, 3>;
+  for (Size z : {Size{1, 5, 257}, Size{4, 40, 600}, Size{7, 513, 513}, Size{16, 24, 1030}, Size{3, 8, 16401}})
+    for (Write write : {Write::overwrite, Write::add}) {
+      CAPTURE(z[2]);
+      check_gemm<float>({1, z[0], z[1], z[2], true, false, write, DType::f32}, random, on_tensor_cores);
+      check_gemm<Bf16>({1, z[0], z[1], z[2], true, false, write, DType::bf16}, random, on_tensor_cores);
+      // In fp32, from lines that are longer than they need be.
+      std::vector<float> A(static_cast<std::size_t>(z[2] * (z[0] + 1))), B(static_cast<std::size_t>(z[2] * (z[1] + 2))), C(static_cast<std::size_t>(z[0] * (z[1] + 3)));
+      for (auto* x : {&A, &B, &C})
+        for (float& v : *x) v = static_cast<float>(math::normal(random));
+      std::vector<float> c, first;
+      auto compute = [&] {
+        GemmArgs a;
+        a.write = write, a.transpose_a = true;
+        a.M = z[0], a.N = z[1], a.K = z[2];
+        c = C;
+        a.A = A.data(), a.lda = z[0] + 1, a.B = B.data(), a.ldb = z[1] + 2, a.C = c.data(), a.ldc = z[1] + 3;
+        kernel::gemm(a);
+      };
+      std::vector<double> wanted(C.begin(), C.end());  // what lies between the lines stays
+      for (std::int64_t i = 0; i < z[0]; ++i)
+        for (std::int64_t j = 0; j < z[1]; ++j) {
+          double& sum = wanted[static_cast<std::size_t>(i * (z[1] + 3) + j)];
+          if (write == Write::overwrite) sum = 0;
+          for (std::int64_t k = 0; k < z[2]; ++k) sum += double{A[static_cast<std::size_t>(k * (z[0] + 1) + i)]} * double{B[static_cast<std::size_t>(k * (z[1] + 2) + j)]};
+        }
+      reference::emulated("mma", [&] {
+        compute();
+        CHECK(reference::error_of(c, wanted) < 1e-6);
+        if (first.empty()) first = c;
+        CHECK(reference::same_bits(c, first));
+      });
+    }
+  CHECK(on_tensor_cores == 0);
+}
+
 namespace {
 
 // Buffers of one row, held in F32 and in BF16: filled with the same numbers, which both can hold.

@@ -1,7 +1,9 @@
 // C (M, N) = or += op(A) (M, K) op(B) (K, N), dense, batched, and grouped by expert, on the plain cores: fp32, and bf16 of any shape. A block owns a tile of C, a thread 4 x 4 of it;
-// each output is one fma chain over k in order, which starts from C when it adds: the bits of the CPU's. bf16 whose lines are aligned goes to the tensor cores (gemm_mma.cuh).
+// each output is one fma chain over k in order, which starts from C when it adds: the bits of the CPU's. bf16 whose lines are aligned goes to the tensor cores (gemm_mma.cuh), a few rows
+// over a long sum to gemm_thin.cuh.
 #pragma once
 #include "gemm_mma.cuh"
+#include "gemm_thin.cuh"
 #include "gemm_wgmma.cuh"
 
 namespace bam::cuda {
@@ -79,8 +81,9 @@ inline void gemm(const Exec& exec, const GemmArgs& s) {
     kernel.column_tiles = column_tiles;
     launch(exec, {s.batch * row_tiles * column_tiles, gemm_threads, sizeof(GemmShared)}, kernel);
   };
-  if (s.dtype == DType::f32) return tiled(GemmKernel<float, float>{});
-  const bool narrow = s.out == DType::bf16;
+  const bool narrow = s.out == DType::bf16, thin = !portable() && thin_takes(s);
+  if (s.dtype == DType::f32) return thin ? gemm_thin<float, float>(exec, s) : tiled(GemmKernel<float, float>{});
+  if (thin) return narrow ? gemm_thin<Bf16, Bf16>(exec, s) : gemm_thin<Bf16, float>(exec, s);
   if (path() == Path::wgmma && wgmma_takes(s)) return narrow ? gemm_wgmma<Bf16>(exec, s) : gemm_wgmma<float>(exec, s);
   if (!portable() && mma_takes(s)) return narrow ? gemm_mma<Bf16>(exec, s) : gemm_mma<float>(exec, s);
   narrow ? tiled(GemmKernel<Bf16, Bf16>{}) : tiled(GemmKernel<Bf16, float>{});
