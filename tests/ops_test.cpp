@@ -24,6 +24,9 @@ double wide(float x) { return static_cast<double>(x); }
 using Wanted = std::vector<double>;
 constexpr double untouched = std::numeric_limits<double>::quiet_NaN();
 
+// What lies between lines of n: `few` where whole groups of 8 may stay whole, as kernels may want them.
+std::int64_t gap(std::int64_t n, std::int64_t odd, std::int64_t few) { return n % 8 == 0 ? few : odd; }
+
 // launch(y, write), overwriting and adding: right to `bound`, untouched where it must be, equal bits everywhere.
 template <class F>
 void check_write(const std::string& name, const Wanted& wanted, double bound, F launch, std::vector<Write> modes = {Write::overwrite, Write::add}) {
@@ -249,9 +252,10 @@ TEST_CASE("norm_backward: dx and dw each overwritten, added or left out") {
 
 TEST_CASE("rope: distances between rows, in place, and back") {
   Random random(4);
-  const std::int64_t n = 9, heads = 2, stride = 101;
-  for (std::int64_t d : {2, 14, 16, 18, 34, 50})
+  const std::int64_t n = 9, heads = 2;
+  for (std::int64_t d : {2, 14, 16, 18, 34, 48, 50})
     for (bool half : {false, true}) {
+      const std::int64_t stride = gap(d, 101, 104);
       Tensor table = rope_table(40, d, 500);
       std::vector<std::int32_t> positions = below(n, 40, random);
       Floats x = draw(n * stride, random);
@@ -266,7 +270,7 @@ TEST_CASE("rope: distances between rows, in place, and back") {
       a.positions = positions.data();
       a.table = table.data();
       a.x_row = stride;
-      a.y_row = stride + 3;
+      a.y_row = stride + gap(d, 3, 8);
       a.x = x.data();
       Wanted turned = spread(reference::rope(rows, positions, heads * d, heads, d, 500, half), heads * d, a.y_row);
       check_write("apart", turned, 1e-6, [&](float* y, Write) { a.y = y, kernel::rope(a); }, {Write::overwrite});
@@ -287,9 +291,9 @@ TEST_CASE("rope: distances between rows, in place, and back") {
 
 TEST_CASE("swiglu: scale per row, both write modes, distances, dx or dscale alone") {
   Random random(5);
-  for (auto row : {std::array<std::int64_t, 2>{0, 3}, {1, 1}, {5, 15}, {4, 16}, {3, 35}}) {
+  for (auto row : {std::array<std::int64_t, 2>{0, 3}, {1, 1}, {5, 15}, {4, 16}, {3, 35}, {3, 264}}) {
     const std::int64_t n = row[0], f = row[1];
-    const std::int64_t x_row = 2 * f + 3, y_row = f + 2;
+    const std::int64_t x_row = 2 * f + gap(f, 3, 8), y_row = f + gap(f, 2, 16);
     Floats x = draw(n * x_row, random, 2), s = draw(n, random), dy = draw(n * y_row, random);
     Wanted y, dx, dscale;
     for (std::int64_t r = 0; r < n; ++r) {
@@ -322,7 +326,7 @@ TEST_CASE("swiglu: scale per row, both write modes, distances, dx or dscale alon
     check_write("forward", spread(y, f, y_row), 1e-6, [&](float* p, Write write) { kernel::swiglu_forward(with([&](auto& b) { b.y = p, b.write = write; })); });
     a.dy = dy.data();
     a.dy_row = y_row;
-    a.dx_row = x_row + 1;
+    a.dx_row = x_row + gap(f, 1, 8);
     Floats other(at(n));
     check_write("dx", spread(dx, 2 * f, a.dx_row), 1e-6,
                 [&](float* p, Write write) { kernel::swiglu_backward(with([&](auto& b) { b.dx = p, b.write = write; })); });
@@ -374,9 +378,9 @@ TEST_CASE("route_plan is the stable order by expert, then token; route_gradient 
 
 TEST_CASE("gather and scatter: terms, missing rows, distances, both index types") {
   Random random(7);
-  for (auto row : {std::array<std::int64_t, 3>{0, 1, 3}, {1, 1, 1}, {5, 3, 15}, {7, 2, 16}, {9, 1, 37}, {211, 2, 131}}) {
+  for (auto row : {std::array<std::int64_t, 3>{0, 1, 3}, {1, 1, 1}, {5, 3, 15}, {7, 2, 16}, {9, 1, 37}, {6, 2, 24}, {211, 2, 131}}) {
     const std::int64_t n = row[0], terms = row[1], c = row[2];
-    const std::int64_t source = 11, x_row = c + 3, y_row = c + 1;
+    const std::int64_t source = 11, x_row = c + gap(c, 3, 8), y_row = c + gap(c, 1, 16);
     Floats x = draw(std::max(source, n * terms) * x_row, random);
     auto narrow = below(n * terms, source, random, 4);
     std::vector<std::int64_t> index(narrow.begin(), narrow.end());
@@ -419,9 +423,9 @@ TEST_CASE("gather and scatter: terms, missing rows, distances, both index types"
 
 TEST_CASE("cross_entropy_backward: distances, added, and in place of the logits") {
   Random random(8);
-  for (auto row : {std::array<std::int64_t, 2>{0, 3}, {1, 1}, {5, 16}, {4, 33}, {65, 513}}) {
+  for (auto row : {std::array<std::int64_t, 2>{0, 3}, {1, 1}, {5, 16}, {4, 33}, {3, 264}, {65, 513}}) {
     const std::int64_t n = row[0], v = row[1];
-    const std::int64_t x_row = v + 3, dx_row = v + 1;
+    const std::int64_t x_row = v + gap(v, 3, 8), dx_row = v + gap(v, 1, 16);
     const float scale = 0.5f;
     Floats x = draw(n * x_row, random, 2), dnll = draw(n, random), lse(at(n)), nll(at(n));
     auto target = below(n, v, random, 3);
@@ -504,6 +508,16 @@ TEST_CASE("unary, binary, copy, reduce, dropout: scale, shift, strides and both 
     summed[i % 35] += wide(x[i]);
   }
   check_write("copy", moved, 1e-7, [&](float* p, Write write) { c.y = p, c.write = write, kernel::copy(c); });
+  for (std::int64_t n : {15, 16, 100}) {
+    CopyArgs dense;
+    dense.rank = 2;
+    dense.shape[0] = 1, dense.shape[1] = n;
+    dense.x_stride[0] = dense.y_stride[0] = 7, dense.x_stride[1] = dense.y_stride[1] = 1;
+    dense.x = x.data();
+    Wanted copied;
+    for (std::int64_t i = 0; i < n; ++i) copied.push_back(wide(x[at(i)]));
+    check_write("dense copy", copied, 1e-7, [&](float* p, Write write) { dense.y = p, dense.write = write, kernel::copy(dense); });
+  }
   CopyArgs sums = c;
   for (auto [i, shape, from, to] : {std::array<int, 4>{0, 3, 35, 0}, {1, 5, 7, 7}, {2, 7, 1, 1}})
     sums.shape[i] = shape, sums.x_stride[i] = from, sums.y_stride[i] = to;
@@ -565,6 +579,10 @@ TEST_CASE("fill and copy of every element type") {
       for (std::size_t i = 0; i < 35; ++i) CHECK(t.data<T>()[i] == v[i % 5 * 7 + i / 5]);
       Tensor joined = concat({slice(tensor(v, {5, 7}), 1, 0, 3), slice(tensor(v, {5, 7}), 1, 3, 7)}, 1);
       CHECK(std::equal(v.begin(), v.end(), joined.data<T>()));
+      for (std::int64_t n : {16, 35}) {  // dense, in whole groups of 16 bytes or not
+        const Tensor one = slice(tensor(v), 0, 0, n), both = concat({one, one}, 0);
+        for (std::int64_t i = 0; i < 2 * n; ++i) CHECK(both.data<T>()[i] == v[at(i % n)]);
+      }
     };
     turned(std::uint8_t{1});
     turned(std::int32_t{1});

@@ -4,7 +4,8 @@
 // Backward: one kernel for dQ, a warp 16 of a block's 64 queries, over the keys; one for dK and dV, a warp 16 of a block's 64 keys, over the query heads and queries of the group. Both compute the scores again; nothing is added across blocks.
 #pragma once
 #include "attention_tiles.cuh"
-#include "mma.cuh"
+#include "device.cuh"
+#include "path.cuh"
 
 namespace bam::cuda {
 

@@ -17,6 +17,7 @@
 #endif
 
 #include <cstdint>
+#include <type_traits>
 
 #include "../core/bf16.hpp"
 #include "../kernels.hpp"
@@ -99,6 +100,12 @@ BAM_DEVICE void mma(FragmentC& c, const FragmentA& a, const FragmentB& b) {
 BAM_DEVICE float exp2_fast(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+// 1 / x to a unit in the last place.
+BAM_DEVICE float reciprocal_fast(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
 // The larger one; of a number and a NaN the number.
@@ -194,6 +201,7 @@ BAM_DEVICE void mma(FragmentC& c, const FragmentA& a, const FragmentB& b, int li
 BAM_DEVICE float larger(float x, float y) { return std::fmax(x, y); }
 BAM_DEVICE std::uint32_t pack(float low, float high) { return to_bf16(low).bits | static_cast<std::uint32_t>(to_bf16(high).bits) << 16; }
 BAM_DEVICE float exp2_fast(float x) { return x < -126.0f ? 0.0f : std::exp2(x); }
+BAM_DEVICE float reciprocal_fast(float x) { return 1.0f / x; }
 inline int multiprocessors() { return emulation::options().multiprocessors; }
 template <class K>
 void launch(const Exec&, Grid grid, const K& kernel) {
@@ -265,6 +273,50 @@ BAM_DEVICE void set_pair(Bf16* to, float first, float second) {
 template <class T>
 BAM_DEVICE void put(T* p, float x, bool add) {
   set(*p, add ? value(*p) + x : x);
+}
+// V elements that one load and one store take, or two where they are wider than 16 bytes. Elementwise kernels take `few` a thread where lines allow it: one element a thread leaves too few bytes under
+// way, and costs a division each.
+inline constexpr int few = 8;
+template <class T, int V>
+struct alignas(V * sizeof(T) < 16 ? V * sizeof(T) : 16) Few {
+  T v[V];
+};
+template <int V, class T>
+BAM_DEVICE void load_few(const T* p, float (&x)[V]) {
+  const Few<T, V> all = *reinterpret_cast<const Few<T, V>*>(p);
+  BAM_UNROLL
+  for (int i = 0; i < V; ++i) x[i] = value(all.v[i]);
+}
+template <int V, class T>
+BAM_DEVICE void store_few(T* p, float (&x)[V], bool add) {
+  Few<T, V>* const to = reinterpret_cast<Few<T, V>*>(p);
+  if (add) {
+    const Few<T, V> before = *to;
+    BAM_UNROLL
+    for (int i = 0; i < V; ++i) x[i] = value(before.v[i]) + x[i];
+  }
+  if constexpr (V > 1 && sizeof(T) == 2) {
+    Few<std::uint32_t, V / 2> pairs;
+    BAM_UNROLL
+    for (int i = 0; i < V; i += 2) pairs.v[i / 2] = pack(x[i], x[i + 1]);
+    *to = __builtin_bit_cast(Few<T, V>, pairs);
+  } else {
+    Few<T, V> all;
+    BAM_UNROLL
+    for (int i = 0; i < V; ++i) set(all.v[i], x[i]);
+    *to = all;
+  }
+}
+// What bf16 cannot tell from math::exp and math::sigmoid.
+BAM_DEVICE float exp_fast(float x) { return exp2_fast(1.44269504f * x); }
+BAM_DEVICE float sigmoid_fast(float x) { return reciprocal_fast(1.0f + exp_fast(0.0f - x)); }
+// Lines of `line` elements, ld apart, that begin at multiples of 16 bytes and are made of whole groups of 8.
+inline bool aligned_lines(const void* p, std::int64_t ld, std::int64_t line) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0 && ld % 8 == 0 && line % 8 == 0; }
+// f with how many elements a thread takes, as a constant: few, or one.
+template <class F>
+void with_width(bool aligned, F f) {
+  if (aligned) f(std::integral_constant<int, few>{});
+  else f(std::integral_constant<int, 1>{});
 }
 // f(T{}) with the type that d names: a kernel for each.
 template <class F>

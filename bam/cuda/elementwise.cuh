@@ -146,11 +146,43 @@ struct CopyKernel {
     *y = total;
   }
 };
+// Both dense and in the same order.
+template <class T>
+struct DenseCopyKernel {
+  static constexpr int each = 16 / static_cast<int>(sizeof(T));
+  const T* x;
+  T* y;
+  std::int64_t n;
+  bool add;
+  BAM_DEVICE void operator()() const {
+    const std::int64_t i = flat_index() * each;
+    if (i >= n) return;
+    Few<T, each> all = *reinterpret_cast<const Few<T, each>*>(x + i), *const to = reinterpret_cast<Few<T, each>*>(y + i);
+    if (add) {
+      const Few<T, each> before = *to;
+      BAM_UNROLL
+      for (int v = 0; v < each; ++v) all.v[v] = static_cast<T>(before.v[v] + all.v[v]);
+    }
+    *to = all;
+  }
+};
+inline bool dense(const CopyArgs& s) {
+  std::int64_t n = 1;
+  for (int d = s.rank - 1; d >= 0; --d) {
+    if (s.shape[d] != 1 && (s.x_stride[d] != n || s.y_stride[d] != n)) return false;
+    n *= s.shape[d];
+  }
+  return true;
+}
 inline void copy(const Exec& exec, const CopyArgs& s) {
   std::int64_t own = 1, repeats = 1;
   for (int d = 0; d < s.rank; ++d) (s.y_stride[d] == 0 && s.shape[d] > 1 ? repeats : own) *= s.shape[d];
   if (repeats == 0) return;
-  auto run = [&](auto zero) { launch(exec, flat_grid(own), CopyKernel<decltype(zero)>{s, own, repeats}); };
+  auto run = [&]<class T>(T) {
+    using Dense = DenseCopyKernel<T>;
+    if (dense(s) && own % Dense::each == 0 && aligned_lines(s.x, 0, 0) && aligned_lines(s.y, 0, 0)) launch(exec, flat_grid(own / Dense::each), Dense{static_cast<const T*>(s.x), static_cast<T*>(s.y), own, s.write == Write::add});
+    else launch(exec, flat_grid(own), CopyKernel<T>{s, own, repeats});
+  };
   switch (size_of(s.dtype)) {  // whatever the type: only floats are ever added
     case 1: return run(std::uint8_t{});
     case 2: return run(std::uint16_t{});
@@ -200,15 +232,20 @@ inline void reduce(const Exec& exec, const ReduceArgs& s) {
   else launch(exec, flat_grid(s.outer * s.inner), ReduceColumnKernel{s});
 }
 
-template <class X, class Y>
+template <class X, class Y, int V>
 struct CastKernel {
   CastArgs s;
   BAM_DEVICE void operator()() const {
-    if (const std::int64_t i = flat_index(); i < s.n) put(static_cast<Y*>(s.y) + i, value(static_cast<const X*>(s.x)[i]), s.write == Write::add);
+    const std::int64_t i = flat_index() * V;
+    if (i >= s.n) return;
+    float x[V];
+    load_few(static_cast<const X*>(s.x) + i, x);
+    store_few(static_cast<Y*>(s.y) + i, x, s.write == Write::add);
   }
 };
 inline void cast(const Exec& exec, const CastArgs& s) {
-  with_type(s.from, [&]<class X>(X) { with_type(s.to, [&]<class Y>(Y) { launch(exec, flat_grid(s.n), CastKernel<X, Y>{s}); }); });
+  const bool aligned = aligned_lines(s.x, 0, s.n) && aligned_lines(s.y, 0, s.n);
+  with_type(s.from, [&]<class X>(X) { with_type(s.to, [&]<class Y>(Y) { with_width(aligned, [&](auto v) { launch(exec, flat_grid(s.n / v), CastKernel<X, Y, v>{s}); }); }); });
 }
 
 template <class T>

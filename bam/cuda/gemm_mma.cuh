@@ -3,7 +3,8 @@
 #pragma once
 #include <type_traits>
 
-#include "mma.cuh"
+#include "device.cuh"
+#include "path.cuh"
 
 namespace bam::cuda {
 

@@ -5,7 +5,7 @@
 #include <type_traits>
 
 #include "device_hopper.cuh"
-#include "mma.cuh"
+#include "path.cuh"
 
 namespace bam::cuda {
 

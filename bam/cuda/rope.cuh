@@ -1,27 +1,53 @@
-// Rotary position embedding; formula and source in cpu/rope.inl. A thread a pair.
+// Rotary position embedding; formula and source in cpu/rope.inl. A thread eight pairs, or one.
 #pragma once
 #include "device.cuh"
 
 namespace bam::cuda {
 
-template <class T>
+template <class T, int P>  // P: pairs of a thread
 struct RopeKernel {
   RopeArgs s;
   BAM_DEVICE void operator()() const {
-    const std::int64_t d = s.head_dim, half = d / 2, i = flat_index();
-    if (i >= s.rows * s.heads * half) return;
-    const std::int64_t pair = i % half, h = i / half % s.heads, r = i / half / s.heads;
-    const std::int64_t a = h * d + (s.rotate_half ? pair : 2 * pair), b = s.rotate_half ? a + half : a + 1;
-    const T* x = static_cast<const T*>(s.x) + r * s.x_row;
-    const float c = s.table[s.positions[r] * d + pair], k = s.table[s.positions[r] * d + half + pair] * (s.inverse ? -1.0f : 1.0f);
-    const float xa = value(x[a]), xb = value(x[b]);
-    T* y = static_cast<T*>(s.y) + r * s.y_row;
-    set(y[a], xa * c - xb * k);
-    set(y[b], xb * c + xa * k);
+    const std::int64_t d = s.head_dim, half = d / 2, groups = half / P, i = flat_index();
+    if (i >= s.rows * s.heads * groups) return;
+    const std::int64_t pair = i % groups * P, h = i / groups % s.heads, r = i / groups / s.heads;
+    const float* const table = s.table + s.positions[r] * d + pair;
+    float c[P], k[P];
+    load_few(table, c);
+    load_few(table + half, k);
+    auto turn = [&](int p, float& a, float& b) {
+      const float sine = k[p] * (s.inverse ? -1.0f : 1.0f), x = a, y = b;
+      a = x * c[p] - y * sine;
+      b = y * c[p] + x * sine;
+    };
+    const T* x = static_cast<const T*>(s.x) + r * s.x_row + h * d;
+    T* y = static_cast<T*>(s.y) + r * s.y_row + h * d;
+    if (s.rotate_half) {
+      float a[P], b[P];
+      load_few(x + pair, a);
+      load_few(x + half + pair, b);
+      BAM_UNROLL
+      for (int p = 0; p < P; ++p) turn(p, a[p], b[p]);
+      store_few(y + pair, a, false);
+      store_few(y + half + pair, b, false);
+    } else {
+      float both[2 * P];
+      if constexpr (P > 1) load_few(x + 2 * pair, both);
+      else both[0] = value(x[2 * pair]), both[1] = value(x[2 * pair + 1]);  // which need not begin at a multiple of both
+      BAM_UNROLL
+      for (int p = 0; p < P; ++p) turn(p, both[2 * p], both[2 * p + 1]);
+      if constexpr (P > 1) store_few(y + 2 * pair, both, false);
+      else set(y[2 * pair], both[0]), set(y[2 * pair + 1], both[1]);
+    }
   }
 };
 inline void rope(const Exec& exec, const RopeArgs& s) {
-  with_type(s.dtype, [&]<class T>(T) { launch(exec, flat_grid(s.rows * s.heads * (s.head_dim / 2)), RopeKernel<T>{s}); });
+  const bool aligned = aligned_lines(s.x, s.x_row, s.head_dim / 2) && aligned_lines(s.y, s.y_row, s.head_dim / 2) && aligned_lines(s.table, 0, 0);
+  with_type(s.dtype, [&]<class T>(T) {
+    const std::int64_t pairs = s.rows * s.heads * (s.head_dim / 2);
+    if (aligned) launch(exec, flat_grid(pairs / few), RopeKernel<T, few>{s});
+    else launch(exec, flat_grid(pairs), RopeKernel<T, 1>{s});
+  });
 }
 
 }  // namespace bam::cuda

@@ -9,29 +9,34 @@ BAM_DEVICE std::int64_t row_index(const Args& s, std::int64_t i) {
   return s.index32 ? s.index32[i] : s.index[i];
 }
 
-// A thread an element of y.
-template <class X, class Y>
+template <class X, class Y, int V>
 struct GatherKernel {
   GatherArgs s;
   BAM_DEVICE void operator()() const {
-    const std::int64_t i = flat_index();
-    if (i >= s.rows * s.columns) return;
-    const std::int64_t r = i / s.columns, c = i % s.columns;
+    const std::int64_t groups = s.columns / V, i = flat_index();
+    if (i >= s.rows * groups) return;
+    const std::int64_t r = i / groups, c = i % groups * V;
     Y* y = static_cast<Y*>(s.y) + r * s.y_row + c;
     bool any = s.write == Write::add;
-    float total = any ? value(*y) : 0.0f;
+    float total[V] = {};
+    if (any) load_few(y, total);
     for (std::int64_t j = r * s.terms; j < (r + 1) * s.terms; ++j) {
       const std::int64_t from = row_index(s, j);
       if (from < 0) continue;
-      const float x = value(static_cast<const X*>(s.x)[from * s.x_row + c]);
-      total = any ? total + x : x;
+      float x[V];
+      load_few(static_cast<const X*>(s.x) + from * s.x_row + c, x);
+      BAM_UNROLL
+      for (int v = 0; v < V; ++v) total[v] = any ? total[v] + x[v] : x[v];
       any = true;
     }
-    set(*y, total);
+    store_few(y, total, false);
   }
 };
 inline void gather(const Exec& exec, const GatherArgs& s) {
-  with_type(s.dtype, [&]<class X>(X) { with_type(s.out, [&]<class Y>(Y) { launch(exec, flat_grid(s.rows * s.columns), GatherKernel<X, Y>{s}); }); });
+  const bool aligned = aligned_lines(s.x, s.x_row, s.columns) && aligned_lines(s.y, s.y_row, s.columns);
+  with_type(s.dtype, [&]<class X>(X) {
+    with_type(s.out, [&]<class Y>(Y) { with_width(aligned, [&](auto v) { launch(exec, flat_grid(s.rows * s.columns / v), GatherKernel<X, Y, v>{s}); }); });
+  });
 }
 
 // scatter: each row of x is told which is the next of the same index, and whether it is the first; then one block walks the chain of each index that is there, in the order of the rows, so that the sums

@@ -86,25 +86,35 @@ inline void cross_entropy_forward(const Exec& exec, const CrossEntropyArgs& s) {
 }
 
 // An element is read and written by one thread, so dx may be x.
-template <class T>  // of dx
+template <class T, int V, bool fast>  // T: of dx; fast: as in swiglu.cuh
 struct CrossEntropyBackwardKernel {
   CrossEntropyArgs s;
   BAM_DEVICE void operator()() const {
-    const std::int64_t i = flat_index();
-    if (i >= s.rows * s.columns) return;
-    const std::int64_t r = i / s.columns, c = i % s.columns, target = s.target[r];
+    const std::int64_t groups = s.columns / V, i = flat_index();
+    if (i >= s.rows * groups) return;
+    const std::int64_t r = i / groups, c = i % groups * V, target = s.target[r];
     const bool add = s.write == Write::add;
     T* dx = static_cast<T*>(s.dx) + r * s.dx_row + c;
-    if (target < 0) {
-      if (!add) set(*dx, 0.0f);
+    float x[V] = {};
+    if (target >= 0) {
+      const float slope = s.scale * s.dnll[r], lse = s.lse[r];
+      load_few(f32(s.x) + r * s.x_row + c, x);
+      BAM_UNROLL
+      for (int v = 0; v < V; ++v) {
+        const float d = x[v] * s.scale - lse, p = fast ? exp_fast(d) : math::exp(d);
+        x[v] = c + v == target ? (p - 1.0f) * slope : p * slope;
+      }
+    } else if (add) {
       return;
     }
-    const float slope = s.scale * s.dnll[r], p = math::exp(f32(s.x)[r * s.x_row + c] * s.scale - s.lse[r]);
-    put(dx, c == target ? (p - 1.0f) * slope : p * slope, add);
+    store_few(dx, x, add);
   }
 };
 inline void cross_entropy_backward(const Exec& exec, const CrossEntropyArgs& s) {
-  with_type(s.out, [&]<class T>(T) { launch(exec, flat_grid(s.rows * s.columns), CrossEntropyBackwardKernel<T>{s}); });
+  const bool aligned = aligned_lines(s.x, s.x_row, s.columns) && aligned_lines(s.dx, s.dx_row, s.columns);
+  const std::int64_t n = s.rows * s.columns;
+  if (aligned && s.out == DType::bf16 && !portable()) return launch(exec, flat_grid(n / few), CrossEntropyBackwardKernel<Bf16, few, true>{s});
+  with_type(s.out, [&]<class T>(T) { with_width(aligned, [&](auto v) { launch(exec, flat_grid(n / v), CrossEntropyBackwardKernel<T, v, false>{s}); }); });
 }
 
 }  // namespace bam::cuda

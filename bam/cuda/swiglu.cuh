@@ -1,26 +1,37 @@
-// SwiGLU; formulas and source in cpu/swiglu.inl. Sixteen lanes a row.
+// SwiGLU; formulas and source in cpu/swiglu.inl.
 #pragma once
 #include "device.cuh"
+#include "path.cuh"
 
 namespace bam::cuda {
 
-template <class T>
+// Fast: by the units for exp and 1 / x. Into bf16 only, which does not show it.
+template <class T, int V, bool fast>
 struct SwigluForwardKernel {
   SwigluArgs s;
   BAM_DEVICE void operator()() const {
-    const std::int64_t i = flat_index();
-    if (i >= s.rows * s.columns) return;
-    const std::int64_t r = i / s.columns, c = i % s.columns;
-    const T* gate = static_cast<const T*>(s.x) + r * s.x_row;
-    put(static_cast<T*>(s.y) + r * s.y_row + c, math::silu(value(gate[c])) * value(gate[s.columns + c]) * (s.scale ? s.scale[r] : 1.0f), s.write == Write::add);
+    const std::int64_t groups = s.columns / V, i = flat_index();
+    if (i >= s.rows * groups) return;
+    const std::int64_t r = i / groups, c = i % groups * V;
+    const T* x = static_cast<const T*>(s.x) + r * s.x_row + c;
+    const float k = s.scale ? s.scale[r] : 1.0f;
+    float gate[V], up[V];
+    load_few(x, gate);
+    load_few(x + s.columns, up);
+    BAM_UNROLL
+    for (int v = 0; v < V; ++v) up[v] = (fast ? gate[v] * sigmoid_fast(gate[v]) : math::silu(gate[v])) * up[v] * k;
+    store_few(static_cast<T*>(s.y) + r * s.y_row + c, up, s.write == Write::add);
   }
 };
 inline void swiglu_forward(const Exec& exec, const SwigluArgs& s) {
-  with_type(s.dtype, [&]<class T>(T) { launch(exec, flat_grid(s.rows * s.columns), SwigluForwardKernel<T>{s}); });
+  const bool aligned = aligned_lines(s.x, s.x_row, s.columns) && aligned_lines(s.y, s.y_row, s.columns);
+  const std::int64_t n = s.rows * s.columns;
+  if (aligned && s.dtype == DType::bf16 && !portable()) return launch(exec, flat_grid(n / few), SwigluForwardKernel<Bf16, few, true>{s});
+  with_type(s.dtype, [&]<class T>(T) { with_width(aligned, [&](auto v) { launch(exec, flat_grid(n / v), SwigluForwardKernel<T, v, false>{s}); }); });
 }
 
 template <class T>
-struct SwigluBackwardKernel {
+struct SwigluBackwardKernel {  // sixteen lanes a row
   SwigluArgs s;
   BAM_DEVICE void operator()() const {
     const RowLane at = row_lane(s.rows);
@@ -41,8 +52,43 @@ struct SwigluBackwardKernel {
     if (s.dscale && at.on && at.lane == 0) s.dscale[at.row] = total;
   }
 };
+template <class T>
+struct SwigluBackwardWarpKernel {  // the same, a warp a row; fast in bf16
+  SwigluArgs s;
+  BAM_DEVICE void operator()() const {
+    const std::int64_t row = flat_index() / warp_lanes, r = row < s.rows ? row : 0, n = s.columns, end = row < s.rows ? n : 0;
+    const int lane = thread() % warp_lanes;
+    const T *x = static_cast<const T*>(s.x) + r * s.x_row, *dy = static_cast<const T*>(s.dy) + r * s.dy_row;
+    T* const dx = s.dx ? static_cast<T*>(s.dx) + r * s.dx_row : nullptr;
+    const float k = s.scale ? s.scale[r] : 1.0f;
+    const bool add = s.write == Write::add;
+    float total = 0;
+    for (std::int64_t c = lane * few; c < end; c += warp_lanes * few) {
+      float g[few], u[few], d[few];
+      load_few(x + c, g);
+      load_few(x + n + c, u);
+      load_few(dy + c, d);
+      BAM_UNROLL
+      for (int v = 0; v < few; ++v) {
+        const float sigma = sizeof(T) == 2 ? sigmoid_fast(g[v]) : math::sigmoid(g[v]), activated = g[v] * sigma, t = d[v] * k;
+        total = math::fma(d[v] * activated, u[v], total);
+        g[v] = t * u[v] * (sigma * math::fma(g[v], 1.0f - sigma, 1.0f));
+        u[v] = t * activated;
+      }
+      if (!dx) continue;
+      store_few(dx + c, g, add);
+      store_few(dx + n + c, u, add);
+    }
+    for (int h = warp_lanes / 2; h > 0; h /= 2) total = total + shuffle_xor(total, h);
+    if (s.dscale && row < s.rows && lane == 0) s.dscale[row] = total;
+  }
+};
 inline void swiglu_backward(const Exec& exec, const SwigluArgs& s) {
-  with_type(s.dtype, [&]<class T>(T) { launch(exec, row_grid(s.rows), SwigluBackwardKernel<T>{s}); });
+  const bool fast = !portable() && aligned_lines(s.x, s.x_row, s.columns) && aligned_lines(s.dy, s.dy_row, s.columns) && aligned_lines(s.dx, s.dx_row, s.columns);
+  with_type(s.dtype, [&]<class T>(T) {
+    if (fast) launch(exec, flat_grid(s.rows * warp_lanes), SwigluBackwardWarpKernel<T>{s});
+    else launch(exec, row_grid(s.rows), SwigluBackwardKernel<T>{s});
+  });
 }
 
 }  // namespace bam::cuda
