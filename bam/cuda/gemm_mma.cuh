@@ -35,12 +35,29 @@ BAM_DEVICE void mma_load(unsigned char* to, const MmaOperand& x, std::int64_t ro
   }
 }
 
+// Whether columns 2i and 2i + 1 of C can be stored as one.
+template <class Args>
+bool in_pairs(const Args& s) {
+  return s.N % 2 == 0 && s.ldc % 2 == 0 && reinterpret_cast<std::uintptr_t>(s.C) % (2 * static_cast<std::uintptr_t>(size_of(s.out))) == 0;
+}
+// Columns `column`, which is even, and the next of a line of N.
+template <class Out>
+BAM_DEVICE void store_two(Out* line, std::int64_t column, std::int64_t N, float first, float second, bool add, bool pairs) {
+  if (pairs) {
+    float both[2] = {first, second};
+    if (column < N) store_few(line + column, both, add);
+    return;
+  }
+  if (column < N) put(line + column, first, add);
+  if (column + 1 < N) put(line + column + 1, second, add);
+}
+
 template <class Out>
 struct MmaProduct {
   MmaOperand a, b;
   Out* c;
   std::int64_t ldc, K;
-  bool add;
+  bool add, pairs;  // pairs: two columns of C are one store
 };
 // The tile of C that begins at (row0, column0); reached by the whole block, which is done with shared memory after its next barrier.
 template <bool a_lines_are_k, bool b_lines_are_k, class Out>
@@ -94,11 +111,9 @@ BAM_DEVICE void mma_block(const MmaProduct<Out>& s, std::int64_t row0, std::int6
     BAM_UNROLL
     for (int j = 0; j < 4; ++j)
       BAM_UNROLL
-      for (int v = 0; v < 4; ++v) {
-        const std::int64_t row = row0 + wm + i * 16 + v / 2 * 8 + lane / 4, column = column0 + wn + j * 8 + lane % 4 * 2 + v % 2;
-        if (row >= s.a.extent || column >= s.b.extent) continue;
-        Out& to = s.c[row * s.ldc + column];
-        set(to, s.add ? value(to) + sums[i][j].v[v] : sums[i][j].v[v]);
+      for (int v = 0; v < 4; v += 2) {
+        const std::int64_t row = row0 + wm + i * 16 + v / 2 * 8 + lane / 4, column = column0 + wn + j * 8 + lane % 4 * 2;
+        if (row < s.a.extent) store_two(s.c + row * s.ldc, column, s.b.extent, sums[i][j].v[v], sums[i][j].v[v + 1], s.add, s.pairs);
       }
 }
 
@@ -120,7 +135,7 @@ void gemm_mma(const Exec& exec, const GemmArgs& s) {
   const std::int64_t row_tiles = ceil_div(s.M, mma_tile), column_tiles = ceil_div(s.N, mma_tile);
   auto run = [&](auto a_k, auto b_k) {
     launch(exec, {row_tiles * column_tiles, mma_threads, mma_shared_bytes},
-           MmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, Out>{{{static_cast<const Bf16*>(s.A), s.lda, s.M}, {static_cast<const Bf16*>(s.B), s.ldb, s.N}, static_cast<Out*>(s.C), s.ldc, s.K, s.write == Write::add}, column_tiles});
+           MmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, Out>{{{static_cast<const Bf16*>(s.A), s.lda, s.M}, {static_cast<const Bf16*>(s.B), s.ldb, s.N}, static_cast<Out*>(s.C), s.ldc, s.K, s.write == Write::add, in_pairs(s)}, column_tiles});
   };
   using Yes = std::true_type;
   using No = std::false_type;
@@ -147,6 +162,7 @@ BAM_DEVICE GroupedTile grouped_tile(const GroupedGemmArgs& s, std::int64_t tile,
 template <bool weights, bool b_lines_are_k, class Out>
 struct MmaGroupedKernel {
   GroupedGemmArgs s;
+  bool pairs;
   BAM_DEVICE void operator()() const {
     std::int64_t from = 0, before = 0;
     for (std::int64_t tile = block();; tile += grid_blocks()) {
@@ -154,6 +170,7 @@ struct MmaGroupedKernel {
       if (!t.on) return;  // by all threads of the block
       MmaProduct<Out> p{};
       p.add = s.write == Write::add;
+      p.pairs = pairs;
       p.ldc = s.ldc;
       // Without an index, lines are counted from the expert's first row.
       p.a = {static_cast<const Bf16*>(s.A) + (s.a_index ? 0 : t.begin * s.lda), s.lda, weights ? s.M : t.rows, s.a_index ? s.a_index + t.begin : nullptr};
@@ -177,9 +194,10 @@ inline bool grouped_mma_takes(const GroupedGemmArgs& s) {
 template <class Out>
 void grouped_gemm_mma(const Exec& exec, const GroupedGemmArgs& s) {
   const Grid grid{2 * multiprocessors(), mma_threads, mma_shared_bytes};
-  if (s.weights) launch(exec, grid, MmaGroupedKernel<true, true, Out>{s});
-  else if (s.transpose_b) launch(exec, grid, MmaGroupedKernel<false, false, Out>{s});
-  else launch(exec, grid, MmaGroupedKernel<false, true, Out>{s});
+  const bool pairs = in_pairs(s) && (!s.weights || s.expert_stride % 2 == 0);
+  if (s.weights) launch(exec, grid, MmaGroupedKernel<true, true, Out>{s, pairs});
+  else if (s.transpose_b) launch(exec, grid, MmaGroupedKernel<false, false, Out>{s, pairs});
+  else launch(exec, grid, MmaGroupedKernel<false, true, Out>{s, pairs});
 }
 
 }  // namespace bam::cuda

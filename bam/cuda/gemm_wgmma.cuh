@@ -5,7 +5,7 @@
 #include <type_traits>
 
 #include "device_hopper.cuh"
-#include "path.cuh"
+#include "gemm_mma.cuh"
 
 namespace bam::cuda {
 
@@ -24,7 +24,7 @@ struct WgmmaGemmKernel {
   TensorMap a, b;
   Out* c;
   std::int64_t ldc, M, N, K, column_tiles;
-  bool add;
+  bool add, pairs;
 
   static constexpr int most_threads = wgmma_threads;
   struct Barriers {
@@ -86,11 +86,9 @@ struct WgmmaGemmKernel {
       BAM_UNROLL
       for (int j = 0; j < 16; ++j)
         BAM_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          const std::int64_t row = row0 + consumer * 64 + t / 32 * 16 + t % 32 / 4 + i / 2 * 8, column = column0 + j * 8 + t % 4 * 2 + i % 2;
-          if (row >= M || column >= N) continue;
-          Out& to = c[row * ldc + column];
-          set(to, add ? value(to) + d[4 * j + i] : d[4 * j + i]);
+        for (int i = 0; i < 4; i += 2) {
+          const std::int64_t row = row0 + consumer * 64 + t / 32 * 16 + t % 32 / 4 + i / 2 * 8, column = column0 + j * 8 + t % 4 * 2;
+          if (row < M) store_two(c + row * ldc, column, N, d[4 * j + i], d[4 * j + i + 1], add, pairs);
         }
     }
   }
@@ -107,7 +105,7 @@ void gemm_wgmma(const Exec& exec, const GemmArgs& s) {
   auto map = [&](const void* p, std::int64_t ld, bool lines_are_k, std::int64_t rows) { return lines_are_k ? tensor_map(p, s.K, rows, ld, wgmma_depth) : tensor_map(p, rows, s.K, ld, wgmma_tile); };
   auto run = [&](auto a_k, auto b_k) {
     launch(exec, {row_tiles * column_tiles, wgmma_threads, wgmma_shared_bytes},
-           WgmmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, Out>{map(s.A, s.lda, decltype(a_k)::value, s.M), map(s.B, s.ldb, decltype(b_k)::value, s.N), static_cast<Out*>(s.C), s.ldc, s.M, s.N, s.K, column_tiles, s.write == Write::add});
+           WgmmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, Out>{map(s.A, s.lda, decltype(a_k)::value, s.M), map(s.B, s.ldb, decltype(b_k)::value, s.N), static_cast<Out*>(s.C), s.ldc, s.M, s.N, s.K, column_tiles, s.write == Write::add, in_pairs(s)});
   };
   using Yes = std::true_type;
   using No = std::false_type;
