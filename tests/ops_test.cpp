@@ -338,7 +338,7 @@ TEST_CASE("swiglu: scale per row, both write modes, distances, dx or dscale alon
 
 TEST_CASE("route_plan is the stable order by expert, then token; route_gradient its mirror") {
   Random random(6);
-  for (auto row : {std::array<std::int64_t, 3>{0, 3, 2}, {1, 1, 1}, {7, 5, 3}, {1500, 6, 2}}) {
+  for (auto row : {std::array<std::int64_t, 3>{0, 3, 2}, {1, 1, 1}, {7, 5, 3}, {1500, 6, 2}, {521, 70, 1}}) {
     const std::int64_t n = row[0], e = row[1], k = row[2];
     std::vector<std::int32_t> chosen;
     for (std::int64_t t = 0; t < n; ++t) {
@@ -354,21 +354,27 @@ TEST_CASE("route_plan is the stable order by expert, then token; route_gradient 
     Floats gates = draw(n * e, random), slot_gate(at(n * k)), dscale = draw(n * k, random);
     std::vector<std::int64_t> offsets(at(e + 1)), slot_token(at(n * k)), token_slot(at(n * k));
     RoutePlanArgs plan{n, e, k, chosen.data(), gates.data(), offsets.data(), slot_token.data(), token_slot.data(), slot_gate.data()};
-    kernel::route_plan(plan);
-    std::int64_t slot = 0;
     Wanted dgates(at(n * e));
-    for (std::int32_t i = 0; i < e; ++i) {
-      CHECK(offsets[at(i)] == slot);
-      for (std::int64_t t = 0; t < n; ++t)
-        for (std::int64_t j = 0; j < k; ++j) {
-          if (chosen[at(t * k + j)] != i) continue;
-          CHECK(slot_token[at(slot)] == t);
-          CHECK(slot_gate[at(slot)] == gates[at(t * e + i)]);
-          CHECK(token_slot[at(t * k + j)] == slot);
-          dgates[at(t * e + i)] += wide(dscale[at(slot++)]);
-        }
-    }
-    CHECK(offsets[at(e)] == slot);
+    everywhere([&] {
+      std::fill(offsets.begin(), offsets.end(), -1);
+      std::fill(slot_token.begin(), slot_token.end(), -1);
+      std::fill(token_slot.begin(), token_slot.end(), -1);
+      kernel::route_plan(plan);
+      std::int64_t slot = 0;
+      std::fill(dgates.begin(), dgates.end(), 0.0);
+      bool same = true;
+      for (std::int32_t i = 0; i < e; ++i) {
+        CHECK(offsets[at(i)] == slot);
+        for (std::int64_t t = 0; t < n; ++t)
+          for (std::int64_t j = 0; j < k; ++j) {
+            if (chosen[at(t * k + j)] != i) continue;
+            same = same && slot_token[at(slot)] == t && slot_gate[at(slot)] == gates[at(t * e + i)] && token_slot[at(t * k + j)] == slot;
+            dgates[at(t * e + i)] += wide(dscale[at(slot++)]);
+          }
+      }
+      CHECK(same);
+      CHECK(offsets[at(e)] == slot);
+    });
     check_write("route_gradient", dgates, 1e-7, [&](float* p, Write write) {
       RouteGradientArgs a{write, n, e, k, chosen.data(), token_slot.data(), dscale.data(), p};
       kernel::route_gradient(a);

@@ -1,5 +1,4 @@
-// Router and the plan of routes; formulas and sources in cpu/router.inl. Sixteen lanes a token; counts, offsets and the stable order of assignments by one block,
-// which scans integers only.
+// Router and the plan of routes; formulas and sources in cpu/router.inl. Sixteen lanes a token; counts, offsets and the stable order of assignments from scans of integers.
 #pragma once
 #include "softmax.cuh"
 
@@ -66,22 +65,27 @@ BAM_DEVICE Scan scan_block(std::int64_t x, std::int64_t* space) {
   return s;
 }
 
+inline constexpr int count_threads = 1024, count_experts = 4;  // the latter: in one walk over the assignments
 struct RouterCountsKernel {  // one block
   RouterArgs s;
   BAM_DEVICE void operator()() const {
-    auto* space = shared<std::int64_t>();
     std::int64_t all = 0;
-    if (s.counts)
-      for (std::int64_t e = 0; e < s.experts; ++e) {
-        std::int64_t n = 0;
-        for (std::int64_t i = thread(); i < s.tokens * s.top_k; i += plan_threads) n += s.chosen[i] == e && (!s.real || s.real[i / s.top_k]);
-        const std::int64_t total = scan_block(n, space).total;
-        if (thread() == 0) s.counts[e] = total;
+    for (std::int64_t e0 = 0; s.counts && e0 < s.experts; e0 += count_experts) {
+      std::int64_t n[count_experts] = {};
+      for (std::int64_t i = thread(); i < s.tokens * s.top_k; i += count_threads)
+        if (!s.real || s.real[i / s.top_k]) {
+          BAM_UNROLL
+          for (int e = 0; e < count_experts; ++e) n[e] += s.chosen[i] == e0 + e;
+        }
+      for (int e = 0; e < count_experts && e0 + e < s.experts; ++e) {
+        const std::int64_t total = reduce_block(n[e], [](std::int64_t a, std::int64_t b) { return a + b; });
+        if (thread() == 0) s.counts[e0 + e] = total;
         all += total;
       }
+    }
     sync();
     if (s.f_used)
-      for (std::int64_t e = thread(); e < s.experts; e += plan_threads)
+      for (std::int64_t e = thread(); e < s.experts; e += count_threads)
         s.f_used[e] = s.f ? s.f[e] : all == 0 ? 0.0f : static_cast<float>(static_cast<double>(s.counts[e]) / static_cast<double>(all));
   }
 };
@@ -98,7 +102,7 @@ struct RouterBalanceKernel {
 };
 inline void router_forward(const Exec& exec, const RouterArgs& s) {
   launch(exec, row_grid(s.tokens), RouterRowsKernel{s});
-  launch(exec, {1, plan_threads, plan_threads * sizeof(std::int64_t)}, RouterCountsKernel{s});
+  launch(exec, {1, count_threads, count_threads / warp_lanes * sizeof(std::int64_t)}, RouterCountsKernel{s});
   if (s.balance) launch(exec, row_grid(s.tokens), RouterBalanceKernel{s, s.f_used ? s.f_used : s.f});
 }
 
@@ -128,31 +132,65 @@ struct RouterBackwardKernel {
 };
 inline void router_backward(const Exec& exec, const RouterArgs& s) { launch(exec, row_grid(s.tokens), RouterBackwardKernel{s}); }
 
-struct RoutePlanKernel {  // one block: expert after expert, assignments in order, plan_threads at a time
+// The plan in three steps over chunks of plan_threads assignments: of each chunk how many go to each expert, and of each assignment how many before it in its chunk go where it goes; where the
+// chunk's assignments to an expert begin; the slots.
+struct PlanCountKernel {
   RoutePlanArgs s;
+  std::int32_t* rank;     // (assignments)
+  std::int64_t* totals;   // (experts, chunks)
   BAM_DEVICE void operator()() const {
     auto* space = shared<std::int64_t>();
-    const std::int64_t n = s.tokens * s.top_k;
-    std::int64_t base = 0;
-    if (thread() == 0) s.offsets[0] = 0;
-    for (std::int64_t e = 0; e < s.experts; ++e) {
-      for (std::int64_t i0 = 0; i0 < n; i0 += plan_threads) {
-        const std::int64_t i = i0 + thread();
-        const bool own = i < n && s.chosen[i] == e;
-        const Scan scan = scan_block(own, space);
-        if (own) {
-          const std::int64_t slot = base + scan.before, token = i / s.top_k;
-          s.slot_token[slot] = token;
-          if (s.slot_gate) s.slot_gate[slot] = s.gates[token * s.experts + e];
-          if (s.token_slot) s.token_slot[i] = slot;
-        }
-        base += scan.total;
-      }
-      if (thread() == 0) s.offsets[e + 1] = base;
+    const std::int64_t i = flat_index(), own = i < s.tokens * s.top_k ? s.chosen[i] : -1;
+    for (std::int64_t e0 = 0; e0 < s.experts; e0 += 4) {  // four counts of 16 bits in one scan
+      const bool here = own >= e0 && own < e0 + 4;
+      const int field = here ? static_cast<int>(own - e0) * 16 : 0;
+      const Scan scan = scan_block(here ? std::int64_t{1} << field : 0, space);
+      if (here) rank[i] = static_cast<std::int32_t>(scan.before >> field & 0xffff);
+      if (thread() < 4 && e0 + thread() < s.experts) totals[(e0 + thread()) * grid_blocks() + block()] = scan.total >> 16 * thread() & 0xffff;
     }
   }
 };
-inline void route_plan(const Exec& exec, const RoutePlanArgs& s) { launch(exec, {1, plan_threads, plan_threads * sizeof(std::int64_t)}, RoutePlanKernel{s}); }
+struct PlanOffsetsKernel {  // one block; a thread some totals that follow each other
+  RoutePlanArgs s;
+  std::int64_t* totals;  // becomes the slot of the first
+  std::int64_t chunks;
+  BAM_DEVICE void operator()() const {
+    const std::int64_t n = s.experts * chunks, each = ceil_div(n, plan_threads), begin = smaller(n, thread() * each), end = smaller(n, begin + each);
+    std::int64_t sum = 0;
+    for (std::int64_t j = begin; j < end; ++j) sum += totals[j];
+    const Scan scan = scan_block(sum, shared<std::int64_t>());
+    std::int64_t slot = scan.before;
+    for (std::int64_t j = begin; j < end; ++j) {
+      const std::int64_t count = totals[j];
+      totals[j] = slot;
+      if (j % chunks == 0) s.offsets[j / chunks] = slot;
+      slot += count;
+    }
+    if (thread() == 0) s.offsets[s.experts] = scan.total;
+  }
+};
+struct PlanSlotsKernel {
+  RoutePlanArgs s;
+  const std::int32_t* rank;
+  const std::int64_t* first;  // totals
+  std::int64_t chunks;
+  BAM_DEVICE void operator()() const {
+    const std::int64_t i = flat_index();
+    if (i >= s.tokens * s.top_k) return;
+    const std::int64_t e = s.chosen[i], slot = first[e * chunks + i / plan_threads] + rank[i], token = i / s.top_k;
+    s.slot_token[slot] = token;
+    if (s.slot_gate) s.slot_gate[slot] = s.gates[token * s.experts + e];
+    if (s.token_slot) s.token_slot[i] = slot;
+  }
+};
+inline void route_plan(const Exec& exec, const RoutePlanArgs& s) {
+  const std::int64_t n = s.tokens * s.top_k, chunks = larger(std::int64_t{1}, ceil_div(n, plan_threads));
+  auto* totals = static_cast<std::int64_t*>(exec.scratch(exec.pool, exec.workers, static_cast<std::size_t>(s.experts * chunks) * sizeof(std::int64_t) + static_cast<std::size_t>(n) * sizeof(std::int32_t)));
+  auto* rank = reinterpret_cast<std::int32_t*>(totals + s.experts * chunks);
+  launch(exec, {chunks, plan_threads, plan_threads * sizeof(std::int64_t)}, PlanCountKernel{s, rank, totals});
+  launch(exec, {1, plan_threads, plan_threads * sizeof(std::int64_t)}, PlanOffsetsKernel{s, totals, chunks});
+  launch(exec, flat_grid(n), PlanSlotsKernel{s, rank, totals, chunks});
+}
 
 struct RouteGradientKernel {
   RouteGradientArgs s;
