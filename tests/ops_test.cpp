@@ -94,8 +94,8 @@ TEST_CASE("gemm: each output is one fma chain over k in order, starting from C w
           g.N = r.N;
           g.K = r.K;
           g.lda = (ta ? r.M : r.K) + 3;
-          g.ldb = (tb ? r.K : r.N) + 1;
-          g.ldc = r.N + 5;
+          g.ldb = (tb ? r.K : r.N) + gap(r.N, 1, 8);
+          g.ldc = r.N + gap(r.N, 5, 16);
           g.batch_a = g.lda * (ta ? r.K : r.M) + 7;
           g.batch_b = r.batch == 2 ? 0 : g.ldb * (tb ? r.N : r.K);  // 0 repeats B
           g.batch_c = g.ldc * r.M + 2;

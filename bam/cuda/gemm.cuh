@@ -82,7 +82,8 @@ inline void gemm(const Exec& exec, const GemmArgs& s) {
     launch(exec, {s.batch * row_tiles * column_tiles, gemm_threads, sizeof(GemmShared)}, kernel);
   };
   const bool narrow = s.out == DType::bf16, thin = !portable() && thin_takes(s);
-  if (s.dtype == DType::f32) return thin ? gemm_thin<float, float>(exec, s) : tiled(GemmKernel<float, float>{});
+  if (s.dtype == DType::f32) return short_takes(s) ? gemm_short<float, float>(exec, s) : thin ? gemm_thin<float, float>(exec, s) : tiled(GemmKernel<float, float>{});
+  if (short_takes(s)) return narrow ? gemm_short<Bf16, Bf16>(exec, s) : gemm_short<Bf16, float>(exec, s);
   if (thin) return narrow ? gemm_thin<Bf16, Bf16>(exec, s) : gemm_thin<Bf16, float>(exec, s);
   if (path() == Path::wgmma && wgmma_takes(s)) return narrow ? gemm_wgmma<Bf16>(exec, s) : gemm_wgmma<float>(exec, s);
   if (!portable() && mma_takes(s)) return narrow ? gemm_mma<Bf16>(exec, s) : gemm_mma<float>(exec, s);

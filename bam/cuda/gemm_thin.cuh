@@ -1,5 +1,6 @@
-// C (M, N) = or += A^T B with at most 16 rows and a long sum, A (K, M), B (K, N): the gradient of a router's weights. One tile's walk over K would leave most of the device idle, so K is cut into
-// chains whose sums a second kernel adds in their order. Reads B once; the bits depend on the shape alone.
+// The products of a router's gradients, which tiles do badly. C (M, N) = or += A^T B with at most 16 rows and a long sum, A (K, M), B (K, N), of its weights: one tile's walk over K would leave
+// most of the device idle, so K is cut into chains whose sums a second kernel adds in their order; reads B once; the bits depend on the shape alone. And C = or += A B with sums of at most 16 terms, of
+// its input: eight columns of a line a thread, in the order and with the bits of the CPU.
 #pragma once
 #include "device.cuh"
 
@@ -77,6 +78,33 @@ void gemm_thin(const Exec& exec, const GemmArgs& s) {
   else if (s.M <= 8) run(std::integral_constant<int, 8>{});
   else run(std::integral_constant<int, thin_rows>{});
   launch(exec, flat_grid(s.M * s.N), ThinSumKernel<Out>{s, chains, part});
+}
+
+template <class T, class Out>
+struct ShortSumKernel {
+  GemmArgs s;
+  BAM_DEVICE void operator()() const {
+    const std::int64_t groups = s.N / few, i = flat_index();
+    if (i >= s.M * groups) return;
+    const std::int64_t row = i / groups, column = i % groups * few;
+    const T *a = static_cast<const T*>(s.A) + row * s.lda, *B = static_cast<const T*>(s.B) + column;
+    Out* const c = static_cast<Out*>(s.C) + row * s.ldc + column;
+    float sum[few] = {};
+    if (s.write == Write::add) load_few(c, sum);
+    for (std::int64_t k = 0; k < s.K; ++k) {
+      const float x = value(a[k]);
+      float b[few];
+      load_few(B + k * s.ldb, b);
+      BAM_UNROLL
+      for (int v = 0; v < few; ++v) sum[v] = math::fma(x, b[v], sum[v]);
+    }
+    store_few(c, sum, false);
+  }
+};
+inline bool short_takes(const GemmArgs& s) { return s.batch == 1 && !s.transpose_a && !s.transpose_b && s.K <= 16 && aligned_lines(s.B, s.ldb, s.N) && aligned_lines(s.C, s.ldc, s.N); }
+template <class T, class Out>
+void gemm_short(const Exec& exec, const GemmArgs& s) {
+  launch(exec, flat_grid(s.M * s.N / few), ShortSumKernel<T, Out>{s});
 }
 
 }  // namespace bam::cuda
