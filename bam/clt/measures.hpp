@@ -133,9 +133,14 @@ struct Score {
   double value = 0;
   std::int64_t n = 0;             // items
   std::optional<double> chance;  // level of chance
+  std::optional<double> error = std::nullopt;  // standard error of value - chance, where the score is no share of the items
 };
 
-inline Cell cell_of(const Score& s) { return told_from_chance(s.value, s.n, s.chance) ? Cell(s.value) : Cell(); }
+// As told_from_chance, and for a mean of other things by its error.
+inline bool told_from_chance(double value, std::int64_t n, std::optional<double> chance, std::optional<double> error) {
+  return error && chance ? value - *chance > 1.959963984540054 * *error : told_from_chance(value, n, chance);
+}
+inline Cell cell_of(const Score& s) { return told_from_chance(s.value, s.n, s.chance, s.error) ? Cell(s.value) : Cell(); }
 
 // --- Shares of variance ---------------------------------------------------------------------------------------------------
 
@@ -321,19 +326,61 @@ inline const std::vector<std::string>& study_factors() {
   return names;
 }
 
-// Observations of the five factors of a study: per task, setting, size, k, group of training languages and replicate the mean over the languages of one split of
-// response(score), empty responses left out. Default response: the score where it can be told from chance.
-inline std::vector<Observation> observations(const std::vector<Score>& scores, Split split = Split::unseen, const std::function<Cell(const Score&)>& response = cell_of) {
+// What is explained: the scores themselves, whose levels tell mostly how hard a task is; or y(k) - y(0), what the examples in the seen languages changed, which is transfer where the split is unseen.
+enum class Response { score, change };
+inline const char* name_of(Response r) { return r == Response::score ? "score" : "change"; }
+
+// Observations of the five factors of a study: per task, setting, size, k, group of training languages and replicate the mean response over the languages of one split. A cell that cannot be
+// told from chance is left out with all its replicates: the mean of its scores over languages and replicates, which share their items. y(0) may be at chance, since nothing is divided by it.
+inline std::vector<Observation> observations(const std::vector<Score>& scores, Split split, Response response) {
   std::map<std::string, std::int32_t> task, setting, group;
   std::map<std::int64_t, std::int32_t> size, k;
   auto level = [](auto& levels, const auto& value) { return levels.try_emplace(value, static_cast<std::int32_t>(levels.size())).first->second; };
-  std::map<std::pair<std::vector<std::int32_t>, std::int64_t>, std::vector<Cell>> cells;
+  using Place = std::tuple<std::string, std::string, std::int64_t, std::string, std::string, std::int64_t>;
+  auto place = [](const Score& s) { return Place(s.task, s.setting, s.size, s.languages, s.language, s.replicate); };
+  std::map<Place, double> before;
+  for (auto& s : scores)
+    if (s.split == split && s.k == 0) before[place(s)] = s.value;
+  struct Sum {
+    double response = 0, languages = 0;
+    std::int64_t items = 0;
+  };
+  struct Level {  // over languages and replicates
+    std::map<std::int64_t, Sum> replicates;
+    double value = 0, chance = 0, error = 0, n = 0;  // of the scores: sums of the first two, of squared errors; how many
+    bool has_chance = false, has_error = false;
+  };
+  std::map<std::vector<std::int32_t>, Level> cells;
   for (auto& s : scores) {
-    if (s.split != split) continue;
-    if (Cell y = response(s)) cells[{{level(task, s.task), level(setting, s.setting), level(size, s.size), level(k, s.k), level(group, s.languages)}, s.replicate}].push_back(y);
+    if (s.split != split || (response == Response::change && s.k == 0)) continue;
+    const auto zero = before.find(place(s));
+    if (response == Response::change && zero == before.end()) continue;
+    std::vector<std::int32_t> levels{level(task, s.task), level(setting, s.setting), level(size, s.size), level(k, s.k), level(group, s.languages)};
+    Level& cell = cells[std::move(levels)];
+    cell.value += s.value;
+    cell.chance += s.chance.value_or(0);
+    cell.error += s.error.value_or(0) * s.error.value_or(0);
+    cell.n += 1;
+    cell.has_chance |= s.chance.has_value();
+    cell.has_error |= s.error.has_value();
+    Sum& sum = cell.replicates[s.replicate];
+    sum.response += response == Response::change ? s.value - zero->second : s.value;
+    sum.languages += 1;
+    sum.items += s.n;
   }
   std::vector<Observation> out;
-  for (auto& [key, values] : cells) out.push_back({key.first, key.second, *mean(values)});
+  for (auto& [levels, cell] : cells) {
+    std::int64_t items = 0;
+    double languages = 0;
+    for (auto& [replicate, sum] : cell.replicates) {
+      items = std::max(items, sum.items);
+      languages = std::max(languages, sum.languages);
+    }
+    const auto chance = cell.has_chance ? std::optional<double>(cell.chance / cell.n) : std::nullopt;
+    const auto error = cell.has_error ? std::optional<double>(std::sqrt(cell.error / cell.n / languages)) : std::nullopt;
+    if (!told_from_chance(cell.value / cell.n, items, chance, error)) continue;
+    for (auto& [replicate, sum] : cell.replicates) out.push_back({levels, replicate, sum.response / sum.languages});
+  }
   return out;
 }
 
@@ -589,12 +636,12 @@ inline Direction multi_task_hurts_math(const std::vector<Score>& scores, const D
   return d;
 }
 
-// No single variable explains transfer: the largest main effect explains less than half of the variance.
+// No single variable explains transfer: the largest main effect explains less than half of the variance of the changes since k = 0 in unseen languages.
 inline Direction no_single_variable(const std::optional<VarianceShares>& shares) {
   Direction d;
   d.claim = "no single variable explains transfer";
   if (!shares) {
-    d.note = "there is no complete grid of scores with a spread";
+    d.note = "there is no complete grid of changes with a spread";
     return d;
   }
   std::size_t factors = 0;
@@ -606,13 +653,13 @@ inline Direction no_single_variable(const std::optional<VarianceShares>& shares)
   }
   d.n = shares->replicates;
   if (factors < 2) {
-    d.note = "fewer than two variables change the scores of the grid";
+    d.note = "fewer than two variables explain anything in the grid";
     return d;
   }
   d.mean = largest->share;
   d.low = largest->low;
   d.high = largest->high;
-  d.note = "share of variance of the largest main effect (" + largest->name + "); shown below one half";
+  d.note = "share of the largest main effect (" + largest->name + ") in the variance of y(k) - y(0), unseen languages; shown below one half";
   d.finding = !d.low || !d.high ? Finding::undecided : *d.high < 0.5 ? Finding::shown : *d.low > 0.5 ? Finding::not_shown : Finding::undecided;
   return d;
 }
@@ -629,7 +676,7 @@ inline std::vector<Direction> directions(const std::vector<Score>& scores, const
       fail(ErrorKind::input, "clt.scores", "directions: the task ", printable(s.task, 40), " has the scores ", printable(at->second, 40), " and ", printable(s.score, 40), "; give one of them");
   }
   return {math_gains_most(scores, options), math_needs_more_data(scores, options), larger_plateau_earlier(scores, options), gap_stays(scores, options), multi_task_hurts_math(scores, options),
-          no_single_variable(variance_shares(observations(scores), study_factors(), bootstrap_options))};
+          no_single_variable(variance_shares(observations(scores, Split::unseen, Response::change), study_factors(), bootstrap_options))};
 }
 
 }  // namespace bam::clt

@@ -61,7 +61,8 @@ languages have no own run, so only the gain stands there.</p>
 )";
 inline constexpr const char* variance_text =
     R"(<p>Shares of the variance of the cell means over the complete part of the grid: main effects, their two-way interactions, and all higher ones; intervals are bootstraps over replicates. No single
-variable explains transfer if the largest main effect stays below one half.</p>
+variable explains transfer if the largest main effect in y(k) - y(0), unseen languages, stays below one half. The scores themselves differ mostly by how hard a task is. A cell that cannot be
+told from chance is left out; y(0) may be at chance, as nothing is divided by it.</p>
 )";
 inline constexpr const char* controls_text =
     R"(<p><b>Shuffled completions</b>: the largest k with each prompt's completion exchanged for that of another prompt of its template; whatever a score shows above chance must then be gone. It passes where the score cannot be told from chance, which with few items is a weak test: an excess

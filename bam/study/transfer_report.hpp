@@ -369,10 +369,11 @@ class Page {
 
   std::string variance() const {
     std::string s = variance_text;
-    for (const char* split : {"unseen", "seen"}) {
+    for (const auto& [split, of, title] : {std::tuple{"unseen", "change", "Transfer: changes since k = 0 in unseen languages"}, {"seen", "change", "Changes since k = 0 in seen languages"},
+                                           {"unseen", "score", "Scores in unseen languages"}, {"seen", "score", "Scores in seen languages"}}) {
       std::string rows, about;
       for (const Json& v : list(r_, "variance")) {
-        if (text(v, "split") != split) continue;
+        if (text(v, "split") != split || text(v, "of") != of) continue;
         const double share = number(v, "share"), low = number(v, "low"), high = number(v, "high");
         about = str(esc(text(v, "cells")), " cells of ", esc(text(v, "replicates")), " replicates, ", esc(text(v, "left_out")), " scores outside the complete grid left out; the replicates' own spread is ", fixed(number(v, "noise") * 100, 0),
                     "% of the variance.");
@@ -381,9 +382,9 @@ class Page {
         rows += row(esc(text(v, "effect")), td(fixed(share * 100, 1)), td(std::isfinite(low) ? str("[", fixed(low * 100, 1), ", ", fixed(high * 100, 1), "]") : std::string("<span class=none>no interval</span>")),
                     td(str("<div class=bar><i style='width:", percent(share), "%'></i>", std::isfinite(low) ? str("<u style='left:", percent(low), "%;width:", percent(high - low), "%'></u>") : "", "</div>")));
       }
-      if (!rows.empty()) s += str("<h3>Scores on ", split, " languages</h3>\n<p class=small>", about, "</p>\n", body(str("Shares of variance, ", split), heads({"effect", "share, %", "95% interval", ""}), rows));
+      if (!rows.empty()) s += str("<h3>", title, "</h3>\n<p class=small>", about, "</p>\n", body(str("Shares of variance: ", title), heads({"effect", "share, %", "95% interval", ""}), rows));
     }
-    return section("variance", "6. What explains the scores", list(r_, "variance").size() == 0 ? s + missing("no complete grid of scores that can be told from chance.") : s);
+    return section("variance", "6. What explains transfer", list(r_, "variance").size() == 0 ? s + missing("no complete grid of scores that can be told from chance.") : s);
   }
 
   std::string controls() const {

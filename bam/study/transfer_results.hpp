@@ -152,9 +152,9 @@ class Results {
           (p.control == Control::none ? entries_ : control_entries_).push_back(entry);
           // docs/method.md, 2.2 is about dense models, and about sizes of one family
           if (!is_primary || p.control != Control::none || (p.size->bam && !all_bam()) || p.size->family != c_.sizes[0].family) continue;
+          if (p.languages.starts_with("only ")) continue;  // of the matrix
           const clt::Split split = code == c_.pivot ? clt::Split::english : std::string_view(c_.split_of(code)) == "seen" ? clt::Split::seen : clt::Split::unseen;
-          // What cannot be told from chance is given a chance that nothing exceeds.
-          scores_.push_back({p.task, p.setting, parameters(*p.size), p.k, p.languages, code, split, p.replicate, entry.score, entry.value, entry.n, entry.told ? std::nullopt : std::optional(1.0)});
+          scores_.push_back({p.task, p.setting, parameters(*p.size), p.k, p.languages, code, split, p.replicate, entry.score, entry.value, entry.n, entry.chance, is_share(entry.score) ? std::nullopt : std::optional(entry.stderr_above)});
         }
       }
       if (p.control == Control::none && p.replicate == 1 && p.languages == main_group())
@@ -452,16 +452,17 @@ class Results {
     return list;
   }
 
-  // Of the scores on each split, from cells that can be told from chance.
+  // Of the changes since k = 0 and of the scores on each split.
   io::Json variance(const std::vector<clt::Score>& scores, const BootstrapOptions& boot) const {
     io::Json list = io::Json::array({});
-    for (const auto& [name, split] : {std::pair{"unseen", clt::Split::unseen}, {"seen", clt::Split::seen}}) {
-      const auto shares = clt::variance_shares(clt::observations(scores, split), clt::study_factors(), boot);
-      if (!shares) continue;
-      for (const clt::VarianceShare& e : shares->effects)
-        list.push_back(io::Json::object({{"split", name}, {"effect", e.name}, {"share", e.share}, {"low", cell(e.low)}, {"high", cell(e.high)}, {"cells", shares->cells}, {"replicates", shares->replicates},
-                                         {"left_out", shares->dropped}, {"noise", shares->noise}}));
-    }
+    for (const auto& [name, split] : {std::pair{"unseen", clt::Split::unseen}, {"seen", clt::Split::seen}})
+      for (clt::Response response : {clt::Response::change, clt::Response::score}) {
+        const auto shares = clt::variance_shares(clt::observations(scores, split, response), clt::study_factors(), boot);
+        if (!shares) continue;
+        for (const clt::VarianceShare& e : shares->effects)
+          list.push_back(io::Json::object({{"split", name}, {"of", clt::name_of(response)}, {"effect", e.name}, {"share", e.share}, {"low", cell(e.low)}, {"high", cell(e.high)}, {"cells", shares->cells}, {"replicates", shares->replicates},
+                                           {"left_out", shares->dropped}, {"noise", shares->noise}}));
+      }
     return list;
   }
 
