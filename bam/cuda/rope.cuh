@@ -11,10 +11,10 @@ struct RopeKernel {
     const std::int64_t d = s.head_dim, half = d / 2, groups = half / P, i = flat_index();
     if (i >= s.rows * s.heads * groups) return;
     const std::int64_t pair = i % groups * P, h = i / groups % s.heads, r = i / groups / s.heads;
-    const float* const table = s.table + s.positions[r] * d + pair;
+    const float* const angles = s.table + s.positions[r] * d + pair;
     float c[P], k[P];
-    load_few(table, c);
-    load_few(table + half, k);
+    load_few(angles, c);
+    load_few(angles + half, k);
     auto turn = [&](int p, float& a, float& b) {
       const float sine = k[p] * (s.inverse ? -1.0f : 1.0f), x = a, y = b;
       a = x * c[p] - y * sine;
