@@ -1,4 +1,6 @@
 // Transfer measures, variance shares and directions on made-up tables with known answers.
+#include <functional>
+
 #include "bam/clt/measures.hpp"
 #include "support.hpp"
 
