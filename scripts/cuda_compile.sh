@@ -17,7 +17,7 @@ flags=(-std=c++20 -O3 -fmad=false -ftz=false -prec-div=true -prec-sqrt=true --ex
 "$nvcc" "${flags[@]}" -gencode arch=compute_80,code=sm_80 -c bam/cuda/runtime.cu -o "$work/runtime.o"
 cat "$work"/*.ptx > "$work/all.ptx"
 if grep -nE '^\s*(atom|red)\..*\.(f16|bf16|f32|f64)' "$work/all.ptx"; then echo "FAILED: float atomics, whose sums have no order"; exit 1; fi
-for claimed in mma.sync.aligned.m16n8k16 ldmatrix.sync.aligned.m8n8.x4.shared ldmatrix.sync.aligned.m8n8.x4.trans cp.async.cg wgmma.mma_async.sync.aligned.m64n128k16 cp.async.bulk.tensor.2d mbarrier.try_wait.parity ld.global.v4 st.global.v4; do
+for claimed in mma.sync.aligned.m16n8k16 ldmatrix.sync.aligned.m8n8.x4.shared ldmatrix.sync.aligned.m8n8.x4.trans cp.async.cg wgmma.mma_async.sync.aligned.m64n128k16 cp.async.bulk.tensor.2d fence.proxy.async mbarrier.try_wait.parity ld.global.v4 st.global.v4; do
   grep -q "$claimed" "$work/all.ptx" || { echo "FAILED: no $claimed in the PTX"; exit 1; }
 done
 if grep -E 'C75[0-9]{2}|warning' "$work/log"; then echo "FAILED: warnings"; exit 1; fi

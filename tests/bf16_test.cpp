@@ -34,9 +34,13 @@ double number(T x) {
   else return static_cast<double>(x);
 }
 
+struct Served {  // how many runs of the emulation multiplied on tensor cores, and on those of warpgroups
+  std::int64_t tensor_cores = 0, warpgroups = 0;
+};
+
 // compute() fills C: with the same bits on every instruction set and by the portable CUDA kernels, then on the path that the shape chooses, tensor cores where lines are aligned. The worst error.
 template <class Out, class Compute>
-double check_paths(Compute compute, const std::vector<Out>& C, const std::vector<double>& wanted, std::int64_t& on_tensor_cores) {
+double check_paths(Compute compute, const std::vector<Out>& C, const std::vector<double>& wanted, Served& served) {
   auto same = [](const std::vector<Out>& a, const std::vector<Out>& b) { return std::memcmp(a.data(), b.data(), a.size() * sizeof(Out)) == 0; };
   auto error = [&] {
     std::vector<double> got;
@@ -65,7 +69,8 @@ double check_paths(Compute compute, const std::vector<Out>& C, const std::vector
       const auto before = counts;
       compute();
       CHECK(counts.bank_conflicts == before.bank_conflicts);
-      on_tensor_cores += counts.matrix_loads > before.matrix_loads || counts.products > before.products;
+      served.tensor_cores += counts.matrix_loads > before.matrix_loads || counts.products > before.products;
+      served.warpgroups += counts.products > before.products;
       if (again.empty()) again = C;
       CHECK(same(C, again));
     }
@@ -77,7 +82,7 @@ double check_paths(Compute compute, const std::vector<Out>& C, const std::vector
 
 // Out: what C holds.
 template <class Out>
-double check_gemm(const Problem& z, Random& random, std::int64_t& on_tensor_cores) {
+double check_gemm(const Problem& z, Random& random, Served& served) {
   const std::vector<Bf16> A = draw(z.batch * z.M * z.K, random), B = draw(z.batch * z.K * z.N, random);
   std::vector<Out> start(static_cast<std::size_t>(z.batch * z.M * z.N) + 8);  // more than there is: it stays
   for (Out& x : start) {
@@ -110,7 +115,7 @@ double check_gemm(const Problem& z, Random& random, std::int64_t& on_tensor_core
           sum += number(A[static_cast<std::size_t>(n * s.batch_a + (z.ta ? k * s.lda + i : i * s.lda + k))]) * number(B[static_cast<std::size_t>(n * s.batch_b + (z.tb ? j * s.ldb + k : k * s.ldb + j))]);
         wanted.push_back(sum);
       }
-  return check_paths(compute, C, wanted, on_tensor_cores);
+  return check_paths(compute, C, wanted, served);
 }
 
 // Attention over segments, forward and backward, from and into packed rows [q | k | v]. What comes of it in fp32, from the same bf16 values, is what is wanted.
@@ -242,7 +247,7 @@ namespace {
 
 // The product of each expert, from rows in order or by an index, into float or bf16; wanted is what fp32 makes of the same values.
 template <class Out>
-double check_grouped(const std::vector<std::int64_t>& counts_of, std::int64_t M, std::int64_t N, std::int64_t K, bool weights, bool transpose_b, bool indexed, Write write, Random& random, std::int64_t& on_tensor_cores) {
+double check_grouped(const std::vector<std::int64_t>& counts_of, std::int64_t M, std::int64_t N, std::int64_t K, bool weights, bool transpose_b, bool indexed, Write write, Random& random, Served& served) {
   const auto E = static_cast<std::int64_t>(counts_of.size());
   std::vector<std::int64_t> offsets{0}, a_index, b_index;
   for (std::int64_t n : counts_of) offsets.push_back(offsets.back() + n);
@@ -288,7 +293,7 @@ double check_grouped(const std::vector<std::int64_t>& counts_of, std::int64_t M,
     s.C = C.data();
     kernel::grouped_gemm(s);
   };
-  return check_paths(compute, C, wanted, on_tensor_cores);
+  return check_paths(compute, C, wanted, served);
 }
 
 }  // namespace
@@ -296,21 +301,29 @@ double check_grouped(const std::vector<std::int64_t>& counts_of, std::int64_t M,
 TEST_CASE("bf16: grouped gemm on every instruction set and by the CUDA kernels") {
   Random random(17);
   double worst[2] = {};
-  std::int64_t on_tensor_cores = 0, rows = 0, aligned = 0;
+  Served served;
+  std::int64_t rows = 0, aligned = 0, by_warpgroups = 0;
+  enum class Size { small, odd, deep };  // deep: more steps than the stages of any path
   for (const std::vector<std::int64_t>& counts : {std::vector<std::int64_t>{5, 0, 17}, {0, 130, 1, 40}, {0, 0}})
-    for (bool odd : {false, true})
+    for (Size size : {Size::small, Size::odd, Size::deep})
       for (int mode = 0; mode < 24; ++mode) {
         const bool weights = mode % 3 == 2, transpose_b = mode % 3 == 1, indexed = (mode / 3 & 1) != 0, narrow = (mode / 6 & 1) != 0;
         const Write write = mode / 12 ? Write::add : Write::overwrite;
-        const std::int64_t M = odd ? 13 : 24, N = odd ? 7 : 136, K = odd ? 11 : 40;
+        const bool odd = size == Size::odd;
+        if (size == Size::deep && (counts.size() < 4 || weights)) continue;
+        const std::int64_t M = odd ? 13 : 24, N = odd ? 7 : 136, K = odd ? 11 : size == Size::deep ? 320 : 40;
         CAPTURE(mode);
         CAPTURE(odd);
         double& w = worst[narrow];
-        w = std::max(w, narrow ? check_grouped<Bf16>(counts, M, N, K, weights, transpose_b, indexed, write, random, on_tensor_cores) : check_grouped<float>(counts, M, N, K, weights, transpose_b, indexed, write, random, on_tensor_cores));
+        w = std::max(w, narrow ? check_grouped<Bf16>(counts, M, N, K, weights, transpose_b, indexed, write, random, served) : check_grouped<float>(counts, M, N, K, weights, transpose_b, indexed, write, random, served));
         ++rows;
         aligned += !odd && counts.size() > 2;
+        by_warpgroups += !odd && counts.size() > 2 && (weights || transpose_b || K % 64 == 0);
       }
-  if (reference::emulation_runs) CHECK(on_tensor_cores == 2 * std::ssize(ways) * aligned);
+  if (reference::emulation_runs) {
+    CHECK(served.tensor_cores == 2 * std::ssize(ways) * aligned);
+    CHECK(served.warpgroups == std::ssize(ways) * by_warpgroups);
+  }
   MESSAGE(rows << " rows; worst error " << worst[0] << " into float, " << worst[1] << " into bf16");
 }
 
@@ -347,7 +360,8 @@ TEST_CASE("bf16: conversions round to nearest, ties to even") {
 TEST_CASE("bf16: gemm on every instruction set and by the CUDA kernels") {
   Random random(5);
   double worst[2] = {};
-  std::int64_t on_tensor_cores = 0, rows = 0;
+  Served served;
+  std::int64_t rows = 0;
   using Size = std::array<std::int64_t, 4>;
   for (Size z : {Size{1, 1, 1, 1}, Size{1, 8, 8, 8}, Size{2, 7, 13, 5}, Size{1, 128, 128, 32}, Size{1, 136, 120, 104}, Size{1, 16, 264, 8}, Size{1, 33, 65, 17}, Size{1, 24, 37, 40}, Size{3, 8, 16, 0}, Size{0, 8, 8, 8}})
     for (int mode = 0; mode < 16; ++mode) {
@@ -355,22 +369,22 @@ TEST_CASE("bf16: gemm on every instruction set and by the CUDA kernels") {
       CAPTURE(mode);
       CAPTURE(p.M);
       double& w = worst[mode >> 3];
-      w = std::max(w, mode & 8 ? check_gemm<Bf16>(p, random, on_tensor_cores) : check_gemm<float>(p, random, on_tensor_cores));
+      w = std::max(w, mode & 8 ? check_gemm<Bf16>(p, random, served) : check_gemm<float>(p, random, served));
       ++rows;
     }
-  if (reference::emulation_runs) CHECK(on_tensor_cores == 2 * (4 * 16 + 8 - 2 * 4) * std::ssize(ways));  // of 37 columns those whose lines run along K; no sums of 8 terms of operands that lie plainly
+  if (reference::emulation_runs) CHECK(served.tensor_cores == 2 * (4 * 16 + 8 - 2 * 4) * std::ssize(ways));  // of 37 columns those whose lines run along K; no sums of 8 terms of operands that lie plainly
   MESSAGE(rows << " rows; worst error " << worst[0] << " into float, " << worst[1] << " into bf16");
 }
 
 TEST_CASE("gemm: a few rows over a long sum, in chains") {  // the gradient of a router's weights
   Random random(6);
-  std::int64_t on_tensor_cores = 0;
+  Served served;
   using Size = std::array<std::int64_t, 3>;
   for (Size z : {Size{1, 5, 257}, Size{4, 40, 600}, Size{7, 513, 513}, Size{16, 24, 1030}, Size{3, 8, 16401}})
     for (Write write : {Write::overwrite, Write::add}) {
       CAPTURE(z[2]);
-      check_gemm<float>({1, z[0], z[1], z[2], true, false, write, DType::f32}, random, on_tensor_cores);
-      check_gemm<Bf16>({1, z[0], z[1], z[2], true, false, write, DType::bf16}, random, on_tensor_cores);
+      check_gemm<float>({1, z[0], z[1], z[2], true, false, write, DType::f32}, random, served);
+      check_gemm<Bf16>({1, z[0], z[1], z[2], true, false, write, DType::bf16}, random, served);
       // In fp32, from lines that are longer than they need be.
       std::vector<float> A(static_cast<std::size_t>(z[2] * (z[0] + 1))), B(static_cast<std::size_t>(z[2] * (z[1] + 2))), C(static_cast<std::size_t>(z[0] * (z[1] + 3)));
       for (auto* x : {&A, &B, &C})
@@ -398,7 +412,7 @@ TEST_CASE("gemm: a few rows over a long sum, in chains") {  // the gradient of a
         CHECK(reference::same_bits(c, first));
       });
     }
-  CHECK(on_tensor_cores == 0);
+  CHECK(served.tensor_cores == 0);
 }
 
 namespace {

@@ -380,6 +380,48 @@ TEST_CASE("emulator: barriers that count bytes, copies of tiles and products of 
   CHECK(run(HopperFault::no_product_wait).find("products that it never waited for") != std::string::npos);
 }
 
+TEST_CASE("emulator: what threads have copied is a product's after a fence of each, set when it has landed") {
+  Restore restore;
+  enum class Fence { right, none, before_the_wait, of_one_thread };
+  Random random(9);
+  std::vector<Bf16> x(192 * 64 + 8);  // 64 rows of the left operand, 128 of the right one
+  for (Bf16& e : x) e = to_bf16(static_cast<float>(math::normal(random)));
+  std::vector<float> d(64 * 128);
+  auto run = [&](Fence fence) {
+    const Bf16* const from = x.data();
+    float* const to = d.data();
+    return failure({1, 128, 1024 + 192 * 128}, of([=] {
+      unsigned char* const tile = shared<unsigned char>() + 1024;
+      const int t = thread();
+      for (int n = t; n < 192 * 8; n += 128) copy_async(tile + swizzle_128(static_cast<std::uint32_t>(n * 16)), from + n * 8, true);
+      commit_copies();
+      if (fence == Fence::before_the_wait) fence_copies();
+      wait_copies<0>();
+      if (fence == Fence::right || (fence == Fence::of_one_thread && t == 0)) fence_copies();
+      sync();
+      float sums[64] = {};
+      fence_products();
+      for (std::uint32_t k = 0; k < 64; k += 16) multiply<false, false>(sums, matrix_descriptor<false, 64>(shared_address(tile) + 2 * k), matrix_descriptor<false, 64>(shared_address(tile) + 64 * 128 + 2 * k));
+      commit_products();
+      wait_products<0>();
+      for (int j = 0; j < 16; ++j)
+        for (int i = 0; i < 4; ++i) to[(t / 32 * 16 + t % 32 / 4 + i / 2 * 8) * 128 + j * 8 + t % 4 * 2 + i % 2] = sums[4 * j + i];
+    }));
+  };
+  for (const emulation::Copies copies : {emulation::Copies::early, emulation::Copies::late}) {
+    emulation::options().copies = copies;
+    d.assign(d.size(), 0.0f);
+    CHECK(run(Fence::right) == "nothing");
+    for (std::size_t i = 0; i < 64; ++i)
+      for (std::size_t j = 0; j < 128; ++j) {
+        double sum = 0;
+        for (std::size_t k = 0; k < 64; ++k) sum += static_cast<double>(to_float(x[i * 64 + k])) * static_cast<double>(to_float(x[(64 + j) * 64 + k]));
+        CHECK(d[i * 128 + j] == doctest::Approx(sum).epsilon(1e-4));
+      }
+    for (const Fence fence : {Fence::none, Fence::before_the_wait, Fence::of_one_thread}) CHECK(run(fence).find("which has set no fence since") != std::string::npos);
+  }
+}
+
 TEST_CASE("emulator: a product of a warpgroup whose left operand is in registers") {
   Restore restore;
   Random random(8);

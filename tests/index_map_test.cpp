@@ -8,7 +8,7 @@
 #include "bam/core/random.hpp"
 #include "bam/cuda/attention_tiles.cuh"
 #include "bam/cuda/attention_wgmma.cuh"
-#include "bam/cuda/gemm_mma.cuh"
+#include "bam/cuda/grouped_gemm_wgmma.cuh"
 
 namespace bam::cuda {
 namespace {
@@ -74,6 +74,9 @@ void check_wgmma_place() {
   for (int row = 0; row < wgmma_tile; ++row)  // an operand of 128 rows through one descriptor
     CHECK(written.at(operand_address(wgmma_operand<lines_are_k>(tile, 0, 16), lines_are_k, row, 5)) == row * wgmma_depth + 21);
   CHECK(read == written.size());
+  for (const auto& [at, element] : written)  // and where threads put a chunk
+    if (const int row = element / wgmma_depth, k = element % wgmma_depth; (lines_are_k ? row : k) % 8 == 0)
+      CHECK(at == tile + static_cast<std::uint32_t>(lines_are_k ? wgmma_place<true>(k, row / 8) : wgmma_place<false>(row, k / 8)));
 }
 
 // Attention's tiles: rows of 64 columns each, two such boxes.

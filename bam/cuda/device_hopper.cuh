@@ -64,6 +64,8 @@ BAM_DEVICE void copy_tile([[maybe_unused]] void* to, [[maybe_unused]] const Tens
                         "r"(static_cast<std::int32_t>(row)), "r"(shared_address(b))
                         : "memory"));
 }
+// What the caller's copies (copy_async) have brought to shared memory, waited for, is there for products, which look past what threads write ("Async proxy"); before others are told of it.
+BAM_DEVICE void fence_copies() { BAM_SM90(asm volatile("fence.proxy.async.shared::cta;" ::: "memory")); }
 BAM_DEVICE void fence_products() { BAM_SM90(asm volatile("wgmma.fence.sync.aligned;" ::: "memory")); }
 BAM_DEVICE void commit_products() { BAM_SM90(asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory")); }
 // Until at most `left` of the groups of the caller's warp are under way; its part of a product is done then, not that of the warpgroup's other warps.
@@ -132,6 +134,7 @@ BAM_DEVICE void arrive(Barrier* b) { emulation::arrive(&b->word, 0); }
 BAM_DEVICE void arrive_expecting(Barrier* b, int bytes) { emulation::arrive(&b->word, bytes); }
 BAM_DEVICE void wait_barrier(Barrier* b, unsigned parity, int line = __builtin_LINE()) { emulation::wait_barrier(&b->word, parity, line); }
 BAM_DEVICE void copy_tile(void* to, const TensorMap& map, std::int64_t row, std::int64_t column, Barrier* b) { emulation::copy_tile(to, map.bytes, row, column, &b->word); }
+BAM_DEVICE void fence_copies() { emulation::fence_copies(); }
 BAM_DEVICE void fence_products(int line = __builtin_LINE()) { emulation::exchange(nullptr, 0, line); }
 BAM_DEVICE void commit_products() { emulation::commit_products(); }
 template <int left>

@@ -87,6 +87,12 @@ struct TileCopy {
   std::uint64_t* barrier;
 };
 constexpr int most_tiles = 64;  // of a block, under way
+// Who last copied to 16 bytes of shared memory by copy(), in which block, and after how many fences of its own.
+struct Written {
+  std::int64_t block = 0;
+  std::int64_t fences = 0;
+  int thread = 0;
+};
 
 struct Fiber {
   context::fcontext_t at = nullptr;
@@ -99,6 +105,7 @@ struct Fiber {
   Copy copies[most_copies];          // under way, in order
   int copying = 0;
   std::int64_t group = 0;            // that the next copy belongs to
+  std::int64_t fences = 0;           // of its copies
   Product products[most_products];
   int multiplying = 0;
   std::int64_t product_group = 0;
@@ -110,6 +117,8 @@ struct Machine {
   std::vector<Warp> warps;
   unsigned char* shared_begin = nullptr;
   std::size_t shared_size = 0;
+  std::vector<Written> written;                 // a chunk of 16 bytes each
+  std::int64_t blocks = 0;                      // that have begun
   TileCopy tiles[most_tiles];
   int tiles_first = 0, tiles_copying = 0;
   context::fcontext_t scheduler = nullptr;
@@ -218,6 +227,7 @@ bool land_tile();
 void run_block() {
   Machine& m = machine();
   m.failure.clear();
+  ++m.blocks;
   m.ready = m.threads;
   m.done = m.arrived = 0;
   if (fiber_count > most_threads) m.first = m.first + 2 * m.threads <= fiber_count ? m.first + m.threads : 0;
@@ -330,6 +340,15 @@ void land(const Copy& c) {
   for (int i = 0; i < 16; ++i) to[i] = c.valid ? from[i] : 0;
 }
 Fiber& self() { return fiber(running().thread); }
+// The chunk of shared memory at `p`; null: it lies elsewhere.
+Written* chunk(const void* p) {
+  Machine& m = machine();
+  const auto at = static_cast<std::size_t>(static_cast<const unsigned char*>(p) - m.shared_begin) / 16;
+  return at < m.written.size() ? &m.written[at] : nullptr;
+}
+void written_by_copy(const void* p) {
+  if (Written* w = chunk(p)) *w = {machine().blocks, self().fences, running().thread};
+}
 }  // namespace
 
 void copy(void* to, const void* from, bool valid) {
@@ -346,6 +365,7 @@ void copy(void* to, const void* from, bool valid) {
   } else {
     for (int i = 0; i < 16; ++i) static_cast<unsigned char*>(to)[i] = 0xff;
   }
+  written_by_copy(to);
   f.copies[f.copying++] = c;
 }
 void commit_copies() { ++self().group; }
@@ -355,11 +375,13 @@ void wait_copies(int left) {
   while (landed < f.copying && f.copies[landed].group < f.group - left) {
     writes(f.copies[landed].to, 16);
     if (options().copies == Copies::late) land(f.copies[landed]);
+    written_by_copy(f.copies[landed].to);
     ++landed;
   }
   for (int i = landed; i < f.copying; ++i) f.copies[i - landed] = f.copies[i];
   f.copying -= landed;
 }
+void fence_copies() { ++self().fences; }
 namespace {
 // A barrier's word: the parity of its phase, arrivals a phase, arrivals and bytes that are still to come.
 struct Phase {
@@ -396,6 +418,7 @@ void land(const TileCopy& c) {
       const auto at = static_cast<unsigned>(r * 128 + j * 2), place = at ^ (at >> 3 & 0x70);  // to is aligned to 1024
       for (unsigned k = 0; k < 2; ++k) c.to[place + k] = inside ? static_cast<unsigned char>(c.map.base[(row * c.map.ld + column) * 2 + k]) : 0;
     }
+  for (int i = 0; i < c.map.box_rows * 128; i += 16) *chunk(c.to + i) = {};
   Phase p = phase_of(c.barrier);
   p.bytes -= c.map.box_rows * 128;
   settle(c.barrier, p);
@@ -421,7 +444,11 @@ std::uint32_t shared_address(const void* p) {
 const void* at_shared(std::uint32_t address, std::uint32_t bytes) {
   static const std::uint64_t nothing = ~std::uint64_t{0};
   Machine& m = machine();
-  if (address + bytes <= m.shared_size) return m.shared_begin + address;
+  if (address + bytes <= m.shared_size) {
+    const Written& w = m.written[address / 16];
+    if (w.block == m.blocks && w.fences == fiber(w.thread).fences) complain(str("a product of thread ", running().thread, " reads what thread ", w.thread, " has copied, which has set no fence since"));
+    return m.shared_begin + address;
+  }
   complain(str("a product of thread ", running().thread, " reads shared memory at ", address, ", the block has ", m.shared_size));
   return &nothing;
 }
@@ -549,6 +576,7 @@ void run(std::int64_t blocks, int threads, std::int64_t shared_bytes, void (*bod
     if (posix_memalign(&memory.first, 1024, size) != 0) fail(ErrorKind::limit, "memory.exhausted", "emulator: no memory for a block");
     m.shared_begin = static_cast<unsigned char*>(memory.first);
     m.shared_size = size;
+    m.written.resize(std::max(m.written.size(), size / 16 + 1));
     const unsigned char fill = options().fill;
     unsigned char* const bytes = m.shared_begin;
     for (std::size_t i = 0; i < size; ++i) bytes[i] = fill;

@@ -62,6 +62,8 @@ void wait_copies(int left);
 // What only compute capability 9.0 has (device_hopper.cuh). The address of shared memory within its window, and what lies there: Error(internal) beyond the block's.
 std::uint32_t shared_address(const void* p);
 const void* at_shared(std::uint32_t address, std::uint32_t bytes);
+// Of the caller's copies that have landed: from here on products may read them, Error(internal) before.
+void fence_copies();
 // A barrier: arrivals and bytes of its phase.
 void init_barrier(std::uint64_t* barrier, int count);
 void arrive(std::uint64_t* barrier, int expected_bytes);

@@ -5,6 +5,7 @@
 #include "gemm_mma.cuh"
 #include "gemm_thin.cuh"
 #include "gemm_wgmma.cuh"
+#include "grouped_gemm_wgmma.cuh"
 
 namespace bam::cuda {
 
@@ -125,6 +126,7 @@ inline void grouped_gemm(const Exec& exec, const GroupedGemmArgs& s) {
   const Grid grid{4 * multiprocessors(), gemm_threads, sizeof(GemmShared)};
   if (s.dtype == DType::f32) return launch(exec, grid, GroupedGemmKernel<float, float>{s});
   const bool narrow = s.out == DType::bf16;
+  if (path() == Path::wgmma && grouped_mma_takes(s) && grouped_wgmma_takes(s)) return narrow ? grouped_gemm_wgmma<Bf16>(exec, s) : grouped_gemm_wgmma<float>(exec, s);
   if (!portable() && grouped_mma_takes(s)) return narrow ? grouped_gemm_mma<Bf16>(exec, s) : grouped_gemm_mma<float>(exec, s);
   narrow ? launch(exec, grid, GroupedGemmKernel<Bf16, Bf16>{s}) : launch(exec, grid, GroupedGemmKernel<Bf16, float>{s});
 }

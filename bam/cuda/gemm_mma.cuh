@@ -23,15 +23,17 @@ struct MmaOperand {
   std::int64_t ld, extent;  // extent: rows of C that it has
   const std::int64_t* index = nullptr;  // of lines
 };
-// One stage of an operand: 512 chunks, two of each thread.
-template <bool lines_are_k>
-BAM_DEVICE void mma_load(unsigned char* to, const MmaOperand& x, std::int64_t row0, std::int64_t k0, std::int64_t depth) {
-  for (int n = thread(); n < mma_operand_bytes / 16; n += mma_threads) {
-    const int line = lines_are_k ? n / 16 : n / 4, chunk = lines_are_k ? n % 16 : n % 4;
+// Starts the copies of one stage of an operand, 128 rows by `depth` of k, each chunk to place(line, chunk), by the first `threads` of a block.
+template <bool lines_are_k, int depth, int threads, auto place>
+BAM_DEVICE void copy_lines(unsigned char* to, const MmaOperand& x, std::int64_t row0, std::int64_t k0, std::int64_t K) {
+  constexpr int chunks = (lines_are_k ? mma_tile : depth) / 8;  // of a line
+  BAM_UNROLL
+  for (int i = 0; i < mma_tile * depth / 8 / threads; ++i) {
+    const int n = i * threads + thread(), line = n / chunks, chunk = n % chunks;
     const std::int64_t row = row0 + (lines_are_k ? chunk * 8 : line), k = k0 + (lines_are_k ? line : chunk * 8);
-    const bool valid = row < x.extent && k < depth;
+    const bool valid = row < x.extent && k < K;
     const std::int64_t at = lines_are_k ? k : row, from = valid && x.index ? x.index[at] : at;
-    copy_async(to + mma_place<lines_are_k>(line, chunk), valid ? x.p + from * x.ld + (lines_are_k ? row : k) : x.p, valid);
+    copy_async(to + place(line, chunk), valid ? x.p + from * x.ld + (lines_are_k ? row : k) : x.p, valid);
   }
 }
 
@@ -68,8 +70,8 @@ BAM_DEVICE void mma_block(const MmaProduct<Out>& s, std::int64_t row0, std::int6
   auto load = [&](std::int64_t step) {
     if (step < steps) {
       unsigned char* const to = space + step % mma_stages * 2 * mma_operand_bytes;
-      mma_load<a_lines_are_k>(to, s.a, row0, step * mma_depth, s.K);
-      mma_load<b_lines_are_k>(to + mma_operand_bytes, s.b, column0, step * mma_depth, s.K);
+      copy_lines<a_lines_are_k, mma_depth, mma_threads, mma_place<a_lines_are_k>>(to, s.a, row0, step * mma_depth, s.K);
+      copy_lines<b_lines_are_k, mma_depth, mma_threads, mma_place<b_lines_are_k>>(to + mma_operand_bytes, s.b, column0, step * mma_depth, s.K);
     }
     commit_copies();  // an empty group where there is none, so that waits count alike
   };
@@ -191,10 +193,11 @@ struct MmaGroupedKernel {
 inline bool grouped_mma_takes(const GroupedGemmArgs& s) {
   return aligned_lines(s.A, s.lda, s.weights ? s.M : s.K) && aligned_lines(s.B, s.ldb, s.weights || !s.transpose_b ? s.N : s.K) && (s.weights || s.expert_stride % 8 == 0);
 }
+inline bool grouped_in_pairs(const GroupedGemmArgs& s) { return in_pairs(s) && (!s.weights || s.expert_stride % 2 == 0); }
 template <class Out>
 void grouped_gemm_mma(const Exec& exec, const GroupedGemmArgs& s) {
   const Grid grid{2 * multiprocessors(), mma_threads, mma_shared_bytes};
-  const bool pairs = in_pairs(s) && (!s.weights || s.expert_stride % 2 == 0);
+  const bool pairs = grouped_in_pairs(s);
   if (s.weights) launch(exec, grid, MmaGroupedKernel<true, true, Out>{s, pairs});
   else if (s.transpose_b) launch(exec, grid, MmaGroupedKernel<false, false, Out>{s, pairs});
   else launch(exec, grid, MmaGroupedKernel<false, true, Out>{s, pairs});

@@ -19,6 +19,67 @@ BAM_INLINE constexpr std::uint64_t wgmma_operand(std::uint32_t tile, int row, in
   return matrix_descriptor<lines_are_k, wgmma_depth>(tile + static_cast<std::uint32_t>(lines_are_k ? row / 64 * wgmma_atom_bytes + k * 128 : row * 128 + k * 2));
 }
 
+struct WgmmaStages {
+  Barrier full[wgmma_stages], empty[wgmma_stages];
+};
+// The same for all threads of a block: where its stages begin, in shared memory's own addresses, the next multiple of 1024. `fills`: arrivals that fill a stage.
+BAM_DEVICE std::uint32_t wgmma_begin(WgmmaStages* stages, int fills) {
+  if (thread() == 0) {
+    for (int s = 0; s < wgmma_stages; ++s) {
+      init_barrier(&stages->full[s], fills);
+      init_barrier(&stages->empty[s], 2 * warpgroup_threads / warp_lanes);
+    }
+    fence_barriers();
+  }
+  sync();
+  return (shared_address(stages) + static_cast<std::uint32_t>(sizeof(WgmmaStages)) + 1023) / 1024 * 1024;
+}
+// Until the consumers are done with what the stage of step number `step` of the block held before.
+BAM_DEVICE void wgmma_wait_empty(WgmmaStages* stages, std::int64_t step) {
+  wait_barrier(&stages->empty[step % wgmma_stages], static_cast<unsigned>(step / wgmma_stages + 1) & 1u);  // the first round finds them empty
+}
+// Starts TMA's copies of one stage of an operand: a line is a row, 128 of them; or a line is of k, and two atoms of 64 rows lie one behind the other.
+template <bool lines_are_k>
+BAM_DEVICE void wgmma_load(unsigned char* to, const TensorMap& map, std::int64_t row, std::int64_t k, Barrier* full) {
+  if constexpr (lines_are_k) {
+    copy_tile(to, map, k, row, full);
+    copy_tile(to + wgmma_atom_bytes, map, k, row + 64, full);
+  } else {
+    copy_tile(to, map, row, k, full);
+  }
+}
+// By a consumer, number 0 or 1: d, thread t's part of its 64 rows, += the products of `steps` steps, the first being number `first` of the block's. A stage is handed back in the step after its own, the last one with the next tile.
+template <bool a_lines_are_k, bool b_lines_are_k>
+BAM_DEVICE void wgmma_consume(float (&d)[64], WgmmaStages* stages, std::uint32_t begin, int consumer, std::int64_t first, std::int64_t steps) {
+  for (std::int64_t step = first; step < first + steps; ++step) {
+    const int s = static_cast<int>(step % wgmma_stages);
+    wait_barrier(&stages->full[s], static_cast<unsigned>(step / wgmma_stages) & 1u);
+    const std::uint32_t ta = begin + static_cast<std::uint32_t>(s * 2 * wgmma_operand_bytes), tb = ta + wgmma_operand_bytes;
+    hold(d);
+    fence_products();
+    BAM_UNROLL
+    for (int k = 0; k < wgmma_depth; k += 16) multiply<a_lines_are_k, b_lines_are_k>(d, wgmma_operand<a_lines_are_k>(ta, consumer * 64, k), wgmma_operand<b_lines_are_k>(tb, 0, k));
+    commit_products();
+    hold(d);
+    wait_products<1>();  // those of the step before are done, and so is its stage
+    if (thread() % warp_lanes == 0 && step > 0) arrive(&stages->empty[(step - 1) % wgmma_stages]);
+  }
+  wait_products<0>();
+  hold(d);
+}
+// Its part of C, whose tile begins at (row0, column0).
+template <class Out>
+BAM_DEVICE void wgmma_store(const float (&d)[64], Out* c, std::int64_t ldc, std::int64_t M, std::int64_t N, std::int64_t row0, std::int64_t column0, int consumer, bool add, bool pairs) {
+  const int t = thread() % warpgroup_threads;
+  BAM_UNROLL
+  for (int j = 0; j < 16; ++j)
+    BAM_UNROLL
+    for (int i = 0; i < 4; i += 2) {
+      const std::int64_t row = row0 + consumer * 64 + t / 32 * 16 + t % 32 / 4 + i / 2 * 8, column = column0 + j * 8 + t % 4 * 2;
+      if (row < M) store_two(c + row * ldc, column, N, d[4 * j + i], d[4 * j + i + 1], add, pairs);
+    }
+}
+
 template <bool a_lines_are_k, bool b_lines_are_k, class Out>
 struct WgmmaGemmKernel {
   TensorMap a, b;
@@ -27,69 +88,27 @@ struct WgmmaGemmKernel {
   bool add, pairs;
 
   static constexpr int most_threads = wgmma_threads;
-  struct Barriers {
-    Barrier full[wgmma_stages], empty[wgmma_stages];
-  };
-  // One stage of an operand: a line is a row, 128 of them; or a line is of k, and two atoms of 64 rows lie one behind the other.
-  template <bool lines_are_k>
-  BAM_DEVICE static void load(unsigned char* to, const TensorMap& map, std::int64_t row, std::int64_t k, Barrier* full) {
-    if constexpr (lines_are_k) {
-      copy_tile(to, map, k, row, full);
-      copy_tile(to + wgmma_atom_bytes, map, k, row + 64, full);
-    } else {
-      copy_tile(to, map, row, k, full);
-    }
-  }
   BAM_DEVICE void operator()() const {
-    Barriers* const barriers = shared<Barriers>();
-    // The stages begin at the next multiple of 1024 of shared memory's own addresses.
-    const std::uint32_t begin = (shared_address(barriers) + static_cast<std::uint32_t>(sizeof(Barriers)) + 1023) / 1024 * 1024;
-    unsigned char* const stages = shared<unsigned char>() + (begin - shared_address(barriers));
+    WgmmaStages* const stages = shared<WgmmaStages>();
+    const std::uint32_t begin = wgmma_begin(stages, 1);
     const std::int64_t row0 = block() / column_tiles * wgmma_tile, column0 = block() % column_tiles * wgmma_tile, steps = ceil_div(K, wgmma_depth);
-    if (thread() == 0) {
-      for (int s = 0; s < wgmma_stages; ++s) {
-        init_barrier(&barriers->full[s], 1);
-        init_barrier(&barriers->empty[s], 2 * warpgroup_threads / warp_lanes);
-      }
-      fence_barriers();
-    }
-    sync();
     if (thread() < warpgroup_threads) {
       give_registers<40>();
       if (thread() == 0)
         for (std::int64_t step = 0; step < steps; ++step) {
-          const int s = static_cast<int>(step % wgmma_stages);
-          wait_barrier(&barriers->empty[s], static_cast<unsigned>(step / wgmma_stages + 1) & 1u);  // the first round finds them empty
-          arrive_expecting(&barriers->full[s], 2 * wgmma_operand_bytes);
-          load<a_lines_are_k>(stages + s * 2 * wgmma_operand_bytes, a, row0, step * wgmma_depth, &barriers->full[s]);
-          load<b_lines_are_k>(stages + s * 2 * wgmma_operand_bytes + wgmma_operand_bytes, b, column0, step * wgmma_depth, &barriers->full[s]);
+          unsigned char* const to = shared<unsigned char>() + (begin - shared_address(stages)) + step % wgmma_stages * 2 * wgmma_operand_bytes;
+          Barrier* const full = &stages->full[step % wgmma_stages];
+          wgmma_wait_empty(stages, step);
+          arrive_expecting(full, 2 * wgmma_operand_bytes);
+          wgmma_load<a_lines_are_k>(to, a, row0, step * wgmma_depth, full);
+          wgmma_load<b_lines_are_k>(to + wgmma_operand_bytes, b, column0, step * wgmma_depth, full);
         }
     } else {
       take_registers<232>();
-      const int consumer = thread() / warpgroup_threads - 1, t = thread() % warpgroup_threads;
+      const int consumer = thread() / warpgroup_threads - 1;
       float d[64] = {};
-      for (std::int64_t step = 0; step < steps; ++step) {
-        const int s = static_cast<int>(step % wgmma_stages);
-        wait_barrier(&barriers->full[s], static_cast<unsigned>(step / wgmma_stages) & 1u);
-        const std::uint32_t ta = begin + static_cast<std::uint32_t>(s * 2 * wgmma_operand_bytes), tb = ta + wgmma_operand_bytes;
-        hold(d);
-        fence_products();
-        BAM_UNROLL
-        for (int k = 0; k < wgmma_depth; k += 16) multiply<a_lines_are_k, b_lines_are_k>(d, wgmma_operand<a_lines_are_k>(ta, consumer * 64, k), wgmma_operand<b_lines_are_k>(tb, 0, k));
-        commit_products();
-        hold(d);
-        wait_products<1>();  // those of the step before are done, and so is its stage
-        if (t % warp_lanes == 0 && step > 0) arrive(&barriers->empty[(step - 1) % wgmma_stages]);
-      }
-      wait_products<0>();
-      hold(d);
-      BAM_UNROLL
-      for (int j = 0; j < 16; ++j)
-        BAM_UNROLL
-        for (int i = 0; i < 4; i += 2) {
-          const std::int64_t row = row0 + consumer * 64 + t / 32 * 16 + t % 32 / 4 + i / 2 * 8, column = column0 + j * 8 + t % 4 * 2;
-          if (row < M) store_two(c + row * ldc, column, N, d[4 * j + i], d[4 * j + i + 1], add, pairs);
-        }
+      wgmma_consume<a_lines_are_k, b_lines_are_k>(d, stages, begin, consumer, 0, steps);
+      wgmma_store(d, c, ldc, M, N, row0, column0, consumer, add, pairs);
     }
   }
 };
