@@ -66,7 +66,7 @@ struct WgmmaForwardKernel {
   AttentionArgs a;
   TensorMap q, k, v;
 
-  static constexpr int most_threads = wgmma_threads, size = 128, stages = flash_stages;  // size: of a tile of queries, keys or values
+  static constexpr int most_threads = wgmma_threads, resident_blocks = 1, size = 128, stages = flash_stages;  // size: of a tile of queries, keys or values
   static constexpr std::int64_t shared_bytes = flash_shared((1 + 2 * stages) * flash_bytes<size>);
   struct Barriers {
     Barrier queries, keys[stages], values[stages], keys_free[stages], values_free[stages];
@@ -187,7 +187,7 @@ struct WgmmaQueryGradientKernel {
   float* seen;
   TensorMap q, dout, k, v;
 
-  static constexpr int most_threads = wgmma_threads, size = 128, step_size = 64, stages = flash_stages;
+  static constexpr int most_threads = wgmma_threads, resident_blocks = 1, size = 128, step_size = 64, stages = flash_stages;
   static constexpr std::int64_t shared_bytes = flash_shared(2 * flash_bytes<size> + 2 * stages * flash_bytes<step_size>);
   struct Barriers {
     Barrier queries, keys[stages], free[stages];
@@ -290,7 +290,7 @@ struct WgmmaKeyGradientKernel {
   const float* dots;
   TensorMap q, dout, k, v;
 
-  static constexpr int most_threads = wgmma_threads, size = 128, step_size = 64, stages = flash_stages;
+  static constexpr int most_threads = wgmma_threads, resident_blocks = 1, size = 128, step_size = 64, stages = flash_stages;
   static constexpr std::int64_t shared_bytes = flash_shared(2 * flash_bytes<size> + 2 * stages * flash_bytes<step_size>);
   struct Barriers {
     Barrier keys, keys_free, queries[stages], free[stages];

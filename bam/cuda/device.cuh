@@ -125,9 +125,9 @@ template <class K>
 __global__ void entry(const __grid_constant__ K kernel) {
   kernel();
 }
-// Of a kernel that says how many threads its blocks have (most_threads) and is to have a multiprocessor for itself.
+// Of a kernel that says how many threads its blocks have (most_threads) and how many of them a multiprocessor is to hold at once (resident_blocks).
 template <class K>
-__global__ void __launch_bounds__(K::most_threads, 1) bounded_entry(const __grid_constant__ K kernel) {
+__global__ void __launch_bounds__(K::most_threads, K::resident_blocks) bounded_entry(const __grid_constant__ K kernel) {
   kernel();
 }
 template <class K>

@@ -121,6 +121,7 @@ BAM_DEVICE void mma_block(const MmaProduct<Out>& s, std::int64_t row0, std::int6
 
 template <bool a_lines_are_k, bool b_lines_are_k, class Out>
 struct MmaGemmKernel {
+  static constexpr int most_threads = mma_threads, resident_blocks = 2;
   MmaProduct<Out> product;
   std::int64_t column_tiles;
   BAM_DEVICE void operator()() const { mma_block<a_lines_are_k, b_lines_are_k>(product, block() / column_tiles * mma_tile, block() % column_tiles * mma_tile); }
@@ -163,6 +164,7 @@ BAM_DEVICE GroupedTile grouped_tile(const GroupedGemmArgs& s, std::int64_t tile,
 
 template <bool weights, bool b_lines_are_k, class Out>
 struct MmaGroupedKernel {
+  static constexpr int most_threads = mma_threads, resident_blocks = 2;
   GroupedGemmArgs s;
   bool pairs;
   BAM_DEVICE void operator()() const {

@@ -87,7 +87,7 @@ struct WgmmaGemmKernel {
   std::int64_t ldc, M, N, K, column_tiles;
   bool add, pairs;
 
-  static constexpr int most_threads = wgmma_threads;
+  static constexpr int most_threads = wgmma_threads, resident_blocks = 1;
   BAM_DEVICE void operator()() const {
     WgmmaStages* const stages = shared<WgmmaStages>();
     const std::uint32_t begin = wgmma_begin(stages, 1);

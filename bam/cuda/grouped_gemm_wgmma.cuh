@@ -20,7 +20,7 @@ struct WgmmaGroupedKernel {
   std::int64_t expert_lines;   // of an expert in it
   bool pairs;
 
-  static constexpr int most_threads = wgmma_threads, lag = 2;  // lag: steps between the start of a thread's copies and its wait for them. With three the producers would wait for consumers who wait for them.
+  static constexpr int most_threads = wgmma_threads, resident_blocks = 1, lag = 2;  // lag: steps between the start of a thread's copies and its wait for them. With three the producers would wait for consumers who wait for them.
   static_assert(lag <= wgmma_stages - 2);
 
   BAM_DEVICE std::int64_t steps_of(const GroupedTile& t) const { return ceil_div(weights ? t.rows : s.K, wgmma_depth); }
