@@ -77,10 +77,10 @@ int main(int argc, char** argv) try {
     one.micro_batch = 1;
     const char* given = std::getenv("BAM_CUDA_PATH");
     const std::string kept = given ? given : "";
-    auto on = [&](const char* path) {
+    auto on = [&](const char* path, MicroGraphs* graphs = nullptr) {
       setenv("BAM_CUDA_PATH", path, 1);
       RouterCounts own;
-      const double l = accumulate_gradients(model, few, one, 0, own).loss, norm = optimizer.gradient_norm();
+      const double l = accumulate_gradients(model, few, one, 0, own, nullptr, true, graphs).loss, norm = optimizer.gradient_norm();
       optimizer.zero_grad();
       return std::pair(l, norm);
     };
@@ -88,30 +88,41 @@ int main(int argc, char** argv) try {
     for (const char* path : {"mma", "wgmma"}) {
       const auto [l, g] = on(path);
       check(std::fabs(l / loss - 1) < 1e-2 && std::fabs(g / norm - 1) < 5e-2, "bench.path", "bench: BAM_CUDA_PATH=", path, " has the loss ", l, " and gradients of norm ", g, ", the portable kernels ", loss, " and ", norm);
+      MicroGraphs graphs;
+      for (int i = 0; i < 3; ++i) check(on(path, &graphs) == std::pair(l, g), "bench.graphs", "bench: BAM_CUDA_PATH=", path, ": a step that is recorded has other bits than its kernels one by one");
     }
     if (given) setenv("BAM_CUDA_PATH", kept.c_str(), 1);
     else unsetenv("BAM_CUDA_PATH");
   }
 
   double loss = 0;
-  auto step = [&](std::int64_t i) {
+  std::int64_t done = 0;
+  auto step = [&](MicroGraphs* graphs) {
     const auto start = std::chrono::steady_clock::now();
-    loss = accumulate_gradients(model, rows, options, i, counts).loss;
+    loss = accumulate_gradients(model, rows, options, done++, counts, nullptr, true, graphs).loss;
     optimizer.step();
     bam::detail::synchronize(Device::cuda);
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
-  for (std::int64_t i = 0; i < 3; ++i) step(i);
-  std::vector<double> times;
-  for (std::int64_t i = 0; i < steps; ++i) times.push_back(step(3 + i));
-  std::sort(times.begin(), times.end());
-  const double median = times[times.size() / 2];
+  auto median_step = [&](MicroGraphs* graphs) {
+    for (int i = 0; i < 3; ++i) step(graphs);
+    std::vector<double> times;
+    for (std::int64_t i = 0; i < steps; ++i) times.push_back(step(graphs));
+    std::sort(times.begin(), times.end());
+    return times[times.size() / 2];
+  };
+  const double one_by_one = median_step(nullptr);
+  double median = 0;
+  {
+    MicroGraphs graphs;
+    median = median_step(&graphs);
+  }
   check(loss - loss == 0, "bench.loss", "bench: the loss is ", loss);
 
   Profile record;
   record.list = true;
   profile() = &record;
-  step(3 + steps);
+  step(nullptr);
   profile() = nullptr;
   check(record.calls.size() == idle.size(), "bench.launches", "bench: ", record.calls.size(), " launches, ", idle.size(), " expected");
   std::vector<std::pair<std::string, Line>> lines;
@@ -135,12 +146,12 @@ int main(int argc, char** argv) try {
     io::Json list = io::Json::array({});
     for (auto& [name, l] : lines)
       list.push_back(io::Json::object({{"kernel", name_of(l.row)}, {"shape", l.cost.shape}, {"count", l.count}, {"flops", l.cost.flops}, {"bytes", l.cost.bytes}, {"floor_seconds", l.floor}, {"seconds", l.seconds}}));
-    std::cout << io::dump(io::Json::object({{"device", describe(Device::cuda)}, {"dtype", dtype}, {"micro_batch", micro_batch}, {"context", context}, {"tokens_per_second", tokens / median}, {"step_seconds", median},
+    std::cout << io::dump(io::Json::object({{"device", describe(Device::cuda)}, {"dtype", dtype}, {"micro_batch", micro_batch}, {"context", context}, {"tokens_per_second", tokens / median}, {"step_seconds", median}, {"step_seconds_one_by_one", one_by_one},
                                             {"floor_seconds", floor}, {"model_flops_per_second", flops / median}, {"peak_bytes", Allocator::get(Device::cuda).stats().peak}, {"loss", loss}, {"launches", std::move(list)}}), 1)
               << "\n";
     return 0;
   }
-  std::printf("%s\n%.0f tokens/s, %.2f ms a step, floor %.2f ms (%.0f%%), %.1f TFLOP/s of the model, peak %.2f GiB, loss %.4f\n", describe(Device::cuda).c_str(), tokens / median, 1e3 * median, 1e3 * floor, 100 * floor / median,
+  std::printf("%s\n%.0f tokens/s, %.2f ms a step as a graph, %.2f ms with its kernels launched one by one, floor %.2f ms (%.0f%%), %.1f TFLOP/s of the model, peak %.2f GiB, loss %.4f\n", describe(Device::cuda).c_str(), tokens / median, 1e3 * median, 1e3 * one_by_one, 1e3 * floor, 100 * floor / median,
               flops / median / 1e12, static_cast<double>(Allocator::get(Device::cuda).stats().peak) / (1 << 30), loss);
   std::printf("each launch alone, with the wait for it:\n%8s %12s %12s %8s  kernel\n", "times", "us each", "floor us", "share");
   for (auto& [name, l] : lines)

@@ -10,6 +10,7 @@
 #include "bam/eval/generate.hpp"
 #include "bam/eval/nll.hpp"
 #include "bam/io/model_folder.hpp"
+#include "bam/tensor/graph.hpp"
 #include "bam/upcycle/upcycle.hpp"
 #include "reference.hpp"
 #include "support.hpp"
@@ -106,6 +107,34 @@ TEST_CASE("device: memory that ends names the tensor and the knob, and what is f
   CHECK(Allocator::get(gpu).stats().reserved > 0);
   const Tensor more({4, 1 << 20}, DType::f32, gpu);  // of another size: what nobody has is given back first
   CHECK(more.device() == gpu);
+}
+
+TEST_CASE("device: kernels are recorded, and run again as often as wanted, until their memory is needed elsewhere") {
+  Tensor x = tensor({1, 2, 3, 4}).to(gpu), y;
+  Graphs graphs;
+  CHECK_FALSE(graphs.valid());
+  const std::size_t doubled = graphs.record([&] { y = scale(x, 2.0f); });
+  const std::size_t more = graphs.record([&] { copy_bytes(x.raw(), gpu, add(y, y).raw(), gpu, 16); });
+  auto is = [](const Tensor& t, float first) { return floats(t)[0] == first && floats(t)[3] == 4 * first; };
+  CHECK(is(x, 1));
+  CHECK(graphs.replay(doubled));
+  CHECK(is(y, 2));
+  const Tensor other = zeros({4}, DType::f32, gpu);  // made outside: no recording writes there
+  for (float first : {4.0f, 16.0f, 64.0f}) {
+    CHECK(graphs.replay(more));
+    CHECK(is(x, first));
+    CHECK(graphs.replay(doubled));
+    CHECK(is(y, 2 * first));
+  }
+  CHECK(is(other, 0));
+  if (emulation_runs) {  // what a GPU's runtime refuses in its own words
+    CHECK(has(error_of(ErrorKind::internal, [&] { graphs.record([&] { (void)scale(x, 2.0f).to(Device::cpu); }); }), "a copy to or from the host while a recording is made"));
+    CHECK(graphs.replay(doubled));
+    CHECK(is(y, 128));
+  }
+  graphs.clear();
+  CHECK_FALSE(graphs.valid());
+  CHECK(is(y, 128));
 }
 
 TEST_CASE("device: the program of the README trains there by moving its inputs") {

@@ -2,6 +2,7 @@
 // is compiled by nvcc, or by the host's compiler for the emulation, on which the same kernels run on the CPU (emulator.hpp). The device is runtime.cu's or, emulated,
 // emulated_device.cpp's. Nothing here needs the toolkit.
 #pragma once
+#include <memory>
 #include <string>
 
 #include "../kernels.hpp"
@@ -23,6 +24,14 @@ inline bool (*give_back)() = nullptr;  // set by who keeps released memory: retu
 enum class Way : std::uint8_t { to_device, to_host, within };
 void copy(Way way, void* to, std::int64_t to_pitch, const void* from, std::int64_t from_pitch, std::int64_t width, std::int64_t rows);
 void synchronize();
+
+// What the stream is told between begin_recording() and end_recording(): kernels, and copies within the device. It is not run then, but by replay(), as often as wanted, at the same addresses. A CUDA graph; on the
+// emulation a list. In between, nothing is copied to or from the host, and memory is taken but not given back.
+struct Recording;
+void begin_recording();
+std::shared_ptr<Recording> end_recording();
+void abandon_recording();             // after an error
+bool replay(const Recording& what);   // false: scratch memory that it uses is no longer there
 // On the emulation, Error(internal): a pointer in an args struct is not the device's. The bytes between its members are 0.
 void check_arguments(const void* args, std::size_t bytes);
 

@@ -205,7 +205,9 @@ BAM_DEVICE float reciprocal_fast(float x) { return 1.0f / x; }
 inline int multiprocessors() { return emulation::options().multiprocessors; }
 template <class K>
 void launch(const Exec&, Grid grid, const K& kernel) {
-  emulation::run(grid.blocks, grid.threads, grid.shared_bytes, [](const void* k) { (*static_cast<const K*>(k))(); }, &kernel);
+  auto start = [grid](const K& k) { emulation::run(grid.blocks, grid.threads, grid.shared_bytes, [](const void* p) { (*static_cast<const K*>(p))(); }, &k); };
+  if (emulation::recording()) emulation::record([start, kernel] { start(kernel); });
+  else start(kernel);
 }
 
 #endif

@@ -2,6 +2,9 @@
 #include <sys/mman.h>
 
 #include <cstring>
+#include <functional>
+#include <utility>
+#include <vector>
 
 #include "../core/error.hpp"
 #include "backend.hpp"
@@ -19,6 +22,12 @@
 #endif
 
 namespace bam::cuda {
+
+struct Recording {
+  std::vector<std::function<void()>> steps;
+  std::int64_t scratches = 0;
+};
+
 namespace {
 
 constexpr std::int64_t page = 2 << 20, alignment = 256, gap = 256, address_space = std::int64_t{1} << 36;
@@ -29,7 +38,8 @@ struct Memory {
   int open = 0;  // how many Reach live
   std::int64_t blocks = 0, scratch_blocks = 0;
   void* scratch = nullptr;
-  std::int64_t scratch_bytes = 0;
+  std::int64_t scratch_bytes = 0, scratches = 0;  // scratches: how often it was moved
+  std::shared_ptr<Recording> recording;            // under way
 
   void reserve() {
     if (begin) return;
@@ -51,9 +61,11 @@ Memory& memory() {
 void* grow_scratch(void*, int, std::size_t bytes) {
   Memory& m = memory();
   if (static_cast<std::int64_t>(bytes) > m.scratch_bytes) {
+    if (m.recording) fail(ErrorKind::internal, "emulator.recording", "emulated device: a recording wants ", bytes, " bytes of scratch, more than ran before it");
     m.scratch = allocate(static_cast<std::int64_t>(bytes));
     if (!m.scratch) fail(ErrorKind::limit, "memory.exhausted", "emulated device: no memory for ", bytes, " bytes of scratch; lower micro_batch or context");
     m.scratch_bytes = static_cast<std::int64_t>(bytes);
+    ++m.scratches;
     ++m.scratch_blocks;
   }
   return m.scratch;
@@ -98,18 +110,45 @@ void* allocate(std::int64_t bytes) {
 }
 void release(void*) {
   Memory& m = memory();
+  if (m.recording) fail(ErrorKind::internal, "emulator.recording", "emulated device: memory is given back while a recording is made");
   if (--m.blocks > m.scratch_blocks) return;
   madvise(m.begin, m.pages(), MADV_DONTNEED);
-  m = {.begin = m.begin, .open = m.open};
+  Memory again;
+  again.begin = m.begin;
+  again.open = m.open;
+  again.scratches = m.scratches + 1;
+  m = again;
 }
 
 void copy(Way way, void* to, std::int64_t to_pitch, const void* from, std::int64_t from_pitch, std::int64_t width, std::int64_t rows) {
   auto inside = [](const void* p) { return static_cast<const char*>(p) >= memory().begin && static_cast<const char*>(p) < memory().begin + memory().used; };
+  if (memory().recording) {
+    if (way != Way::within) fail(ErrorKind::internal, "emulator.recording", "emulated device: a copy to or from the host while a recording is made");
+    return memory().recording->steps.push_back([=] { copy(way, to, to_pitch, from, from_pitch, width, rows); });
+  }
   check(inside(to) == (way != Way::to_host) && inside(from) == (way != Way::to_device), "emulator.copy", "emulated device: a copy goes another way than it says");
   emulation::Reach reach;
   for (std::int64_t r = 0; r < rows; ++r) std::memcpy(static_cast<char*>(to) + r * to_pitch, static_cast<const char*>(from) + r * from_pitch, static_cast<std::size_t>(width));
 }
-void synchronize() {}
+void synchronize() {
+  if (memory().recording) fail(ErrorKind::internal, "emulator.recording", "emulated device: a wait while a recording is made");
+}
+
+void begin_recording() { memory().recording = std::make_shared<Recording>(); }
+std::shared_ptr<Recording> end_recording() {
+  memory().recording->scratches = memory().scratches;
+  return std::exchange(memory().recording, nullptr);
+}
+void abandon_recording() { memory().recording = nullptr; }
+bool replay(const Recording& what) {
+  if (what.scratches != memory().scratches) return false;
+  for (const auto& step : what.steps) step();
+  return true;
+}
+namespace emulation {
+bool recording() { return memory().recording != nullptr; }
+void record(std::function<void()> launch) { memory().recording->steps.push_back(std::move(launch)); }
+}  // namespace emulation
 
 Range::Range(const char*) {}
 Range::~Range() {}

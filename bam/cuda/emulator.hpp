@@ -5,6 +5,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 namespace bam::cuda::emulation {
 
@@ -47,6 +48,9 @@ struct Reach {
   Reach& operator=(const Reach&) = delete;
 };
 
+// Whether a recording is under way (emulated_device.cpp), and what puts a launch on it.
+bool recording();
+void record(std::function<void()> launch);
 void run(std::int64_t blocks, int threads, std::int64_t shared_bytes, void (*body)(const void*), const void* kernel);
 
 // Called by kernels.

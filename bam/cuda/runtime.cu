@@ -30,6 +30,8 @@ struct Context {
   cudaStream_t stream = nullptr;
   void* scratch = nullptr;  // grown on demand: calls on a stream follow each other
   std::size_t scratch_bytes = 0;
+  std::int64_t scratches = 0;  // how often it was moved
+  bool recording = false;
 };
 Context& context() {
   static Context value = [] {
@@ -45,6 +47,8 @@ Context& context() {
 void* grow_scratch(void* pool, int, std::size_t bytes) {
   Context& c = *static_cast<Context*>(pool);
   if (bytes > c.scratch_bytes) {
+    if (c.recording) fail(ErrorKind::internal, "cuda.recording", "CUDA: a recording wants ", static_cast<std::int64_t>(bytes), " bytes of scratch, more than ran before it");
+    ++c.scratches;
     require(cudaStreamSynchronize(c.stream), "synchronize");
     require(cudaFree(c.scratch), "free");
     c.scratch = nullptr;
@@ -125,6 +129,41 @@ void copy(Way way, void* to, std::int64_t to_pitch, const void* from, std::int64
   if (way != Way::within) synchronize();
 }
 void synchronize() { require(cudaStreamSynchronize(context().stream), "a kernel or copy"); }
+
+struct Recording {
+  cudaGraphExec_t graph = nullptr;
+  std::int64_t scratches = 0;
+  ~Recording() { cudaGraphExecDestroy(graph); }  // once what runs of it is done
+};
+void begin_recording() {
+  require(cudaStreamBeginCapture(context().stream, cudaStreamCaptureModeRelaxed), "the start of a recording");  // relaxed: memory may be allocated
+  context().recording = true;
+}
+std::shared_ptr<Recording> end_recording() {
+  Context& c = context();
+  c.recording = false;
+  cudaGraph_t made = nullptr;
+  require(cudaStreamEndCapture(c.stream, &made), "the end of a recording");
+  auto recording = std::make_shared<Recording>();
+  recording->scratches = c.scratches;
+  const cudaError_t e = cudaGraphInstantiate(&recording->graph, made, 0);
+  cudaGraphDestroy(made);
+  require(e, "a recording");
+  return recording;
+}
+void abandon_recording() {
+  Context& c = context();
+  c.recording = false;
+  cudaGraph_t made = nullptr;
+  if (cudaStreamEndCapture(c.stream, &made) == cudaSuccess) cudaGraphDestroy(made);
+  cudaGetLastError();  // the error that led here is told by who met it
+}
+bool replay(const Recording& what) {
+  Context& c = context();
+  if (what.scratches != c.scratches) return false;
+  require(cudaGraphLaunch(what.graph, c.stream), "a recording");
+  return true;
+}
 void check_arguments(const void*, std::size_t) {}
 Range::Range(const char* name) { nvtxRangePushA(name); }
 Range::~Range() { nvtxRangePop(); }

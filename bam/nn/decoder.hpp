@@ -26,12 +26,13 @@
 
 namespace bam {
 
-// Tokens of several sequences, one after the other. N tokens. On the CPU: a decoder takes them to its own device.
+// Tokens of several sequences, one after the other. N tokens. On the CPU, or where Decoder::upload() has put them.
 struct TokenBatch {
   Tensor ids;         // (N) I32
   Tensor positions;   // (N) I32, from 0 in each sequence
   Segments segments;  // which tokens see which
-  Tensor real;        // (N) U8, 0 for pads; undefined: all are real
+  Tensor real = {};   // (N) U8, 0 for pads; undefined: all are real
+  Tensor turns = {};  // RoPE's table, which upload() adds
 };
 
 struct ForwardOptions {
@@ -143,23 +144,29 @@ class Decoder {
     }
   }
 
-  // The embedding's gradient with the tied head's added; call once, after the last backward of a step.
+  // The embedding's gradient with the tied head's added; call once, after the last backward of a step. The head's memory is kept for the next one.
   void join_tied_gradients() {
-    if (config_.tie_word_embeddings && head_.has_grad()) embedding_.gradient()->absorb(*head_.gradient(), head_.numel());
+    if (config_.tie_word_embeddings && head_.has_grad()) embedding_.gradient()->absorb(*head_.gradient(), head_.numel(), true);
   }
+  // The weights in BF16 are made again by the next forward pass, changed or not.
+  void forget_rounded() const { copies_.clear(); }
 
   std::size_t routers() const {
     return layers_.size() * (static_cast<std::size_t>(config_.moe()) + static_cast<std::size_t>(attention_losses()));
   }
 
-  // The results lie on the decoder's device. Error(usage): an id or a position is out of range.
+  // Tokens on the decoder's device. Error(usage): an id or a position is out of range.
+  TokenBatch upload(const TokenBatch& tokens) const {
+    check(tokens.positions.numel() == tokens.ids.numel(), "decoder.positions", "decoder: ", tokens.positions.numel(), " positions for ", tokens.ids.numel(), " ids");
+    detail::check_index("decoder", tokens.ids, config_.vocab_size);
+    return {tokens.ids.to(device()), tokens.positions.to(device()), tokens.segments, tokens.real.defined() ? tokens.real.to(device()) : Tensor(), table(tokens.positions)};
+  }
+
+  // The results lie on the decoder's device. Errors as upload().
   Hidden hidden(const TokenBatch& tokens, const ForwardOptions& options = {}) const {
     const auto& c = config_;
-    check(tokens.positions.numel() == tokens.ids.numel(), "decoder.positions", "decoder: ", tokens.positions.numel(), " positions for ", tokens.ids.numel(), " ids");
-    detail::check_index("decoder", tokens.ids, c.vocab_size);
-    const Tensor& turns = table(tokens.positions);
-    const TokenBatch batch{tokens.ids.to(device()), tokens.positions.to(device()), tokens.segments, tokens.real.defined() ? tokens.real.to(device()) : Tensor()};
-    Rope rope{turns, batch.positions, c.family == Family::llama};
+    const TokenBatch batch = tokens.turns.defined() ? tokens : upload(tokens);
+    Rope rope{batch.turns, batch.positions, c.family == Family::llama};
     Hidden result;
     Tensor h = bam::embedding(embedding_, batch.ids);
     for (std::size_t i = 0; i < layers_.size(); ++i) {

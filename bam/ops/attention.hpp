@@ -20,6 +20,12 @@ class Segments {
   Segments() : Segments(std::vector<Segment>()) {}
   Segments(std::vector<Segment> list) : shared_(std::make_shared<Shared>(Shared{std::move(list), {}})) {}
   const std::vector<Segment>& list() const { return shared_->list; }
+  // Another list of as many segments, for all copies; the device's copy stays where it is.
+  void replace(const std::vector<Segment>& list) {
+    check(list.size() == shared_->list.size(), "attention.segments", "segments: ", list.size(), " in the place of ", shared_->list.size());
+    shared_->list = list;
+    if (shared_->copy.defined()) copy_bytes(shared_->copy.raw(), shared_->copy.device(), list.data(), Device::cpu, shared_->copy.numel());
+  }
   // Where kernels of the device find it.
   const Segment* address(Device d) const {
     if (d == Device::cpu) return list().data();

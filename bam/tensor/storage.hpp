@@ -38,34 +38,58 @@ class Allocator {
   void* allocate(std::int64_t bytes) {
     std::int64_t size = rounded(bytes);
     std::lock_guard lock(mutex_);
+    Kept& free = kept(inside_);
     auto count = [&] {
       stats_.in_use += size;
       if (stats_.in_use > stats_.peak) stats_.peak = stats_.in_use;
     };
     // A kept block up to a quarter larger will do.
-    auto it = free_.lower_bound(size);
-    if (it != free_.end() && it->first <= size + size / 4) {
+    auto it = free.lower_bound(size);
+    if (it != free.end() && it->first <= size + size / 4) {
       void* p = it->second.back();
       it->second.pop_back();
-      sizes_[p] = {it->first, size};
-      if (it->second.empty()) free_.erase(it);
+      sizes_[p] = {it->first, size, inside_};
+      if (it->second.empty()) free.erase(it);
       count();
       return p;
     }
     void* p = fresh(size);
-    if (!p && give_back()) p = fresh(size);
+    if (!p && inside_ == 0) {
+      while (!arenas_.empty()) dissolve_one(arenas_.begin()->first);
+      if (give_back()) p = fresh(size);
+    }
     if (!p) fail(ErrorKind::limit, "memory.exhausted", "wanted ", bytes, " bytes on ", name_of(device_), " beside ", stats_.in_use, " in use, there are no more; lower micro_batch or context");
     count();
     stats_.reserved += size;
-    sizes_[p] = {size, size};
+    sizes_[p] = {size, size, inside_};
     return p;
   }
   void release(void* p) {
     std::lock_guard lock(mutex_);
     auto it = sizes_.find(p);
     stats_.in_use -= it->second.counted;
-    free_[it->second.block].push_back(p);
+    kept(it->second.arena)[it->second.block].push_back(p);
     sizes_.erase(it);
+  }
+  // An arena: memory that what is recorded (graph.hpp) uses, and that no tensor gets that is made outside, whether or not it is in use. It is dissolved, and its memory is everybody's again, by who made it, or when there
+  // is no other memory left. Its number is not 0.
+  int make_arena() {
+    std::lock_guard lock(mutex_);
+    arenas_[++last_arena_];
+    return last_arena_;
+  }
+  bool has_arena(int arena) {
+    std::lock_guard lock(mutex_);
+    return arenas_.contains(arena);
+  }
+  // From now on tensors are made inside the arena; 0: inside none.
+  void enter_arena(int arena) {
+    std::lock_guard lock(mutex_);
+    inside_ = arena;
+  }
+  void dissolve_arena(int arena) {
+    std::lock_guard lock(mutex_);
+    dissolve_one(arena);
   }
   // Returns the memory that no tensor has to the system; whether there was any.
   bool trim() {
@@ -82,6 +106,16 @@ class Allocator {
   }
 
  private:
+  using Kept = std::map<std::int64_t, std::vector<void*>>;  // free blocks by size
+  Kept& kept(int arena) {
+    auto it = arenas_.find(arena);
+    return it == arenas_.end() ? free_ : it->second;
+  }
+  void dissolve_one(int arena) {
+    auto node = arenas_.extract(arena);
+    if (node.empty()) return;
+    for (auto& [size, blocks] : node.mapped()) free_[size].insert(free_[size].end(), blocks.begin(), blocks.end());
+  }
   static constexpr std::int64_t huge = 2 << 20;
   static std::int64_t rounded(std::int64_t bytes) {
     if (bytes <= 0) return 64;
@@ -116,10 +150,13 @@ class Allocator {
 
   struct Sizes {
     std::int64_t block, counted;
+    int arena;
   };
   const Device device_;
   std::mutex mutex_;
-  std::map<std::int64_t, std::vector<void*>> free_;
+  Kept free_;
+  std::map<int, Kept> arenas_;
+  int last_arena_ = 0, inside_ = 0;
   std::map<void*, Sizes> sizes_;
   AllocatorStats stats_;
 };

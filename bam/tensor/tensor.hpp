@@ -59,8 +59,10 @@ class Gradient {
     check_type<T>();
     return filled_ ? static_cast<T*>(buffer_->data()) : nullptr;
   }
-  // Adds all of `other` here, taking its memory when this one is empty and of its type; `other` is empty afterwards.
-  void absorb(Gradient& other, std::int64_t n) {
+  // Where its memory is, filled or retained; null: there is none.
+  const void* kept() const { return buffer_ ? buffer_->data() : nullptr; }
+  // Adds all of `other` here, taking its memory when this one is empty and of its type; `other` is empty afterwards, and, with keep, retains its memory unless it was taken.
+  void absorb(Gradient& other, std::int64_t n, bool keep = false) {
     if (!filled_ && dtype_ == other.dtype_) {
       buffer_ = std::move(other.buffer_);
       filled_ = true;
@@ -73,7 +75,7 @@ class Gradient {
       std::tie(a.y, a.write) = target<void>(n);
       kernel::cast(a, device_);
     }
-    other.clear();
+    other.clear(keep);
   }
   // Empty again; keep retains the memory for the next step.
   void clear(bool keep = false) {

@@ -298,6 +298,8 @@ class Run {
     o.recompute = t.recompute;
     o.batch_balance = t.batch_balance;
     o.example_loss = t.example_loss;
+    std::optional<MicroGraphs> graphs;
+    if (model_->device() == Device::cuda && graphs_wanted()) graphs.emplace();
     RunResult result;
     std::int64_t end = options_.stop_at ? std::min(*options_.stop_at, t.steps) : t.steps;
     Allocator::get(model_->device()).reset_peak();
@@ -308,7 +310,7 @@ class Run {
       double lr = schedule.at(step_);
       StepResult r;
       try {
-        r = train_step(*model_, *optimizer_, rows, o, step_, lr, router_counts_);
+        r = train_step(*model_, *optimizer_, rows, o, step_, lr, router_counts_, graphs ? &*graphs : nullptr);
       } catch (const Error& e) {
         event(events, "error", e.what());
         throw;

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "../nn/decoder.hpp"
 #include "../optim/adamw.hpp"
+#include "micro_step.hpp"
 #include "rows.hpp"
 
 namespace bam {
@@ -88,24 +88,11 @@ class GradientTree {
 };
 }  // namespace detail
 
-// Every tensor that gathers a gradient, a tied head's second use included.
-inline std::vector<Tensor> gradient_tensors(const Decoder& model) {
-  std::vector<Tensor> list;
-  for (const Parameter& p : model.parameters())
-    if (list.empty() || list.back().gradient() != p.block.gradient()) {
-      bool seen = false;
-      for (const Tensor& t : list) seen = seen || t.gradient() == p.block.gradient();
-      if (!seen) list.push_back(p.block);
-    }
-  if (model.config().tie_word_embeddings) list.push_back(model.head());
-  return list;
-}
-
 // Forward and backward of all rows; gradients are left in the parameters. `step` is the global step number, for dropout.
 // counts is read (f of the step before) and replaced by this step's. logits, when wanted, are those of the last micro-batch;
-// without gradients only the losses are computed.
+// without gradients only the losses are computed. graphs: of this model's training, where gradients are wanted and logits are not.
 inline StepResult accumulate_gradients(Decoder& model, const StepRows& rows, const StepOptions& o, std::int64_t step, RouterCounts& counts,
-                                       Tensor* logits = nullptr, bool gradients = true) {
+                                       Tensor* logits = nullptr, bool gradients = true, MicroGraphs* graphs = nullptr) {
   const ModelConfig& c = model.config();
   check(o.micro_batch >= 1 && o.gradient_leaves >= 1 && rows.rows % o.gradient_leaves == 0, "train.gradient_leaves",
         "train: ", rows.rows, " rows do not divide into ", o.gradient_leaves, " leaves");
@@ -132,7 +119,7 @@ inline StepResult accumulate_gradients(Decoder& model, const StepRows& rows, con
         for (std::int64_t e = 0; e < experts && total > 0; ++e)
           share[static_cast<std::size_t>(e)] = static_cast<float>(static_cast<double>(counts.counts[r][static_cast<std::size_t>(e)]) / static_cast<double>(total));
       }
-      f.push_back(tensor(share).to(model.device()));
+      f.push_back(tensor(share));
     }
   RouterCounts now;
   now.counts.resize(routers);
@@ -151,50 +138,34 @@ inline StepResult accumulate_gradients(Decoder& model, const StepRows& rows, con
           if (rows.real[i]) kept.push_back(v[i]);
         return tensor(kept);
       };
-      TokenBatch batch{part(rows.inputs), part(rows.positions), row_segments(rows, row, last), {}};
-      const std::int64_t n = batch.ids.numel();
+      MicroBatch batch{{part(rows.inputs), part(rows.positions), row_segments(rows, row, last)}, part(rows.targets), {}, c.router_aux_loss_coef * per_position, c.router_z_loss_coef * per_position, f};
+      const std::int64_t n = batch.tokens.ids.numel();
       if (n == 0) continue;
-      Tensor targets = part(rows.targets);
+      std::vector<float> per_token(static_cast<std::size_t>(n), per_target);
+      const Tensor weights = rows.weights.empty() ? Tensor() : part(rows.weights);
+      for (std::int64_t i = 0; o.example_loss && i < n; ++i) per_token[static_cast<std::size_t>(i)] = static_cast<float>(static_cast<double>(weights.data()[i]) / weight_sum);
+      batch.nll_slope = tensor(per_token);
       ForwardOptions options;
       options.dropout = o.dropout;
       options.key = {o.seed, 0, static_cast<std::uint32_t>(step), before};
       before += n;
       options.recompute = o.recompute;
-      options.balance_f = f;
 
-      std::optional<Tape> tape;
-      if (gradients) tape.emplace();
-      Hidden hidden = model.hidden(batch, options);
-      Tensor nll = model.nll(hidden, targets);
-      const Tensor token_nll = nll.to(Device::cpu);
-      std::vector<float> per_token(static_cast<std::size_t>(n), per_target);
-      const Tensor weights = rows.weights.empty() ? Tensor() : part(rows.weights);
-      for (std::int64_t i = 0; weights.defined() && i < n; ++i) {
-        weighted_sum += static_cast<double>(weights.data()[i]) * static_cast<double>(token_nll.data()[i]);
-        if (o.example_loss) per_token[static_cast<std::size_t>(i)] = static_cast<float>(static_cast<double>(weights.data()[i]) / weight_sum);
+      const MicroLosses losses = graphs && o.gradient_leaves == 1 ? graphs->run(model, batch, options) : micro_step(model, upload(model, batch), options, gradients, logits);
+      const Tensor nll = losses.nll.to(Device::cpu);
+      for (std::int64_t i = 0; i < n; ++i) {
+        const auto x = static_cast<double>(nll.data()[i]);
+        nll_sum += x;
+        if (weights.defined()) weighted_sum += static_cast<double>(weights.data()[i]) * x;
       }
-      std::vector<Tensor> outputs{nll}, upstream{tensor(per_token).to(model.device())};
-      for (Routing& r : hidden.routers) {
-        outputs.push_back(r.balance);
-        upstream.push_back(full({n}, c.router_aux_loss_coef * per_position, DType::f32, model.device()));
-        outputs.push_back(r.z);
-        upstream.push_back(full({n}, c.router_z_loss_coef * per_position, DType::f32, model.device()));
-      }
-      for (std::int64_t i = 0; i < n; ++i) nll_sum += static_cast<double>(token_nll.data()[i]);
-      for (std::size_t r = 0; r < hidden.routers.size(); ++r) {
-        const Tensor of_balance = hidden.routers[r].balance.to(Device::cpu), of_z = hidden.routers[r].z.to(Device::cpu), of_counts = hidden.routers[r].counts.to(Device::cpu);
+      for (std::size_t r = 0; r < losses.routers.size(); ++r) {
+        const Tensor of_balance = losses.routers[r].balance.to(Device::cpu), of_z = losses.routers[r].z.to(Device::cpu), of_counts = losses.routers[r].counts.to(Device::cpu);
         for (float v : of_balance.values()) balance[r] += static_cast<double>(v);
         for (float v : of_z.values()) z[r] += static_cast<double>(v);
         auto experts = of_counts.values<std::int64_t>();
         now.counts[r].resize(experts.size());
         for (std::size_t e = 0; e < experts.size(); ++e) now.counts[r][e] += experts[e];
       }
-      if (logits) {
-        Tape::Pause pause;
-        *logits = model.logits(hidden).to(Device::cpu);
-      }
-      hidden = {};
-      if (tape) tape->backward(outputs, upstream);
     }
     if (o.gradient_leaves > 1) tree.push();
   }
@@ -225,9 +196,9 @@ inline std::string first_non_finite(const Decoder& model, bool gradient) {
 
 // Gradients, checks and the update at learning rate lr; messages count steps from 1. Nothing non-finite ever reaches the weights: Error(numerics) names
 // step and tensor and leaves model and optimizer as they were.
-inline StepResult train_step(Decoder& model, AdamW& optimizer, const StepRows& rows, const StepOptions& o, std::int64_t step, double lr, RouterCounts& counts) {
+inline StepResult train_step(Decoder& model, AdamW& optimizer, const StepRows& rows, const StepOptions& o, std::int64_t step, double lr, RouterCounts& counts, MicroGraphs* graphs = nullptr) {
   RouterCounts next = counts;
-  StepResult r = accumulate_gradients(model, rows, o, step, next);
+  StepResult r = accumulate_gradients(model, rows, o, step, next, nullptr, true, graphs);
   r.gradient_norm = optimizer.gradient_norm();
   if (!std::isfinite(r.loss) || !std::isfinite(r.gradient_norm)) {
     std::string weight = first_non_finite(model, false), gradient = first_non_finite(model, true);
