@@ -30,10 +30,19 @@ struct Exec {
   int workers = 1;  // worker is in [0, workers]; index `workers` is scratch of the calling thread, shared by bodies
 };
 
+// RoPE as part of another row: positions, table and pairs as in RopeArgs. Null positions: none.
+struct Rotation {
+  bool rotate_half = false;
+  std::int64_t head_dim = 0;
+  const std::int32_t* positions = nullptr;
+  const float* table = nullptr;
+};
+
 // C (M, N) = or += op(A) (M, K) op(B) (K, N); op transposes when asked: transpose_a means A is stored (K, M).
 // `batch` independent products at distances batch_a, batch_b, batch_c (elements; 0 repeats an operand).
 // A and B hold dtype, C holds out: f32, or bf16 where dtype is. In bf16 sums are float all the same, and C is rounded once; on tensor cores they have the
 // hardware's order, elsewhere that of fp32.
+// turn: of the product's first turned_heads heads, when it overwrites and is no batch; before C is rounded or, where RoPE is a kernel of its own, after that and rounded again.
 struct GemmArgs {
   DType dtype = DType::f32, out = DType::f32;
   Write write = Write::overwrite;
@@ -45,6 +54,8 @@ struct GemmArgs {
   std::int64_t ldb = 0, batch_b = 0;
   void* C = nullptr;
   std::int64_t ldc = 0, batch_c = 0;
+  Rotation turn;
+  std::int64_t turned_heads = 0;
 };
 
 // One product per expert over the rows routed to it; expert e owns rows offsets[e] .. offsets[e+1].
@@ -100,6 +111,10 @@ struct RopeArgs {
   const std::int32_t* positions = nullptr;  // (N)
   const float* table = nullptr;             // (positions, D)
 };
+// In place.
+inline RopeArgs rope_args(const Rotation& by, DType dtype, std::int64_t rows, std::int64_t heads, void* x, std::int64_t x_row, bool inverse) {
+  return {dtype, by.rotate_half, inverse, rows, heads, by.head_dim, x, x_row, x, x_row, by.positions, by.table};
+}
 
 // One sequence: query i (0 <= i < q_length, row q_begin + i) sees keys 0 .. k_length - q_length + i when causal,
 // else all k_length; keys are rows k_begin ... A document, a row of a batch, a cached prompt: all are segments.
@@ -114,6 +129,7 @@ struct Segment {
 // Key tiles are anchored at a sequence's first key, so a row's result does not depend on the batch around it.
 // lse (H, rows) is log sum exp of the scaled scores. Null gate means 1.
 // Backward: dq, dk, dv (row strides of q, k, v; overwritten for the rows of the segments), dgate (N, gates; overwritten) = dL/dgate.
+// turned: what q and k went through, where queries and keys are of the same rows, all of which are in segments; dq and dk are then the gradients of what they were before.
 // In bf16 q, k, v, out and their gradients hold bf16; sums and softmax are float, and results are rounded once. On tensor cores the weights and their gradients are rounded to bf16 where they
 // are multiplied.
 struct AttentionArgs {
@@ -135,6 +151,7 @@ struct AttentionArgs {
   std::int64_t dout_row = 0;
   void *dq = nullptr, *dk = nullptr, *dv = nullptr;
   float* dgate = nullptr;
+  Rotation turned;
 };
 
 // SwiGLU (Shazeer 2020): y = s * silu(gate) * up, x (N, 2F) = [gate | up], s an optional scale per row.

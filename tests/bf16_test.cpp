@@ -34,6 +34,22 @@ double number(T x) {
   else return static_cast<double>(x);
 }
 
+// Positions of rows, and angles.
+struct Turns {
+  std::vector<std::int32_t> positions;
+  std::vector<float> table;
+  std::int64_t head_dim;
+  Turns(std::int64_t rows, std::int64_t d, Random& random) : head_dim(d) {
+    for (std::int64_t r = 0; r < rows; ++r) positions.push_back(static_cast<std::int32_t>(random.below(40)));
+    for (std::int64_t p = 0; p < 40; ++p)
+      for (std::int64_t i = 0; i < d; ++i) {
+        const double angle = static_cast<double>(p) * std::pow(1e4, -2.0 * static_cast<double>(i % (d / 2)) / static_cast<double>(d));
+        table.push_back(static_cast<float>(i < d / 2 ? std::cos(angle) : std::sin(angle)));
+      }
+  }
+  Rotation rotation(bool rotate_half) const { return {rotate_half, head_dim, positions.data(), table.data()}; }
+};
+
 struct Served {  // how many runs of the emulation multiplied on tensor cores, and on those of warpgroups
   std::int64_t tensor_cores = 0, warpgroups = 0;
 };
@@ -163,6 +179,8 @@ TEST_CASE("bf16: attention on every instruction set and by the CUDA kernels") {
     std::int64_t rows = 0;
     for (std::int64_t n : t.lengths) segments.push_back({rows, n, rows, n}), rows += n;
     AttentionArgs a = attention_args(t, segments, rows);
+    const Turns turns(rows, t.head_dim, random);
+    if (t.causal || t.head_dim == 32) a.turned = turns.rotation(!t.causal);  // by halves, which no tensor-core kernel turns, where it is not causal
     const std::vector<Bf16> qkv = draw(rows * a.q_row, random), dout = draw(rows * a.out_row, random);
     std::vector<float> gate;
     for (std::int64_t i = 0; i < rows * a.gate_row; ++i) gate.push_back(static_cast<float>(random.uniform()));
@@ -325,6 +343,62 @@ TEST_CASE("bf16: grouped gemm on every instruction set and by the CUDA kernels")
     CHECK(served.warpgroups == std::ssize(ways) * by_warpgroups);
   }
   MESSAGE(rows << " rows; worst error " << worst[0] << " into float, " << worst[1] << " into bf16");
+}
+
+TEST_CASE("bf16: a product whose first heads are turned, in its kernel where pairs are neighbours and heads a power of two wide") {
+  Random random(19);
+  Served served;
+  double worst = 0;
+  std::int64_t rows = 0;
+  for (const std::int64_t head_dim : {32, 24})
+    for (const bool rotate_half : {false, true})
+      for (const std::int64_t turned_heads : {0, 3, 5}) {
+        CAPTURE(head_dim);
+        CAPTURE(rotate_half);
+        CAPTURE(turned_heads);
+        const std::int64_t M = 133, N = 5 * head_dim + 8, K = 72;
+        const Turns turns(M, head_dim, random);
+        const std::vector<Bf16> A = draw(M * K, random), B = draw(N * K, random);
+        GemmArgs s;
+        s.dtype = s.out = DType::bf16;
+        s.transpose_b = true;
+        s.M = M, s.N = N, s.K = K;
+        s.A = A.data(), s.lda = K;
+        s.B = B.data(), s.ldb = K;
+        s.ldc = N;
+        s.turn = turns.rotation(rotate_half);
+        s.turned_heads = turned_heads;
+        std::vector<double> wanted;
+        for (std::int64_t i = 0; i < M; ++i) {
+          std::vector<double> line;
+          for (std::int64_t j = 0; j < N; ++j) {
+            double sum = 0;
+            for (std::int64_t k = 0; k < K; ++k) sum += number(A[static_cast<std::size_t>(i * K + k)]) * number(B[static_cast<std::size_t>(j * K + k)]);
+            line.push_back(sum);
+          }
+          for (std::int64_t h = 0; h < turned_heads; ++h)
+            for (std::int64_t p = 0; p < head_dim / 2; ++p) {
+              double &x = line[static_cast<std::size_t>(h * head_dim + (rotate_half ? p : 2 * p))], &y = line[static_cast<std::size_t>(h * head_dim + (rotate_half ? p + head_dim / 2 : 2 * p + 1))];
+              const double angle = static_cast<double>(turns.positions[static_cast<std::size_t>(i)]) * std::pow(1e4, -2.0 * static_cast<double>(p) / static_cast<double>(head_dim)), a = x, b = y;
+              x = a * std::cos(angle) - b * std::sin(angle);
+              y = b * std::cos(angle) + a * std::sin(angle);
+            }
+          wanted.insert(wanted.end(), line.begin(), line.end());
+        }
+        std::vector<Bf16> C;
+        auto compute = [&] {
+          C.assign(static_cast<std::size_t>(M * N) + 8, to_bf16(7.0f));
+          s.C = C.data();
+          kernel::gemm(s);
+        };
+        worst = std::max(worst, check_paths(compute, C, wanted, served));
+        ++rows;
+      }
+  if (reference::emulation_runs) {
+    CHECK(served.tensor_cores == 2 * std::ssize(ways) * rows);
+    CHECK(served.warpgroups == std::ssize(ways) * rows);
+  }
+  MESSAGE(rows << " rows; worst error " << worst);
 }
 
 TEST_CASE("bf16: a path that is none is refused") {

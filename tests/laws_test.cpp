@@ -100,6 +100,11 @@ TEST_CASE("law: fused equals unfused, forward and backward") {
               return concat({rope(slice(y, 1, 0, 12), turn), slice(y, 1, 12, 18)}, 1);
             },
             true},
+           {"attention that turns the gradients of queries and keys back",
+            {x, randn({18, c}, random)},
+            [&](const auto& t) { return attention(qkv_projection(t[0], t[1], turn, 2, TurnBack::attention), {}, {1, 1, 6}, whole, turn); },
+            [&](const auto& t) { return attention(qkv_projection(t[0], t[1], turn, 2), {}, {1, 1, 6}, whole); },
+            true},
            {"swiglu", {x}, [](const auto& t) { return swiglu(t[0]); }, [](const auto& t) { return silu(slice(t[0], 1, 0, 6)) * slice(t[0], 1, 6, 12); }},
            {"softmax",
             {x},

@@ -249,6 +249,13 @@ __attribute__((noinline)) inline void attention_backward_head(const AttentionArg
 }
 
 inline void attention_backward(const Exec& exec, const AttentionArgs& a) {
+  if (a.turned.positions) {
+    AttentionArgs plain = a;
+    plain.turned = {};
+    attention_backward(exec, plain);
+    rope(exec, rope_args(a.turned, a.dtype, a.rows, a.heads, a.dq, a.q_row, true));
+    return rope(exec, rope_args(a.turned, a.dtype, a.rows, a.kv_heads, a.dk, a.k_row, true));
+  }
   if (a.dtype == DType::bf16) return attention_bf16(exec, a, true);
   AttentionRows shared;
   shared.dot = scratch(exec, exec.workers, 2 * a.heads * a.rows);

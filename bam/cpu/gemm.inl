@@ -278,9 +278,16 @@ __attribute__((noinline)) inline void gemm_task(float* space, const GemmCut& cut
 }
 
 inline void gemm_bf16(const Exec& exec, const GemmArgs& g);
+inline void rope(const Exec& exec, const RopeArgs& s);
 
 inline void gemm(const Exec& exec, const GemmArgs& g) {
   if (g.batch <= 0 || g.M <= 0 || g.N <= 0) return;
+  if (g.turn.positions) {
+    GemmArgs plain = g;
+    plain.turn = {};
+    gemm(exec, plain);
+    return rope(exec, rope_args(g.turn, g.out, g.M, g.turned_heads, g.C, g.ldc, false));
+  }
   if (g.dtype == DType::bf16) return gemm_bf16(exec, g);
   GemmCut cut = cut_gemm(exec, g.batch, g.M, g.N, g.K);
   std::int64_t row_tasks = ceil_div(g.M, cut.rows), column_tasks = ceil_div(g.N, cut.columns);

@@ -91,11 +91,14 @@ struct AttentionForwardKernel {
     }
   }
 };
+// Which of the ways of bf16 serves.
+inline bool attention_by_wgmma(const AttentionArgs& a) { return path() == Path::wgmma && attention_wgmma_takes(a); }
+inline bool attention_by_mma(const AttentionArgs& a) { return !portable() && attention_mma_takes(a); }
 inline void attention_forward(const Exec& exec, const AttentionArgs& a) {
   const Grid grid{query_tiles(a, attention_queries) * a.heads, attention_threads, attention_forward_floats(a.head_dim) * 4};
   if (a.dtype == DType::f32) return launch(exec, grid, AttentionForwardKernel<float>{a});
-  if (path() == Path::wgmma && attention_wgmma_takes(a)) return attention_forward_wgmma(exec, a);
-  if (!portable() && attention_mma_takes(a)) return attention_forward_mma(exec, a);
+  if (attention_by_wgmma(a)) return attention_forward_wgmma(exec, a);
+  if (attention_by_mma(a)) return attention_forward_mma(exec, a);
   launch(exec, grid, AttentionForwardKernel<Bf16>{a});
 }
 
@@ -265,9 +268,9 @@ void attention_backward_of(const Exec& exec, const AttentionArgs& a) {
   using QueryGradient = AttentionQueryGradientKernel<T>;
   using KeyGradient = AttentionKeyGradientKernel<T>;
   launch(exec, row_grid(a.heads * a.rows), AttentionDotKernel<T>{a, dots});
-  if (std::is_same_v<T, Bf16> && path() == Path::wgmma && attention_wgmma_takes(a)) {
+  if (std::is_same_v<T, Bf16> && attention_by_wgmma(a)) {
     attention_backward_wgmma(exec, a, dots, seen);
-  } else if (std::is_same_v<T, Bf16> && !portable() && attention_mma_takes(a)) {
+  } else if (std::is_same_v<T, Bf16> && attention_by_mma(a)) {
     attention_backward_mma(exec, a, dots, seen);
   } else {
     launch(exec, {query_tiles(a, attention_queries) * a.heads, attention_threads, QueryGradient::floats(a.head_dim) * 4}, QueryGradient{a, dots, seen});
@@ -275,6 +278,15 @@ void attention_backward_of(const Exec& exec, const AttentionArgs& a) {
   }
   if (a.dgate) launch(exec, {query_tiles(a, attention_queries), attention_threads, 0}, AttentionGateGradientKernel{a, seen});
 }
-inline void attention_backward(const Exec& exec, const AttentionArgs& a) { a.dtype == DType::f32 ? attention_backward_of<float>(exec, a) : attention_backward_of<Bf16>(exec, a); }
+inline void attention_backward(const Exec& exec, const AttentionArgs& a) {
+  if (a.turned.positions && !(a.dtype == DType::bf16 && TurnPairs::takes(a.turned) && (attention_by_wgmma(a) || attention_by_mma(a)))) {
+    AttentionArgs plain = a;
+    plain.turned = {};
+    attention_backward(exec, plain);
+    rope(exec, rope_args(a.turned, a.dtype, a.rows, a.heads, a.dq, a.q_row, true));
+    return rope(exec, rope_args(a.turned, a.dtype, a.rows, a.kv_heads, a.dk, a.k_row, true));
+  }
+  a.dtype == DType::f32 ? attention_backward_of<float>(exec, a) : attention_backward_of<Bf16>(exec, a);
+}
 
 }  // namespace bam::cuda

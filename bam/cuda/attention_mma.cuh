@@ -6,6 +6,7 @@
 #include "attention_tiles.cuh"
 #include "device.cuh"
 #include "path.cuh"
+#include "rope.cuh"
 
 namespace bam::cuda {
 
@@ -157,6 +158,14 @@ struct FlashForwardKernel {
   }
 };
 
+// A gradient of queries or keys, `column` and the next of a head of a row: scaled, turned back and stored.
+BAM_DEVICE void set_turned_back(const AttentionArgs& a, std::int64_t row, Bf16* head, std::int64_t column, float x, float y) {
+  x = x * a.scale;
+  y = y * a.scale;
+  if (a.turned.positions) TurnPairs{a.turned, a.head_dim, true}(row, column, x, y);
+  set_pair(head + column, x, y);
+}
+
 // dQ, and seen (heads, rows) = the sum over keys of P dP, of which the gate's gradient comes. dots (heads, rows) = dout . out.
 template <int D>
 struct FlashQueryGradientKernel {
@@ -235,7 +244,7 @@ struct FlashQueryGradientKernel {
       if (row >= n) continue;
       Bf16* to = static_cast<Bf16*>(a.dq) + token * a.q_row + h * D;
       BAM_UNROLL
-      for (int j = 0; j < D / 8; ++j) set_pair(to + j * 8 + lane % 4 * 2, dq[j].v[i * 2] * a.scale, dq[j].v[i * 2 + 1] * a.scale);
+      for (int j = 0; j < D / 8; ++j) set_turned_back(a, token, to, j * 8 + lane % 4 * 2, dq[j].v[i * 2], dq[j].v[i * 2 + 1]);
       if (lane % 4 == 0) seen[h * a.rows + token] = sum;
     }
   }
@@ -323,7 +332,7 @@ struct FlashKeyGradientKernel {
       if (key >= keys) continue;
       BAM_UNROLL
       for (int j = 0; j < D / 8; ++j) {
-        set_pair(static_cast<Bf16*>(a.dk) + (first + key) * a.k_row + column + j * 8, dk[j].v[2 * r] * a.scale, dk[j].v[2 * r + 1] * a.scale);
+        set_turned_back(a, first + key, static_cast<Bf16*>(a.dk) + (first + key) * a.k_row + kv * D, j * 8 + lane % 4 * 2, dk[j].v[2 * r], dk[j].v[2 * r + 1]);
         set_pair(static_cast<Bf16*>(a.dv) + (first + key) * a.v_row + column + j * 8, dv[j].v[2 * r], dv[j].v[2 * r + 1]);
       }
     }

@@ -277,7 +277,7 @@ struct WgmmaQueryGradientKernel {
         if (row >= n) continue;
         Bf16* to = static_cast<Bf16*>(a.dq) + token * a.q_row + h * flash_head;
         BAM_UNROLL
-        for (int j = 0; j < 16; ++j) set_pair(to + j * 8 + t % 4 * 2, dq[4 * j + 2 * r] * a.scale, dq[4 * j + 2 * r + 1] * a.scale);
+        for (int j = 0; j < 16; ++j) set_turned_back(a, token, to, j * 8 + t % 4 * 2, dq[4 * j + 2 * r], dq[4 * j + 2 * r + 1]);
         if (t % 4 == 0) seen[h * a.rows + token] = sum;
       }
     }
@@ -412,7 +412,7 @@ struct WgmmaKeyGradientKernel {
           const std::int64_t row = g.k_begin + at.first + own + 8 * r, column = kv * flash_head + t % 4 * 2;
           BAM_UNROLL
           for (int j = 0; j < 16; ++j) {
-            set_pair(static_cast<Bf16*>(a.dk) + row * a.k_row + column + j * 8, dk[4 * j + 2 * r] * a.scale, dk[4 * j + 2 * r + 1] * a.scale);
+            set_turned_back(a, row, static_cast<Bf16*>(a.dk) + row * a.k_row + kv * flash_head, j * 8 + t % 4 * 2, dk[4 * j + 2 * r], dk[4 * j + 2 * r + 1]);
             set_pair(static_cast<Bf16*>(a.dv) + row * a.v_row + column + j * 8, dv[4 * j + 2 * r], dv[4 * j + 2 * r + 1]);
           }
         }

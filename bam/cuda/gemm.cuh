@@ -75,6 +75,14 @@ struct GemmKernel {
   }
 };
 inline void gemm(const Exec& exec, const GemmArgs& s) {
+  const bool narrow = s.out == DType::bf16, thin = !portable() && thin_takes(s), is_short = short_takes(s);
+  const bool by_wgmma = path() == Path::wgmma && wgmma_takes(s), by_mma = !portable() && mma_takes(s);
+  if (s.turn.positions && !(s.dtype == DType::bf16 && !is_short && !thin && (by_wgmma || by_mma) && turns_in_kernel(s))) {
+    GemmArgs plain = s;
+    plain.turn = {};
+    gemm(exec, plain);
+    return rope(exec, rope_args(s.turn, s.out, s.M, s.turned_heads, s.C, s.ldc, false));
+  }
   const std::int64_t row_tiles = ceil_div(s.M, gemm_tile), column_tiles = ceil_div(s.N, gemm_tile);
   auto tiled = [&](auto kernel) {
     kernel.s = s;
@@ -82,12 +90,11 @@ inline void gemm(const Exec& exec, const GemmArgs& s) {
     kernel.column_tiles = column_tiles;
     launch(exec, {s.batch * row_tiles * column_tiles, gemm_threads, sizeof(GemmShared)}, kernel);
   };
-  const bool narrow = s.out == DType::bf16, thin = !portable() && thin_takes(s);
-  if (s.dtype == DType::f32) return short_takes(s) ? gemm_short<float, float>(exec, s) : thin ? gemm_thin<float, float>(exec, s) : tiled(GemmKernel<float, float>{});
-  if (short_takes(s)) return narrow ? gemm_short<Bf16, Bf16>(exec, s) : gemm_short<Bf16, float>(exec, s);
+  if (s.dtype == DType::f32) return is_short ? gemm_short<float, float>(exec, s) : thin ? gemm_thin<float, float>(exec, s) : tiled(GemmKernel<float, float>{});
+  if (is_short) return narrow ? gemm_short<Bf16, Bf16>(exec, s) : gemm_short<Bf16, float>(exec, s);
   if (thin) return narrow ? gemm_thin<Bf16, Bf16>(exec, s) : gemm_thin<Bf16, float>(exec, s);
-  if (path() == Path::wgmma && wgmma_takes(s)) return narrow ? gemm_wgmma<Bf16>(exec, s) : gemm_wgmma<float>(exec, s);
-  if (!portable() && mma_takes(s)) return narrow ? gemm_mma<Bf16>(exec, s) : gemm_mma<float>(exec, s);
+  if (by_wgmma) return narrow ? gemm_wgmma<Bf16>(exec, s) : gemm_wgmma<float>(exec, s);
+  if (by_mma) return narrow ? gemm_mma<Bf16>(exec, s) : gemm_mma<float>(exec, s);
   narrow ? tiled(GemmKernel<Bf16, Bf16>{}) : tiled(GemmKernel<Bf16, float>{});
 }
 

@@ -5,6 +5,7 @@
 
 #include "device.cuh"
 #include "path.cuh"
+#include "rope.cuh"
 
 namespace bam::cuda {
 
@@ -62,8 +63,8 @@ struct MmaProduct {
   bool add, pairs;  // pairs: two columns of C are one store
 };
 // The tile of C that begins at (row0, column0); reached by the whole block, which is done with shared memory after its next barrier.
-template <bool a_lines_are_k, bool b_lines_are_k, class Out>
-BAM_DEVICE void mma_block(const MmaProduct<Out>& s, std::int64_t row0, std::int64_t column0) {
+template <bool a_lines_are_k, bool b_lines_are_k, class Out, class Turn = TurnNothing>
+BAM_DEVICE void mma_block(const MmaProduct<Out>& s, std::int64_t row0, std::int64_t column0, const Turn& turn = {}) {
   unsigned char* const space = shared<unsigned char>();
   const std::int64_t steps = ceil_div(s.K, mma_depth);
   const int lane = thread() % warp_lanes, warp = thread() / warp_lanes, wm = warp / 4 * 64, wn = warp % 4 * 32;
@@ -115,16 +116,19 @@ BAM_DEVICE void mma_block(const MmaProduct<Out>& s, std::int64_t row0, std::int6
       BAM_UNROLL
       for (int v = 0; v < 4; v += 2) {
         const std::int64_t row = row0 + wm + i * 16 + v / 2 * 8 + lane / 4, column = column0 + wn + j * 8 + lane % 4 * 2;
-        if (row < s.a.extent) store_two(s.c + row * s.ldc, column, s.b.extent, sums[i][j].v[v], sums[i][j].v[v + 1], s.add, s.pairs);
+        if (row >= s.a.extent) continue;
+        turn(row, column, sums[i][j].v[v], sums[i][j].v[v + 1]);
+        store_two(s.c + row * s.ldc, column, s.b.extent, sums[i][j].v[v], sums[i][j].v[v + 1], s.add, s.pairs);
       }
 }
 
-template <bool a_lines_are_k, bool b_lines_are_k, class Out>
+template <bool a_lines_are_k, bool b_lines_are_k, class Out, class Turn = TurnNothing>
 struct MmaGemmKernel {
   static constexpr int most_threads = mma_threads, resident_blocks = 2;
   MmaProduct<Out> product;
   std::int64_t column_tiles;
-  BAM_DEVICE void operator()() const { mma_block<a_lines_are_k, b_lines_are_k>(product, block() / column_tiles * mma_tile, block() % column_tiles * mma_tile); }
+  Turn turn;
+  BAM_DEVICE void operator()() const { mma_block<a_lines_are_k, b_lines_are_k>(product, block() / column_tiles * mma_tile, block() % column_tiles * mma_tile, turn); }
 };
 
 // What the path takes: chunks of 16 bytes lie within lines and are aligned.
@@ -132,18 +136,28 @@ inline bool mma_takes(const GemmArgs& s) {
   return s.batch == 1 && aligned_lines(s.A, s.lda, s.transpose_a ? s.M : s.K) && aligned_lines(s.B, s.ldb, s.transpose_b ? s.K : s.N);
 }
 
+// Whether the rotation of s can be part of the product's kernel: both operands with their lines along K, as a projection has them.
+inline bool turns_in_kernel(const GemmArgs& s) { return TurnPairs::takes(s.turn) && s.out == DType::bf16 && !s.transpose_a && s.transpose_b; }
+
+// f(whether A's lines are k, whether B's are, how C is turned).
+template <class Out, class F>
+void with_operands(const GemmArgs& s, F f) {
+  using Yes = std::true_type;
+  using No = std::false_type;
+  if (s.transpose_a) s.transpose_b ? f(Yes{}, No{}, TurnNothing{}) : f(Yes{}, Yes{}, TurnNothing{});
+  else if (!s.transpose_b) f(No{}, Yes{}, TurnNothing{});
+  else if (!s.turn.positions) f(No{}, No{}, TurnNothing{});
+  else if constexpr (std::is_same_v<Out, Bf16>) f(No{}, No{}, TurnPairs{s.turn, s.turned_heads * s.turn.head_dim, false});
+}
+
 // A and B of s are bf16; C is Out.
 template <class Out>
 void gemm_mma(const Exec& exec, const GemmArgs& s) {
   const std::int64_t row_tiles = ceil_div(s.M, mma_tile), column_tiles = ceil_div(s.N, mma_tile);
-  auto run = [&](auto a_k, auto b_k) {
+  with_operands<Out>(s, [&](auto a_k, auto b_k, auto turn) {
     launch(exec, {row_tiles * column_tiles, mma_threads, mma_shared_bytes},
-           MmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, Out>{{{static_cast<const Bf16*>(s.A), s.lda, s.M}, {static_cast<const Bf16*>(s.B), s.ldb, s.N}, static_cast<Out*>(s.C), s.ldc, s.K, s.write == Write::add, in_pairs(s)}, column_tiles});
-  };
-  using Yes = std::true_type;
-  using No = std::false_type;
-  if (s.transpose_a) s.transpose_b ? run(Yes{}, No{}) : run(Yes{}, Yes{});
-  else s.transpose_b ? run(No{}, No{}) : run(No{}, Yes{});
+           MmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, Out, decltype(turn)>{{{static_cast<const Bf16*>(s.A), s.lda, s.M}, {static_cast<const Bf16*>(s.B), s.ldb, s.N}, static_cast<Out*>(s.C), s.ldc, s.K, s.write == Write::add, in_pairs(s)}, column_tiles, turn});
+  });
 }
 
 // Grouped: as many blocks as the device runs at once walk over the tiles of all experts, whose offsets are known on the device only.

@@ -68,24 +68,27 @@ BAM_DEVICE void wgmma_consume(float (&d)[64], WgmmaStages* stages, std::uint32_t
   hold(d);
 }
 // Its part of C, whose tile begins at (row0, column0).
-template <class Out>
-BAM_DEVICE void wgmma_store(const float (&d)[64], Out* c, std::int64_t ldc, std::int64_t M, std::int64_t N, std::int64_t row0, std::int64_t column0, int consumer, bool add, bool pairs) {
+template <class Out, class Turn = TurnNothing>
+BAM_DEVICE void wgmma_store(float (&d)[64], Out* c, std::int64_t ldc, std::int64_t M, std::int64_t N, std::int64_t row0, std::int64_t column0, int consumer, bool add, bool pairs, const Turn& turn = {}) {
   const int t = thread() % warpgroup_threads;
   BAM_UNROLL
   for (int j = 0; j < 16; ++j)
     BAM_UNROLL
     for (int i = 0; i < 4; i += 2) {
       const std::int64_t row = row0 + consumer * 64 + t / 32 * 16 + t % 32 / 4 + i / 2 * 8, column = column0 + j * 8 + t % 4 * 2;
-      if (row < M) store_two(c + row * ldc, column, N, d[4 * j + i], d[4 * j + i + 1], add, pairs);
+      if (row >= M) continue;
+      turn(row, column, d[4 * j + i], d[4 * j + i + 1]);
+      store_two(c + row * ldc, column, N, d[4 * j + i], d[4 * j + i + 1], add, pairs);
     }
 }
 
-template <bool a_lines_are_k, bool b_lines_are_k, class Out>
+template <bool a_lines_are_k, bool b_lines_are_k, class Out, class Turn>
 struct WgmmaGemmKernel {
   TensorMap a, b;
   Out* c;
   std::int64_t ldc, M, N, K, column_tiles;
   bool add, pairs;
+  Turn turn;
 
   static constexpr int most_threads = wgmma_threads, resident_blocks = 1;
   BAM_DEVICE void operator()() const {
@@ -108,7 +111,7 @@ struct WgmmaGemmKernel {
       const int consumer = thread() / warpgroup_threads - 1;
       float d[64] = {};
       wgmma_consume<a_lines_are_k, b_lines_are_k>(d, stages, begin, consumer, 0, steps);
-      wgmma_store(d, c, ldc, M, N, row0, column0, consumer, add, pairs);
+      wgmma_store(d, c, ldc, M, N, row0, column0, consumer, add, pairs, turn);
     }
   }
 };
@@ -122,14 +125,10 @@ template <class Out>
 void gemm_wgmma(const Exec& exec, const GemmArgs& s) {
   const std::int64_t row_tiles = ceil_div(s.M, wgmma_tile), column_tiles = ceil_div(s.N, wgmma_tile);
   auto map = [&](const void* p, std::int64_t ld, bool lines_are_k, std::int64_t rows) { return lines_are_k ? tensor_map(p, s.K, rows, ld, wgmma_depth) : tensor_map(p, rows, s.K, ld, wgmma_tile); };
-  auto run = [&](auto a_k, auto b_k) {
+  with_operands<Out>(s, [&](auto a_k, auto b_k, auto turn) {
     launch(exec, {row_tiles * column_tiles, wgmma_threads, wgmma_shared_bytes},
-           WgmmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, Out>{map(s.A, s.lda, decltype(a_k)::value, s.M), map(s.B, s.ldb, decltype(b_k)::value, s.N), static_cast<Out*>(s.C), s.ldc, s.M, s.N, s.K, column_tiles, s.write == Write::add, in_pairs(s)});
-  };
-  using Yes = std::true_type;
-  using No = std::false_type;
-  if (s.transpose_a) s.transpose_b ? run(Yes{}, No{}) : run(Yes{}, Yes{});
-  else s.transpose_b ? run(No{}, No{}) : run(No{}, Yes{});
+           WgmmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, Out, decltype(turn)>{map(s.A, s.lda, decltype(a_k)::value, s.M), map(s.B, s.ldb, decltype(b_k)::value, s.N), static_cast<Out*>(s.C), s.ldc, s.M, s.N, s.K, column_tiles, s.write == Write::add, in_pairs(s), turn});
+  });
 }
 
 }  // namespace bam::cuda

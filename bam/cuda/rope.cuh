@@ -41,6 +41,25 @@ struct RopeKernel {
     }
   }
 };
+// Turns neighbours of a row that are a pair, before they are stored: what is part of a product or of attention's gradients. `columns`: so many are turned.
+struct TurnPairs {
+  Rotation by;
+  std::int64_t columns;
+  bool inverse;
+  // Heads whose pairs are neighbours, and whose width makes a column's place in its head a mask.
+  static bool takes(const Rotation& by) { return !by.rotate_half && by.head_dim >= 2 && (by.head_dim & (by.head_dim - 1)) == 0; }
+  BAM_DEVICE void operator()(std::int64_t row, std::int64_t column, float& x, float& y) const {
+    if (column >= columns) return;
+    const float* const angles = by.table + by.positions[row] * by.head_dim + (column & (by.head_dim - 1)) / 2;
+    const float c = angles[0], sine = angles[by.head_dim / 2] * (inverse ? -1.0f : 1.0f), a = x, b = y;
+    x = a * c - b * sine;
+    y = b * c + a * sine;
+  }
+};
+struct TurnNothing {
+  BAM_DEVICE void operator()(std::int64_t, std::int64_t, float&, float&) const {}
+};
+
 inline void rope(const Exec& exec, const RopeArgs& s) {
   const bool aligned = aligned_lines(s.x, s.x_row, s.head_dim / 2) && aligned_lines(s.y, s.y_row, s.head_dim / 2) && aligned_lines(s.table, 0, 0);
   with_type(s.dtype, [&]<class T>(T) {

@@ -237,7 +237,7 @@ class Decoder {
     shape.kv_heads = c.kv_heads();
     shape.group = c.num_attention_heads / c.num_key_value_heads;
     shape.head_dim = c.head_dim;
-    Tensor qkv = qkv_projection(u, computed(l.qkv), rope, shape.heads + shape.kv_heads);
+    Tensor qkv = qkv_projection(u, computed(l.qkv), rope, shape.heads + shape.kv_heads, TurnBack::attention);
     Tensor gates;
     if (c.moa()) {
       bool soft = c.attention_routing == AttentionRouting::soft;
@@ -246,7 +246,7 @@ class Decoder {
       add_routing(r);
     }
     Tensor a = o.cache ? cached_attention(qkv, gates, shape, batch.segments, (*o.cache)[i], o.cache_rows)
-                       : attention(qkv, gates, shape, batch.segments);
+                       : attention(qkv, gates, shape, batch.segments, rope);
     Tensor h1 = o.dropout > 0 ? add(h, drop(linear(a, computed(l.out), DType::f32), 0)) : linear_add(h, a, computed(l.out));
 
     Tensor u2 = c.parallel_block ? u : normalize(h1, l.post_norm);

@@ -4,7 +4,7 @@
 #pragma once
 #include <memory>
 
-#include "../tensor/tape.hpp"
+#include "rope.hpp"
 
 namespace bam {
 
@@ -89,8 +89,8 @@ inline void check_segments(const Segments& segments, std::int64_t q_rows, std::i
 }
 }  // namespace detail
 
-// Self-attention on packed projections. Undefined gates mean 1.
-inline Tensor attention(const Tensor& qkv, const Tensor& gates, const AttentionShape& shape, const Segments& segments) {
+// Self-attention on packed projections. Undefined gates mean 1. turned: what qkv_projection turned queries and keys by without turning the gradient back; then that is done here.
+inline Tensor attention(const Tensor& qkv, const Tensor& gates, const AttentionShape& shape, const Segments& segments, const Rope& turned = {}) {
   std::int64_t n = qkv.rows(), d = shape.head_dim, width = (shape.heads + 2 * shape.kv_heads) * d;
   check(qkv.columns() == width, "attention.shape", "attention: qkv has ", qkv.columns(), " columns, wanted ", width);
   const Device device = detail::device_of("attention", qkv, gates);
@@ -112,7 +112,8 @@ inline Tensor attention(const Tensor& qkv, const Tensor& gates, const AttentionS
   a.out = out.raw();
   a.lse = lse.address();
   kernel::attention_forward(a, device);
-  record({qkv, gates.defined() ? gates : qkv}, {out}, [a, qkv, gates, segments, out = out.detach(), lse, g = out.gradient(), k_at, v_at]() mutable {
+  if (turned.table.defined()) a.turned = turned.rotation();
+  record({qkv, gates.defined() ? gates : qkv}, {out}, [a, qkv, gates, segments, turned, out = out.detach(), lse, g = out.gradient(), k_at, v_at]() mutable {
     a.dout = g->data<void>();
     Gradient own(qkv.device(), qkv.dtype());
     void* dqkv = own.target<void>(qkv.numel()).first;
