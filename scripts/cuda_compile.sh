@@ -14,7 +14,7 @@ version=$("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')
 flags=(-std=c++20 -O3 -fmad=false -ftz=false -prec-div=true -prec-sqrt=true --expt-relaxed-constexpr -diag-suppress 1675 -I.)
 # One pass of the front end, both architectures; -fmad=false: contraction is written out, so that the bits are those of the CPU.
 "$nvcc" "${flags[@]}" -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a -Xptxas -v -keep -keep-dir "$work" -c bam/cuda/backend.cu -o "$work/backend.o" 2> "$work/log"
-"$nvcc" "${flags[@]}" -gencode arch=compute_80,code=sm_80 -c bam/cuda/runtime.cu -o "$work/runtime.o"
+for host in runtime cublaslt; do "$nvcc" "${flags[@]}" -gencode arch=compute_80,code=sm_80 -c bam/cuda/$host.cu -o "$work/$host.o"; done
 cat "$work"/*.ptx > "$work/all.ptx"
 if grep -nE '^\s*(atom|red)\..*\.(f16|bf16|f32|f64)' "$work/all.ptx"; then echo "FAILED: float atomics, whose sums have no order"; exit 1; fi
 for claimed in mma.sync.aligned.m16n8k16 ldmatrix.sync.aligned.m8n8.x4.shared ldmatrix.sync.aligned.m8n8.x4.trans cp.async.cg wgmma.mma_async.sync.aligned.m64n128k16 cp.async.bulk.tensor.2d fence.proxy.async mbarrier.try_wait.parity ld.global.v4 st.global.v4; do

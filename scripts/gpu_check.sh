@@ -72,15 +72,27 @@ repeated() {
 }
 check repeated repeated
 
-for config in "$configs"/*.json; do
-  name=$(basename "$config" .json)
-  if "$step" --config "$config" --json > "$out/step-$name.json" 2> "$out/step-$name.log"; then
-    { tr -d '\n' < "$out/step-$name.json" | sed "s/^{/{\"step\": \"$name\", /"; echo; } >> "$results"
-    grep -E '"(tokens_per_second|floor_seconds|step_seconds)"' "$out/step-$name.json" | head -n 3
+# timed NAME FILE SETTING...: a step of a configuration with what the environment chooses, its line and its FILE.json
+timed() {
+  local name=$1 file=$out/$2
+  shift 2
+  if env "$@" "$step" --config "$configs/$name.json" --json > "$file.json" 2> "$file.log"; then
+    { tr -d '\n' < "$file.json" | sed "s/^{/{\"step\": \"$name\", \"with\": \"$*\", /"; echo; } >> "$results"
+    echo "$name $*"
+    grep -E '"(tokens_per_second|floor_seconds|step_seconds)"' "$file.json" | head -n 3
   else
     failed=1
-    note "{\"step\": \"$name\", \"failed\": true}"
+    note "{\"step\": \"$name\", \"with\": \"$*\", \"failed\": true}"
   fi
+}
+# Where cuBLASLt lies: in the toolkit, or beside PyTorch.
+library=$(ls /usr/local/cuda/lib64/libcublasLt.so.* 2> /dev/null | head -n 1)
+[ -n "$library" ] || library=$(python3 -c 'import pathlib, torch; print(next(iter(sorted(pathlib.Path(torch.__file__).parents[1].glob("nvidia/**/libcublasLt.so.*"))), ""))' 2> /dev/null || true)
+for config in "$configs"/*.json; do
+  name=$(basename "$config" .json)
+  timed "$name" "step-$name"
+  timed "$name" "step-$name-wgmma" BAM_CUDA_PATH=wgmma
+  if [ -n "$library" ]; then timed "$name" "step-$name-cublaslt" BAM_CUDA_LIBRARY=cublaslt LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}:$(dirname "$library")"; fi
   if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2> /dev/null; then
     for flag in "" --compile; do
       python3 "$peers/torch_step.py" --config "$config" $flag 2> "$out/torch-$name$flag.log" | sed "s/^{/{\"step\": \"$name\", /" | tee -a "$results" || note "{\"step\": \"$name\", \"peer\": \"PyTorch\", \"failed\": true}"

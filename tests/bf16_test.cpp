@@ -401,18 +401,25 @@ TEST_CASE("bf16: a product whose first heads are turned, in its kernel where pai
   MESSAGE(rows << " rows; worst error " << worst);
 }
 
-TEST_CASE("bf16: a path that is none is refused") {
+TEST_CASE("bf16: a path or a library that is none is refused") {
   if (!reference::emulation_runs) return;
   reference::Settings settings;
   kernels() = &cuda::table;
-  const std::vector<Bf16> A(64);
+  const std::vector<Bf16> A(512);
   std::vector<float> C(64);
   GemmArgs s;
   s.dtype = DType::bf16;
-  s.M = s.N = s.K = s.lda = s.ldb = s.ldc = 8;
+  s.M = s.N = s.ldb = s.ldc = 8;
+  s.K = s.lda = 48;
   s.A = s.B = A.data(), s.C = C.data();
   setenv("BAM_CUDA_PATH", "portabel", 1);
   CHECK_THROWS_WITH_AS(kernel::gemm(s), doctest::Contains("wanted portable, mma or wgmma, got 'portabel'"), Error);
+  setenv("BAM_CUDA_PATH", "mma", 1);
+  setenv("BAM_CUDA_LIBRARY", "cublas", 1);
+  CHECK_THROWS_WITH_AS(kernel::gemm(s), doctest::Contains("wanted cublaslt or nothing, got 'cublas'"), Error);
+  setenv("BAM_CUDA_LIBRARY", "cublaslt", 1);
+  CHECK_THROWS_WITH_AS(kernel::gemm(s), doctest::Contains("the emulation runs no library"), Error);
+  unsetenv("BAM_CUDA_LIBRARY");
   setenv("BAM_CUDA_PATH", "mma", 1);
   CHECK_NOTHROW(kernel::gemm(s));
   unsetenv("BAM_CUDA_PATH");

@@ -76,8 +76,8 @@ struct GemmKernel {
 };
 inline void gemm(const Exec& exec, const GemmArgs& s) {
   const bool narrow = s.out == DType::bf16, thin = !portable() && thin_takes(s), is_short = short_takes(s);
-  const bool by_wgmma = path() == Path::wgmma && wgmma_takes(s), by_mma = !portable() && mma_takes(s);
-  if (s.turn.positions && !(s.dtype == DType::bf16 && !is_short && !thin && (by_wgmma || by_mma) && turns_in_kernel(s))) {
+  const bool by_mma = !portable() && mma_takes(s), by_library = by_mma && library_wanted(), by_wgmma = path() == Path::wgmma && wgmma_takes(s) && !by_library;
+  if (s.turn.positions && !(s.dtype == DType::bf16 && !is_short && !thin && !by_library && (by_wgmma || by_mma) && turns_in_kernel(s))) {
     GemmArgs plain = s;
     plain.turn = {};
     gemm(exec, plain);
@@ -93,6 +93,7 @@ inline void gemm(const Exec& exec, const GemmArgs& s) {
   if (s.dtype == DType::f32) return is_short ? gemm_short<float, float>(exec, s) : thin ? gemm_thin<float, float>(exec, s) : tiled(GemmKernel<float, float>{});
   if (is_short) return narrow ? gemm_short<Bf16, Bf16>(exec, s) : gemm_short<Bf16, float>(exec, s);
   if (thin) return narrow ? gemm_thin<Bf16, Bf16>(exec, s) : gemm_thin<Bf16, float>(exec, s);
+  if (by_library) return library_gemm(exec, s);
   if (by_wgmma) return narrow ? gemm_wgmma<Bf16>(exec, s) : gemm_wgmma<float>(exec, s);
   if (by_mma) return narrow ? gemm_mma<Bf16>(exec, s) : gemm_mma<float>(exec, s);
   narrow ? tiled(GemmKernel<Bf16, Bf16>{}) : tiled(GemmKernel<Bf16, float>{});

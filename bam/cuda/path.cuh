@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "../core/error.hpp"
+#include "../kernels.hpp"
 
 namespace bam::cuda {
 
@@ -19,5 +20,15 @@ inline Path path() {
   return Path::portable;
 }
 inline bool portable() { return path() == Path::portable; }
+
+// BAM_CUDA_LIBRARY in the environment. cublaslt: plain products in bf16 that the tensor cores take go to NVIDIA's cuBLASLt, whatever the path but portable; nothing: to kernels of our own. Error(usage): another word.
+inline bool library_wanted() {
+  const char* wish = std::getenv("BAM_CUDA_LIBRARY");
+  const std::string_view word = wish ? wish : "";
+  if (word != "" && word != "cublaslt") fail(ErrorKind::usage, "cuda.library", "BAM_CUDA_LIBRARY: wanted cublaslt or nothing, got '", printable(word), "'");
+  return !word.empty();
+}
+// No batch, and C not turned. Error(limit): the library is not there, or fails. cublaslt.cu, which the emulation has not.
+void library_gemm(const Exec& exec, const GemmArgs& s);
 
 }  // namespace bam::cuda
