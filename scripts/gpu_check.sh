@@ -86,7 +86,7 @@ timed() {
   fi
 }
 # Where cuBLASLt lies: in the toolkit, or beside PyTorch.
-library=$(ls /usr/local/cuda/lib64/libcublasLt.so.* 2> /dev/null | head -n 1)
+library=$(ls /usr/local/cuda/lib64/libcublasLt.so.* 2> /dev/null | head -n 1 || true)
 [ -n "$library" ] || library=$(python3 -c 'import pathlib, torch; print(next(iter(sorted(pathlib.Path(torch.__file__).parents[1].glob("nvidia/**/libcublasLt.so.*"))), ""))' 2> /dev/null || true)
 for config in "$configs"/*.json; do
   name=$(basename "$config" .json)
