@@ -42,6 +42,7 @@ struct Rotation {
 // `batch` independent products at distances batch_a, batch_b, batch_c (elements; 0 repeats an operand).
 // A and B hold dtype, C holds out: f32, or bf16 where dtype is. In bf16 sums are float all the same, and C is rounded once; on tensor cores they have the
 // hardware's order, elsewhere that of fp32.
+// from: what is added to, with Write::add and no batch, lying as C does; null: C.
 // turn: of the product's first turned_heads heads, when it overwrites and is no batch; before C is rounded or, where RoPE is a kernel of its own, after that and rounded again.
 struct GemmArgs {
   DType dtype = DType::f32, out = DType::f32;
@@ -54,6 +55,7 @@ struct GemmArgs {
   std::int64_t ldb = 0, batch_b = 0;
   void* C = nullptr;
   std::int64_t ldc = 0, batch_c = 0;
+  const void* from = nullptr;
   Rotation turn;
   std::int64_t turned_heads = 0;
 };
@@ -215,7 +217,7 @@ struct RouteGradientArgs {
 
 // y[r, :] = or += sum over j, in order, of x[index[r * terms + j], :]. terms 1 is a row gather (embedding lookup);
 // terms K combines the K expert rows of a token. An index below 0 contributes nothing.
-// i32 index when index32 is set, else i64. x and y hold dtype and out, each F32 or BF16.
+// i32 index when index32 is set, else i64. x and y hold dtype and out, each F32 or BF16. from: what is added to, lying as y does; null: y.
 struct GatherArgs {
   DType dtype = DType::f32, out = DType::f32;
   Write write = Write::overwrite;
@@ -226,6 +228,7 @@ struct GatherArgs {
   const std::int32_t* index32 = nullptr;
   void* y = nullptr;
   std::int64_t y_row = 0;
+  const void* from = nullptr;
 };
 
 // y[index[r], :] += x[r, :], for each row of y a chain over r in order; overwrite clears the `targets` rows of y first.

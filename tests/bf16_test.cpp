@@ -131,7 +131,18 @@ double check_gemm(const Problem& z, Random& random, Served& served) {
           sum += number(A[static_cast<std::size_t>(n * s.batch_a + (z.ta ? k * s.lda + i : i * s.lda + k))]) * number(B[static_cast<std::size_t>(n * s.batch_b + (z.tb ? j * s.ldb + k : k * s.ldb + j))]);
         wanted.push_back(sum);
       }
-  return check_paths(compute, C, wanted, served);
+  double worst = check_paths(compute, C, wanted, served);
+  if (z.write == Write::add && z.batch == 1) {  // added to what lies elsewhere
+    s.from = start.data();
+    Served as_before;
+    worst = std::max(worst, check_paths([&] {
+      C.assign(start.size(), Out{});
+      std::copy(start.begin() + z.M * z.N, start.end(), C.begin() + z.M * z.N);
+      s.C = C.data();
+      kernel::gemm(s);
+    }, C, wanted, as_before));
+  }
+  return worst;
 }
 
 // Attention over segments, forward and backward, from and into packed rows [q | k | v]. What comes of it in fp32, from the same bf16 values, is what is wanted.

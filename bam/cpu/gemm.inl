@@ -179,6 +179,7 @@ struct Product {
   float* c = nullptr;
   std::int64_t ldc = 0, rows = 0, columns = 0, k = 0;
   bool add = false;
+  const float* from = nullptr;  // what is added to, where that is not C
 };
 
 // How a list is cut: tasks of rows x columns, in which pack_rows x block_k of A are packed at a time.
@@ -260,7 +261,13 @@ __attribute__((noinline)) inline void gemm_task(float* space, const GemmCut& cut
                                                 std::int64_t column) {
   std::int64_t rows = p.rows - row < cut.rows ? p.rows - row : cut.rows;
   std::int64_t columns = p.columns - column < cut.columns ? p.columns - column : cut.columns;
-  if (rows <= 0 || columns <= 0 || (p.k <= 0 && p.add)) return;
+  if (rows <= 0 || columns <= 0) return;
+  for (std::int64_t i = row; p.from && i < row + rows; ++i)  // the task's own part, which stays in the cache
+    for (std::int64_t j = column; j < column + columns; j += 16) {
+      const int n = column + columns - j < 16 ? static_cast<int>(column + columns - j) : 16;
+      store_part(p.c + i * p.ldc + j, load_part(p.from + i * p.ldc + j, n), n);
+    }
+  if (p.k <= 0 && p.add) return;
   if (p.rows <= 8 && !p.a.across && !p.b.across) return (rows == 1 ? few_rows<1> : rows <= 4 ? few_rows<4> : few_rows<8>)(p, row, rows, column, columns);
   float *packed_b = space, *packed_a = space + cut.columns * cut.block_k;
   std::int64_t at = 0;
@@ -302,6 +309,7 @@ inline void gemm(const Exec& exec, const GemmArgs& g) {
     p.columns = g.N;
     p.k = g.K;
     p.add = g.write == Write::add;
+    p.from = p.add ? f32(g.from) : nullptr;
     gemm_task(scratch(exec, worker, cut.floats()), cut, p, row * cut.rows, column * cut.columns);
   });
 }
@@ -321,13 +329,13 @@ inline void gemm_bf16(const Exec& exec, const GemmArgs& g) {
     widen(a, static_cast<const Bf16*>(g.A) + item * g.batch_a, g.lda, a_lines, a_width);
     widen(b, static_cast<const Bf16*>(g.B) + item * g.batch_b, g.ldb, b_lines, b_width);
     Bf16* own = static_cast<Bf16*>(g.C) + (narrow ? item * g.batch_c : 0);
-    if (narrow && g.write == Write::add) widen(c, own, g.ldc, g.M, g.N);
+    if (narrow && g.write == Write::add) widen(c, g.from ? g.from : own, g.ldc, g.M, g.N);
     GemmArgs s = g;
     s.dtype = s.out = DType::f32;
     s.batch = 1;
     s.A = a, s.lda = a_width;
     s.B = b, s.ldb = b_width;
-    if (narrow) s.C = c, s.ldc = g.N;
+    if (narrow) s.C = c, s.ldc = g.N, s.from = nullptr;
     else s.C = f32(g.C) + item * g.batch_c;
     gemm(exec, s);
     if (narrow)

@@ -10,10 +10,11 @@ BAM_INLINE std::int64_t row_index(const Args& s, std::int64_t i) {
 template <class X, class Y>
 [[gnu::noinline]] inline void gather_row(const GatherArgs& s, std::int64_t r) {
   Y* y = static_cast<Y*>(s.y) + r * s.y_row;
+  const Y* before = static_cast<const Y*>(s.from ? s.from : s.y) + r * s.y_row;
   for (std::int64_t c = 0; c < s.columns; c += 16) {
     const std::int64_t left = s.columns - c;
     bool any = s.write == Write::add;
-    F32x16 total = any ? load_up_to(y + c, left) : F32x16(0.0f);
+    F32x16 total = any ? load_up_to(before + c, left) : F32x16(0.0f);
     for (std::int64_t j = r * s.terms; j < (r + 1) * s.terms; ++j) {
       const std::int64_t from = row_index(s, j);
       if (from < 0) continue;

@@ -80,7 +80,7 @@ void library_gemm(const Exec& exec, const GemmArgs& s) {
   const Plan& p = it->second;
   const float one = 1, before = s.write == Write::add ? 1.0f : 0.0f;
   void* const space = exec.scratch(exec.pool, exec.workers, workspace_bytes);
-  require(lt.cublasLtMatmul(lt.handle, p.product, &one, s.B, p.b, s.A, p.a, &before, s.C, p.c, s.C, p.c, &p.way.algo, space, workspace_bytes, stream_of(exec)), "a product");
+  require(lt.cublasLtMatmul(lt.handle, p.product, &one, s.B, p.b, s.A, p.a, &before, s.from ? s.from : s.C, p.c, s.C, p.c, &p.way.algo, space, workspace_bytes, stream_of(exec)), "a product");
 }
 
 }  // namespace bam::cuda

@@ -2,6 +2,7 @@
 // each output is one fma chain over k in order, which starts from C when it adds: the bits of the CPU's. bf16 whose lines are aligned goes to the tensor cores (gemm_mma.cuh), a few rows
 // over a long sum to gemm_thin.cuh.
 #pragma once
+#include "elementwise.cuh"
 #include "gemm_mma.cuh"
 #include "gemm_thin.cuh"
 #include "gemm_wgmma.cuh"
@@ -33,6 +34,7 @@ struct Product {
   Out* c;
   std::int64_t ldc;
   bool add;
+  const Out* from;  // what is added to
 };
 
 // The tile of C that begins at (row, column); reached by the whole block.
@@ -42,7 +44,7 @@ BAM_DEVICE void gemm_block(const Product<T, Out>& s, std::int64_t row, std::int6
   const int t = thread(), i0 = t / 16 * 4, j0 = t % 16 * 4;
   float c[4][4];
   for (int i = 0; i < 4; ++i)
-    for (int j = 0; j < 4; ++j) c[i][j] = s.add && row + i0 + i < s.rows && column + j0 + j < s.columns ? value(s.c[(row + i0 + i) * s.ldc + column + j0 + j]) : 0.0f;
+    for (int j = 0; j < 4; ++j) c[i][j] = s.add && row + i0 + i < s.rows && column + j0 + j < s.columns ? value(s.from[(row + i0 + i) * s.ldc + column + j0 + j]) : 0.0f;
   for (std::int64_t k0 = 0; k0 < s.k; k0 += gemm_depth) {
     for (int n = t; n < gemm_tile * gemm_depth; n += gemm_threads) {
       // Neighbours in memory by neighbouring threads.
@@ -70,7 +72,7 @@ struct GemmKernel {
   BAM_DEVICE void operator()() const {
     const std::int64_t tile = block() % (row_tiles * column_tiles), n = block() / (row_tiles * column_tiles);
     const Product<T, Out> p{s.M, s.N, s.K, {static_cast<const T*>(s.A) + n * s.batch_a, s.lda, nullptr, s.transpose_a}, {static_cast<const T*>(s.B) + n * s.batch_b, s.ldb, nullptr, !s.transpose_b},
-                            static_cast<Out*>(s.C) + n * s.batch_c, s.ldc, s.write == Write::add};
+                            static_cast<Out*>(s.C) + n * s.batch_c, s.ldc, s.write == Write::add, static_cast<const Out*>(s.from ? s.from : s.C) + n * s.batch_c};
     gemm_block(p, tile / column_tiles * gemm_tile, tile % column_tiles * gemm_tile);
   }
 };
@@ -82,6 +84,13 @@ inline void gemm(const Exec& exec, const GemmArgs& s) {
     plain.turn = {};
     gemm(exec, plain);
     return rope(exec, rope_args(s.turn, s.out, s.M, s.turned_heads, s.C, s.ldc, false));
+  }
+  if (s.from && s.write == Write::add && (is_short || thin)) {  // which add to C alone
+    CopyArgs before{.dtype = s.out, .rank = 2, .shape = {s.M, s.N}, .x_stride = {s.ldc, 1}, .y_stride = {s.ldc, 1}, .x = s.from, .y = s.C};
+    copy(exec, before);
+    GemmArgs plain = s;
+    plain.from = nullptr;
+    return gemm(exec, plain);
   }
   const std::int64_t row_tiles = ceil_div(s.M, gemm_tile), column_tiles = ceil_div(s.N, gemm_tile);
   auto tiled = [&](auto kernel) {
@@ -125,6 +134,7 @@ struct GroupedGemmKernel {
         p.b = {static_cast<const T*>(s.B) + t.expert * s.expert_stride, s.ldb, nullptr, !s.transpose_b};
         p.c = static_cast<Out*>(s.C) + t.begin * s.ldc;
       }
+      p.from = p.c;
       gemm_block(p, t.row, t.column);
     }
   }

@@ -41,26 +41,32 @@ BAM_DEVICE void copy_lines(unsigned char* to, const MmaOperand& x, std::int64_t 
 // Whether columns 2i and 2i + 1 of C can be stored as one.
 template <class Args>
 bool in_pairs(const Args& s) {
-  return s.N % 2 == 0 && s.ldc % 2 == 0 && reinterpret_cast<std::uintptr_t>(s.C) % (2 * static_cast<std::uintptr_t>(size_of(s.out))) == 0;
+  auto aligned = [&](const void* p) { return reinterpret_cast<std::uintptr_t>(p) % (2 * static_cast<std::uintptr_t>(size_of(s.out))) == 0; };
+  bool all = s.N % 2 == 0 && s.ldc % 2 == 0 && aligned(s.C);
+  if constexpr (requires { s.from; }) all = all && aligned(s.from);
+  return all;
 }
-// Columns `column`, which is even, and the next of a line of N.
+// Columns `column`, which is even, and the next of a line of N; added to those of `from`, unless it is null.
 template <class Out>
-BAM_DEVICE void store_two(Out* line, std::int64_t column, std::int64_t N, float first, float second, bool add, bool pairs) {
+BAM_DEVICE void store_two(Out* line, const Out* from, std::int64_t column, std::int64_t N, float first, float second, bool pairs) {
   if (pairs) {
-    float both[2] = {first, second};
-    if (column < N) store_few(line + column, both, add);
+    if (column >= N) return;
+    float both[2] = {first, second}, before[2] = {};
+    if (from) load_few(from + column, before), both[0] = before[0] + first, both[1] = before[1] + second;
+    store_few(line + column, both, false);
     return;
   }
-  if (column < N) put(line + column, first, add);
-  if (column + 1 < N) put(line + column + 1, second, add);
+  if (column < N) set(line[column], from ? value(from[column]) + first : first);
+  if (column + 1 < N) set(line[column + 1], from ? value(from[column + 1]) + second : second);
 }
 
 template <class Out>
 struct MmaProduct {
   MmaOperand a, b;
   Out* c;
+  const Out* from;  // what is added to, lying as C does; null: nothing
   std::int64_t ldc, K;
-  bool add, pairs;  // pairs: two columns of C are one store
+  bool pairs;  // two columns of C are one store
 };
 // The tile of C that begins at (row0, column0); reached by the whole block, which is done with shared memory after its next barrier.
 template <bool a_lines_are_k, bool b_lines_are_k, class Out, class Turn = TurnNothing>
@@ -118,7 +124,7 @@ BAM_DEVICE void mma_block(const MmaProduct<Out>& s, std::int64_t row0, std::int6
         const std::int64_t row = row0 + wm + i * 16 + v / 2 * 8 + lane / 4, column = column0 + wn + j * 8 + lane % 4 * 2;
         if (row >= s.a.extent) continue;
         turn(row, column, sums[i][j].v[v], sums[i][j].v[v + 1]);
-        store_two(s.c + row * s.ldc, column, s.b.extent, sums[i][j].v[v], sums[i][j].v[v + 1], s.add, s.pairs);
+        store_two(s.c + row * s.ldc, s.from ? s.from + row * s.ldc : nullptr, column, s.b.extent, sums[i][j].v[v], sums[i][j].v[v + 1], s.pairs);
       }
 }
 
@@ -136,6 +142,11 @@ inline bool mma_takes(const GemmArgs& s) {
   return s.batch == 1 && aligned_lines(s.A, s.lda, s.transpose_a ? s.M : s.K) && aligned_lines(s.B, s.ldb, s.transpose_b ? s.K : s.N);
 }
 
+// What a product adds to; null: nothing.
+template <class Out>
+const Out* added_to(const GemmArgs& s) {
+  return s.write != Write::add ? nullptr : static_cast<const Out*>(s.from ? s.from : s.C);
+}
 // Whether the rotation of s can be part of the product's kernel: both operands with their lines along K, as a projection has them.
 inline bool turns_in_kernel(const GemmArgs& s) { return TurnPairs::takes(s.turn) && s.out == DType::bf16 && !s.transpose_a && s.transpose_b; }
 
@@ -156,7 +167,7 @@ void gemm_mma(const Exec& exec, const GemmArgs& s) {
   const std::int64_t row_tiles = ceil_div(s.M, mma_tile), column_tiles = ceil_div(s.N, mma_tile);
   with_operands<Out>(s, [&](auto a_k, auto b_k, auto turn) {
     launch(exec, {row_tiles * column_tiles, mma_threads, mma_shared_bytes},
-           MmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, Out, decltype(turn)>{{{static_cast<const Bf16*>(s.A), s.lda, s.M}, {static_cast<const Bf16*>(s.B), s.ldb, s.N}, static_cast<Out*>(s.C), s.ldc, s.K, s.write == Write::add, in_pairs(s)}, column_tiles, turn});
+           MmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, Out, decltype(turn)>{{{static_cast<const Bf16*>(s.A), s.lda, s.M}, {static_cast<const Bf16*>(s.B), s.ldb, s.N}, static_cast<Out*>(s.C), added_to<Out>(s), s.ldc, s.K, in_pairs(s)}, column_tiles, turn});
   });
 }
 
@@ -187,7 +198,6 @@ struct MmaGroupedKernel {
       const GroupedTile t = grouped_tile(s, tile, mma_tile, from, before);
       if (!t.on) return;  // by all threads of the block
       MmaProduct<Out> p{};
-      p.add = s.write == Write::add;
       p.pairs = pairs;
       p.ldc = s.ldc;
       // Without an index, lines are counted from the expert's first row.
@@ -201,6 +211,7 @@ struct MmaGroupedKernel {
         p.c = static_cast<Out*>(s.C) + t.begin * s.ldc;
         p.K = s.K;
       }
+      p.from = s.write == Write::add ? p.c : nullptr;
       mma_block<weights, b_lines_are_k>(p, t.row, t.column);
       sync();
     }

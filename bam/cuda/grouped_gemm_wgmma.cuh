@@ -68,7 +68,8 @@ struct WgmmaGroupedKernel {
       const std::int64_t steps = steps_of(t);
       float d[64] = {};
       wgmma_consume<weights, b_lines_are_k>(d, stages, begin, consumer, first, steps);
-      wgmma_store(d, static_cast<Out*>(s.C) + (weights ? t.expert * s.expert_stride : t.begin * s.ldc), s.ldc, weights ? s.M : t.rows, s.N, t.row, t.column, consumer, s.write == Write::add, pairs);
+      Out* const c = static_cast<Out*>(s.C) + (weights ? t.expert * s.expert_stride : t.begin * s.ldc);
+      wgmma_store(d, c, s.write == Write::add ? c : nullptr, s.ldc, weights ? s.M : t.rows, s.N, t.row, t.column, consumer, pairs);
       first += steps;
     }
   }

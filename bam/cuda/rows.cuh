@@ -19,7 +19,7 @@ struct GatherKernel {
     Y* y = static_cast<Y*>(s.y) + r * s.y_row + c;
     bool any = s.write == Write::add;
     float total[V] = {};
-    if (any) load_few(y, total);
+    if (any) load_few(static_cast<const Y*>(s.from ? s.from : s.y) + r * s.y_row + c, total);
     for (std::int64_t j = r * s.terms; j < (r + 1) * s.terms; ++j) {
       const std::int64_t from = row_index(s, j);
       if (from < 0) continue;
@@ -33,7 +33,7 @@ struct GatherKernel {
   }
 };
 inline void gather(const Exec& exec, const GatherArgs& s) {
-  const bool aligned = aligned_lines(s.x, s.x_row, s.columns) && aligned_lines(s.y, s.y_row, s.columns);
+  const bool aligned = aligned_lines(s.x, s.x_row, s.columns) && aligned_lines(s.y, s.y_row, s.columns) && aligned_lines(s.from, s.y_row, s.columns);
   with_type(s.dtype, [&]<class X>(X) {
     with_type(s.out, [&]<class Y>(Y) { with_width(aligned, [&](auto v) { launch(exec, flat_grid(s.rows * s.columns / v), GatherKernel<X, Y, v>{s}); }); });
   });

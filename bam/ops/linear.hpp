@@ -83,8 +83,10 @@ inline Tensor linear_add(const Tensor& residual, const Tensor& x, const Tensor& 
   std::int64_t n = x.rows(), k = x.columns(), o = w.size(0);
   check(residual.numel() == n * o, "linear_add.shape", "linear_add: residual is ", to_string(residual.shape()), ", product is (", n, ", ", o, ")");
   const Device device = detail::device_of("linear_add", residual, x, w);
-  Tensor y = residual.clone();
-  kernel::gemm(detail::gemm_args(n, o, k, x.raw(), k, false, w.raw(), k, true, y.address(), o, Write::add, x.dtype()), device);
+  Tensor y(residual.shape(), DType::f32, device);
+  GemmArgs product = detail::gemm_args(n, o, k, x.raw(), k, false, w.raw(), k, true, y.address(), o, Write::add, x.dtype());
+  product.from = residual.address();
+  kernel::gemm(product, device);
   record({residual, x, w}, {y}, [r = residual.gradient(), x, w, g = y.gradient(), n, o] {
     detail::linear_backward(x, w, *g);
     if (r->wanted) r->absorb(*g, n * o);

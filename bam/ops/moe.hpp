@@ -70,7 +70,7 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
   down.ldc = c;
   kernel::grouped_gemm(down, device);
 
-  Tensor y = residual.clone();
+  Tensor y(residual.shape(), DType::f32, device);
   GatherArgs combine;
   combine.dtype = dtype;
   combine.write = Write::add;
@@ -80,6 +80,7 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
   combine.x = out.raw();
   combine.x_row = c;
   combine.index = plan.token_slot;
+  combine.from = residual.address();
   combine.y = y.address();
   combine.y_row = c;
   kernel::gather(combine, device);
