@@ -257,7 +257,7 @@ struct SoftmaxArgs {
 };
 
 // nll[r] = lse(scale * x[r, :]) - scale * x[r, target[r]]; 0 where target < 0. Backward: dx = (softmax - onehot) * scale * dnll[r],
-// by write; dx may be x. dx holds out, F32 or BF16, and is not x then.
+// by write; dx may be x. dx holds out, F32 or BF16, and is not x then; a forward pass whose gradient is to be BF16 may take its exponentials no more exactly than that needs.
 struct CrossEntropyArgs {
   DType dtype = DType::f32, out = DType::f32;
   Write write = Write::overwrite;

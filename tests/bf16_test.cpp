@@ -412,6 +412,51 @@ TEST_CASE("bf16: a product whose first heads are turned, in its kernel where pai
   MESSAGE(rows << " rows; worst error " << worst);
 }
 
+TEST_CASE("cross-entropy of wide rows by the fast CUDA kernels: largest logits anywhere, some of minus infinity") {
+  if (!reference::emulation_runs) return;
+  reference::Settings settings;
+  kernels() = &cuda::table;
+  setenv("BAM_CUDA_PATH", "mma", 1);
+  Random random(23);
+  double worst = 0;
+  for (const std::int64_t columns : {5000, 5003, 24})
+    for (const DType out : {DType::f32, DType::bf16})
+      for (const Options& way : ways) {
+        CAPTURE(columns);
+        cuda::emulation::options() = way;
+        const std::int64_t rows = 4;
+        std::vector<float> x;
+        std::vector<std::int32_t> target;
+        for (std::int64_t r = 0; r < rows; ++r) {
+          for (std::int64_t c = 0; c < columns; ++c) {
+            const double rising = r == 1 ? static_cast<double>(c) / 100 : r == 2 ? -static_cast<double>(c) / 100 : 0;
+            x.push_back(r == 3 && c != columns - 1 && c % 7 != 3 ? -__builtin_inff() : static_cast<float>(3 * math::normal(random) + rising));
+          }
+          target.push_back(r == 0 ? -1 : static_cast<std::int32_t>(r == 3 ? columns - 1 : static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(columns)))));
+        }
+        std::vector<float> nll(rows), lse(rows);
+        CrossEntropyArgs s;
+        s.out = out;
+        s.rows = rows;
+        s.columns = s.x_row = s.dx_row = columns;
+        s.scale = 1.5f;
+        s.x = x.data(), s.target = target.data(), s.nll = nll.data(), s.lse = lse.data();
+        kernel::cross_entropy_forward(s);
+        for (std::size_t r = 0; r < 4; ++r) {
+          const float* row = x.data() + static_cast<std::int64_t>(r) * columns;
+          double top = -1e300, sum = 0;
+          for (std::int64_t c = 0; c < columns; ++c) top = std::max(top, 1.5 * static_cast<double>(row[c]));
+          for (std::int64_t c = 0; c < columns; ++c) sum += std::exp(1.5 * static_cast<double>(row[c]) - top);
+          const double wanted = top + std::log(sum);
+          worst = std::max(worst, std::abs(static_cast<double>(lse[r]) - wanted) / std::abs(wanted));
+          if (target[r] < 0) CHECK(nll[r] == 0.0f);
+          else CHECK(static_cast<double>(nll[r]) == doctest::Approx(wanted - 1.5 * static_cast<double>(row[target[r]])).epsilon(1e-5));
+        }
+      }
+  CHECK(worst < 1e-6);
+  MESSAGE("worst error of lse " << worst);
+}
+
 TEST_CASE("bf16: a path or a library that is none is refused") {
   if (!reference::emulation_runs) return;
   reference::Settings settings;

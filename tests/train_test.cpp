@@ -1,5 +1,6 @@
 // Whole runs of a small BAM mixture: one hash over threads, instruction sets, micro-batches, stops and resumes; what stops a
 // run and what it leaves on disk.
+#include <array>
 #include <map>
 
 #include "bam/cuda/backend.hpp"
@@ -357,6 +358,66 @@ TEST_CASE("training: evaluation between recorded micro-steps, a longer context t
     const std::int64_t start = replays();
     CHECK(losses(true, between) == losses(false, between));
     CHECK(replays() >= start + (between == Between::a_step_of_other_rows ? 2 : 8));
+  }
+  unsetenv("BAM_CUDA_PATH");
+}
+
+TEST_CASE("training: recorded micro-steps before longer documents than theirs, other orders of shapes, tokens that do not exist") {
+  Bench& b = bench();
+  Settings before;
+  default_device() = Device::cuda;
+  default_dtype() = DType::bf16;
+  setenv("BAM_CUDA_PATH", "portable", 1);
+  const ModelConfig shape = io::read_model_config(b.f / "config.json").model;
+  // Three micro-batches of two rows of 24; documents of `length` tokens, and so many pads at the end of each micro-batch.
+  auto rows_of = [](std::int32_t length, std::array<int, 3> pads) {
+    StepRows r;
+    r.rows = 6;
+    r.context = 24;
+    Random random(4);
+    for (std::int64_t i = 0; i < r.rows * r.context; ++i) {
+      const bool real = i % 48 < 48 - pads[static_cast<std::size_t>(i / 48)];
+      r.inputs.push_back(static_cast<std::int32_t>(random.below(320)));
+      r.targets.push_back(real ? static_cast<std::int32_t>(random.below(320)) : -1);
+      r.positions.push_back(static_cast<std::int32_t>(i % length));
+      r.real.push_back(real);
+    }
+    return r;
+  };
+  const StepRows short_ones = rows_of(6, {}), longer = rows_of(24, {}), last_padded = rows_of(6, {0, 0, 5}), first_padded = rows_of(6, {5, 0, 0});
+  struct Case {
+    std::vector<const StepRows*> steps;
+    std::int64_t replayed;
+  };
+  for (const Case& c : {Case{{&short_ones, &short_ones, &short_ones, &longer, &longer, &short_ones}, 5 * 3}, Case{{&last_padded, &last_padded, &last_padded, &first_padded, &last_padded}, 3 * 2}}) {
+    auto losses = [&](bool graphs) {
+      Decoder model(shape);
+      model.initialize(1);
+      AdamW optimizer(model.parameters(), {.clip = 1.0});
+      MicroGraphs recorded;
+      RouterCounts counts;
+      StepOptions o;
+      o.micro_batch = 2;
+      std::vector<double> list;
+      for (std::size_t i = 0; i < c.steps.size(); ++i) {
+        const StepResult r = train_step(model, optimizer, *c.steps[i], o, static_cast<std::int64_t>(i), 1e-2, counts, graphs ? &recorded : nullptr);
+        list.push_back(r.loss);
+        list.push_back(r.gradient_norm);
+      }
+      if (graphs) {
+        StepRows bad = *c.steps[0];
+        bad.inputs[3] = 320;
+        CHECK(has(error_of(ErrorKind::usage, [&] { train_step(model, optimizer, bad, o, 9, 1e-2, counts, &recorded); }), "320"));
+        bad = *c.steps[0];
+        bad.targets[3] = 320;
+        CHECK(has(error_of(ErrorKind::usage, [&] { train_step(model, optimizer, bad, o, 9, 1e-2, counts, &recorded); }), "320"));
+      }
+      return list;
+    };
+    const std::vector<double> wanted = losses(false);
+    const std::int64_t start = replays();
+    CHECK(losses(true) == wanted);
+    CHECK(replays() == start + c.replayed);
   }
   unsetenv("BAM_CUDA_PATH");
 }

@@ -3,6 +3,7 @@
 #include <cublasLt.h>
 #include <dlfcn.h>
 
+#include <array>
 #include <map>
 #include <tuple>
 
@@ -48,6 +49,12 @@ struct Plan {
   cublasLtMatrixLayout_t b = nullptr, a = nullptr, c = nullptr;
   cublasLtMatmulHeuristicResult_t way{};
 };
+const void* added(const GemmArgs& s) { return s.from ? s.from : s.C; }
+// The largest power of two, up to 256, that divides the address.
+std::uint32_t alignment_of(const void* p) {
+  const auto at = static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(p) % 256);
+  return at == 0 ? 256 : at & (~at + 1);
+}
 Plan make_plan(const Library& lt, const GemmArgs& s) {
   Plan p;
   auto size = [](std::int64_t n) { return static_cast<std::uint64_t>(n); };
@@ -63,6 +70,10 @@ Plan make_plan(const Library& lt, const GemmArgs& s) {
   require(lt.cublasLtMatmulPreferenceCreate(&wanted), "a preference");
   require(lt.cublasLtMatmulPreferenceSetAttribute(wanted, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace_bytes, sizeof workspace_bytes), "a preference");
   require(lt.cublasLtMatmulPreferenceSetAttribute(wanted, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions, sizeof reductions), "a preference");
+  for (auto [attribute, address] : {std::pair{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, s.B}, {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, s.A}, {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, added(s)}, {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<const void*>(s.C)}}) {
+    const std::uint32_t alignment = alignment_of(address);
+    require(lt.cublasLtMatmulPreferenceSetAttribute(wanted, attribute, &alignment, sizeof alignment), "a preference");
+  }
   int found = 0;
   require(lt.cublasLtMatmulAlgoGetHeuristic(lt.handle, p.product, p.b, p.a, p.c, p.c, wanted, 1, &p.way, &found), "a way to multiply");
   if (found == 0) fail(ErrorKind::limit, "cuda.library", "cuBLASLt multiplies no ", s.M, " x ", s.N, " x ", s.K, "; leave BAM_CUDA_LIBRARY out");
@@ -73,14 +84,15 @@ Plan make_plan(const Library& lt, const GemmArgs& s) {
 
 void library_gemm(const Exec& exec, const GemmArgs& s) {
   static const Library lt;
-  static std::map<std::tuple<bool, bool, DType, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t>, Plan> plans;  // of all shapes that were met
-  const std::tuple key{s.transpose_a, s.transpose_b, s.out, s.M, s.N, s.K, s.lda, s.ldb, s.ldc};
+  using Key = std::tuple<bool, bool, DType, std::array<std::int64_t, 6>, std::array<std::uint32_t, 4>>;
+  static std::map<Key, Plan> plans;  // of all shapes that were met
+  const Key key{s.transpose_a, s.transpose_b, s.out, {s.M, s.N, s.K, s.lda, s.ldb, s.ldc}, {alignment_of(s.A), alignment_of(s.B), alignment_of(s.C), alignment_of(added(s))}};
   auto it = plans.find(key);
   if (it == plans.end()) it = plans.emplace(key, make_plan(lt, s)).first;
   const Plan& p = it->second;
   const float one = 1, before = s.write == Write::add ? 1.0f : 0.0f;
   void* const space = exec.scratch(exec.pool, exec.workers, workspace_bytes);
-  require(lt.cublasLtMatmul(lt.handle, p.product, &one, s.B, p.b, s.A, p.a, &before, s.from ? s.from : s.C, p.c, s.C, p.c, &p.way.algo, space, workspace_bytes, stream_of(exec)), "a product");
+  require(lt.cublasLtMatmul(lt.handle, p.product, &one, s.B, p.b, s.A, p.a, &before, added(s), p.c, s.C, p.c, &p.way.algo, space, workspace_bytes, stream_of(exec)), "a product");
 }
 
 }  // namespace bam::cuda

@@ -78,7 +78,7 @@ struct GemmKernel {
 };
 inline void gemm(const Exec& exec, const GemmArgs& s) {
   const bool narrow = s.out == DType::bf16, thin = !portable() && thin_takes(s), is_short = short_takes(s);
-  const bool by_mma = !portable() && mma_takes(s), by_library = by_mma && library_wanted(), by_wgmma = path() == Path::wgmma && wgmma_takes(s) && !by_library;
+  const bool by_mma = !portable() && mma_takes(s), by_library = by_mma && s.M > 0 && s.N > 0 && s.K > 0 && library_wanted(), by_wgmma = path() == Path::wgmma && wgmma_takes(s) && !by_library;
   if (s.turn.positions && !(s.dtype == DType::bf16 && !is_short && !thin && !by_library && (by_wgmma || by_mma) && turns_in_kernel(s))) {
     GemmArgs plain = s;
     plain.turn = {};

@@ -130,6 +130,14 @@ void copy(Way way, void* to, std::int64_t to_pitch, const void* from, std::int64
 }
 void synchronize() { require(cudaStreamSynchronize(context().stream), "a kernel or copy"); }
 
+// Of a recording, which takes memory of the driver's own.
+void require_with_memory(cudaError_t e) {
+  if (e == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    fail(ErrorKind::limit, "memory.exhausted", "CUDA: no memory for a recording; lower micro_batch or context, or set BAM_CUDA_GRAPHS=off");
+  }
+  require(e, "a recording");
+}
 struct Recording {
   cudaGraphExec_t graph = nullptr;
   std::int64_t scratches = 0;
@@ -148,7 +156,7 @@ std::shared_ptr<Recording> end_recording() {
   recording->scratches = c.scratches;
   const cudaError_t e = cudaGraphInstantiate(&recording->graph, made, 0);
   cudaGraphDestroy(made);
-  require(e, "a recording");
+  require_with_memory(e);
   return recording;
 }
 void abandon_recording() {
@@ -161,7 +169,7 @@ void abandon_recording() {
 bool replay(const Recording& what) {
   Context& c = context();
   if (what.scratches != c.scratches) return false;
-  require(cudaGraphLaunch(what.graph, c.stream), "a recording");
+  require_with_memory(cudaGraphLaunch(what.graph, c.stream));
   return true;
 }
 void check_arguments(const void*, std::size_t) {}

@@ -64,25 +64,44 @@ struct CrossEntropyForwardKernel {
     if (s.nll) s.nll[at.row] = target < 0 ? 0.0f : (e.max - x[target] * s.scale) + math::log(e.sum);
   }
 };
-struct CrossEntropyBlockKernel {  // a block a row: vocabularies are wide
+// A block a row, for vocabularies are wide, and each logit is read once: a thread's sum is of exponentials below its largest so far, and is scaled when that grows (Milakov & Gimelshein 2018, arXiv 1805.02867).
+template <int V, bool fast>  // fast: as in swiglu.cuh
+struct CrossEntropyBlockKernel {
   CrossEntropyArgs s;
+  BAM_DEVICE static float power(float x) { return fast ? exp_fast(x) : math::exp(x); }
   BAM_DEVICE void operator()() const {
     const std::int64_t r = block();
+    const float infinity = __builtin_inff();
     const float* x = f32(s.x) + r * s.x_row;
-    float top = -__builtin_inff(), total = 0;
-    for (std::int64_t c = thread(); c < s.columns; c += block_threads()) top = math::maximum(x[c] * s.scale, top);
-    top = reduce_block(top, [](float a, float b) { return math::maximum(a, b); });
-    for (std::int64_t c = thread(); c < s.columns; c += block_threads()) total += math::exp(x[c] * s.scale - top);
-    total = reduce_block(total, [](float a, float b) { return a + b; });
+    float top = -infinity, total = 0;
+    for (std::int64_t c = thread() * V; c < s.columns; c += block_threads() * V) {
+      float y[V], high = top;
+      load_few(x + c, y);
+      BAM_UNROLL
+      for (int v = 0; v < V; ++v) {
+        y[v] = y[v] * s.scale;
+        high = math::maximum(y[v], high);
+      }
+      const float below = high == -infinity ? 0.0f : high;
+      total = total * power(top - below);
+      BAM_UNROLL
+      for (int v = 0; v < V; ++v) total = total + power(y[v] - below);
+      top = high;
+    }
+    const float all = reduce_block(top, [](float a, float b) { return math::maximum(a, b); });
+    total = reduce_block(total * power(top - all), [](float a, float b) { return a + b; });
     if (thread() != 0) return;
     const std::int32_t target = s.target[r];
-    if (s.lse) s.lse[r] = top + math::log(total);
-    if (s.nll) s.nll[r] = target < 0 ? 0.0f : (top - x[target] * s.scale) + math::log(total);
+    if (s.lse) s.lse[r] = all + math::log(total);
+    if (s.nll) s.nll[r] = target < 0 ? 0.0f : (all - x[target] * s.scale) + math::log(total);
   }
 };
 inline void cross_entropy_forward(const Exec& exec, const CrossEntropyArgs& s) {
-  if (portable()) launch(exec, row_grid(s.rows), CrossEntropyForwardKernel{s});
-  else launch(exec, {s.rows, reduce_threads, reduce_bytes<float>}, CrossEntropyBlockKernel{s});
+  if (portable()) return launch(exec, row_grid(s.rows), CrossEntropyForwardKernel{s});
+  const Grid grid{s.rows, reduce_threads, reduce_bytes<float>};
+  if (!aligned_lines(s.x, s.x_row, s.columns)) launch(exec, grid, CrossEntropyBlockKernel<1, false>{s});
+  else if (s.out == DType::f32) launch(exec, grid, CrossEntropyBlockKernel<few, false>{s});
+  else launch(exec, grid, CrossEntropyBlockKernel<few, true>{s});
 }
 
 // An element is read and written by one thread, so dx may be x.

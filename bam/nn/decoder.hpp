@@ -155,11 +155,22 @@ class Decoder {
     return layers_.size() * (static_cast<std::size_t>(config_.moe()) + static_cast<std::size_t>(attention_losses()));
   }
 
-  // Tokens on the decoder's device. Error(usage): an id or a position is out of range.
-  TokenBatch upload(const TokenBatch& tokens) const {
+  // How many positions tokens on the CPU need of RoPE's table. Error(usage): an id or a position is out of range.
+  std::int64_t check_tokens(const TokenBatch& tokens) const {
     check(tokens.positions.numel() == tokens.ids.numel(), "decoder.positions", "decoder: ", tokens.positions.numel(), " positions for ", tokens.ids.numel(), " ids");
     detail::check_index("decoder", tokens.ids, config_.vocab_size);
-    return {tokens.ids.to(device()), tokens.positions.to(device()), tokens.segments, tokens.real.defined() ? tokens.real.to(device()) : Tensor(), table(tokens.positions)};
+    std::int64_t wanted = 0;
+    for (std::int32_t p : tokens.positions.values<std::int32_t>()) {
+      check(p >= 0, "decoder.positions", "decoder: position ", p);
+      wanted = std::max<std::int64_t>(wanted, p + 1);
+    }
+    return wanted;
+  }
+  // Tokens on the decoder's device. Errors as check_tokens().
+  TokenBatch upload(const TokenBatch& tokens) const {
+    const std::int64_t wanted = check_tokens(tokens), most = rope_.defined() ? rope_.rows() : 0;
+    if (wanted > most || !rope_.defined()) rope_ = rope_table(std::max<std::int64_t>({wanted, 2 * most, 1}), config_.head_dim, config_.rope_theta).to(device());
+    return {tokens.ids.to(device()), tokens.positions.to(device()), tokens.segments, tokens.real.defined() ? tokens.real.to(device()) : Tensor(), rope_};
   }
 
   // The results lie on the decoder's device. Errors as upload().
@@ -206,17 +217,6 @@ class Decoder {
     if (!copy.rounded.defined() || copy.version != weight.version()) copy = {weight.rounded(dtype_), weight.version()};
     return copy.rounded;
   }
-  const Tensor& table(const Tensor& positions) const {
-    std::int64_t most = rope_.defined() ? rope_.rows() : 0, wanted = 0;
-    for (std::int32_t p : positions.values<std::int32_t>()) {
-      check(p >= 0, "decoder.positions", "decoder: position ", p);
-      wanted = std::max<std::int64_t>(wanted, p + 1);
-    }
-    if (wanted > most || !rope_.defined())
-      rope_ = rope_table(std::max<std::int64_t>({wanted, 2 * most, 1}), config_.head_dim, config_.rope_theta).to(device());
-    return rope_;
-  }
-
   // h' and then, per router of the layer, the five tensors of its Routing.
   std::vector<Tensor> run_block(std::size_t i, const Tensor& h, const TokenBatch& batch, const Rope& rope, const ForwardOptions& o) const {
     const auto& c = config_;

@@ -69,7 +69,7 @@ inline Tensor linear_cross_entropy(const Tensor& x, const Tensor& w, const Tenso
   base.scale = logit_scale;
   base.x = logits.raw();
   base.dx = logits.raw();
-  const DType dtype = x.dtype();  // of x and w; logits and losses are of F32
+  const DType dtype = base.out = x.dtype();  // of x, w and dL / dlogits; logits and losses are of F32
   auto row_of = [](const Tensor& t, std::int64_t at) { return element(t.raw(), at * t.columns(), t.dtype()); };
   auto compute = [=](std::int64_t at, std::int64_t rows, float* out) {
     kernel::gemm(detail::gemm_args(rows, v, c, row_of(x, at), c, false, w.raw(), c, true, out, v, Write::overwrite, dtype), device);
@@ -94,7 +94,6 @@ inline Tensor linear_cross_entropy(const Tensor& x, const Tensor& w, const Tenso
       if (!kept) compute(at, a.rows, work.address());
       a.x = work.raw();
       a.dx = slope.raw();
-      a.out = dtype;
       a.target = targets.address<std::int32_t>() + at;
       a.lse = const_cast<float*>(lse.address()) + at;
       a.dnll = g->data() + at;

@@ -42,16 +42,16 @@ class Graphs {
     require_device(Device::cuda);
 #ifdef BAM_CUDA
     Allocator& memory = Allocator::get(Device::cuda);
+    memory.trim();  // what the kernels used when they were not recorded
     if (!valid()) {
       clear();
-      memory.trim();  // what the kernels used when they were not recorded
       arena_ = memory.make_arena();
     }
     struct Inside {
       Allocator& memory;
       Inside(Allocator& m, int arena) : memory(m) {
-        memory.enter_arena(arena);
         cuda::begin_recording();
+        memory.enter_arena(arena);
       }
       ~Inside() {
         if (!ended) cuda::abandon_recording();

@@ -19,7 +19,9 @@ struct MicroBatch {
   float balance_slope = 0, z_slope = 0;   // the same for all tokens
   std::vector<Tensor> balance_f;          // as in ForwardOptions
 };
+// Error(usage): an id, a position or a target is out of range.
 inline MicroBatch upload(const Decoder& model, const MicroBatch& b) {
+  detail::check_targets("train", b.targets, b.tokens.ids.numel(), model.config().vocab_size);
   MicroBatch there{model.upload(b.tokens), b.targets.to(model.device()), b.nll_slope.to(model.device()), b.balance_slope, b.z_slope, {}};
   for (const Tensor& f : b.balance_f) there.balance_f.push_back(f.to(model.device()));
   return there;
@@ -78,10 +80,12 @@ inline std::vector<Tensor> gradient_tensors(const Decoder& model) {
 // changing shapes, as fine-tuning examples do. The documents of packed rows are no such change: there is room for more of them than there were.
 class MicroGraphs {
  public:
-  // gradients are added. b lies on the CPU.
+  // gradients are added. b lies on the CPU. Errors as upload().
   MicroLosses run(Decoder& model, const MicroBatch& b, const ForwardOptions& options) {
-    if (model.device() != Device::cuda || options.dropout > 0 || profile() || recorded_ == most_recorded) return micro_step(model, upload(model, b), options);
+    if (model.device() != Device::cuda || options.dropout > 0 || profile() || off_) return micro_step(model, upload(model, b), options);
     const MicroBatch batch = with_room(b);
+    const std::int64_t positions = model.check_tokens(batch.tokens);
+    detail::check_targets("train", batch.targets, batch.tokens.ids.numel(), model.config().vocab_size);
     const std::vector<Tensor> tensors = gradient_tensors(model);
     Kind kind{batch.tokens.ids.numel(), std::ssize(batch.tokens.segments.list()), batch.balance_slope, batch.z_slope, options.recompute, {}};
     bool first = true;
@@ -92,19 +96,21 @@ class MicroGraphs {
     if (first) {
       before_ = std::move(now_);
       now_.clear();
-      recording_ = false;
+      recording_ = begun_ = false;
     }
     now_.push_back(kind);
     std::optional<Recorded>& recorded = steps_[first ? 0 : 1];
-    if (recorded && recorded->kind == kind && recorded->in_place()) {
+    // The table of angles is as long as was needed then; and what a step's first micro-batch leaves to the later ones is this step's only if the first was replayed.
+    if (recorded && recorded->kind == kind && recorded->in_place() && positions <= inputs_.tokens.turns.rows() && (first || begun_)) {
       load(batch, first);
       if (graphs_.replay(recorded->number)) {
         for (Gathered& g : recorded->gathered) g.gradient->target(g.elements);
+        begun_ = true;
         return recorded->losses;
       }
     }
-    const bool fits = first || (recording_ && !recorded && steps_[0]->kind.tokens == kind.tokens && steps_[0]->kind.segments == kind.segments);
-    if (!fits || std::find(before_.begin(), before_.end(), kind) == before_.end()) return micro_step(model, upload(model, batch), options);
+    const bool fits = first || (recording_ && !recorded && steps_[0]->kind.tokens == kind.tokens && steps_[0]->kind.segments == kind.segments && positions <= inputs_.tokens.turns.rows());
+    if (!fits || recorded_ == most_recorded || std::find(before_.begin(), before_.end(), kind) == before_.end()) return micro_step(model, upload(model, batch), options);
     return record(model, batch, options, tensors, kind, first);
   }
 
@@ -160,7 +166,7 @@ class MicroGraphs {
       model.forget_rounded();
       inputs_ = upload(model, batch);
       inputs_.tokens.segments.address(Device::cuda);
-      recording_ = true;
+      recording_ = begun_ = true;
     } else {
       load(batch, false);
     }
@@ -174,15 +180,15 @@ class MicroGraphs {
       check(graphs_.replay(made.number), "train.recording", "train: what was recorded cannot be run");
       return made.losses;
     } catch (const Error& e) {
+      // As if nothing had been recorded: the host believes that gradients and rounded weights were computed.
+      steps_ = {};
+      graphs_.clear();
+      model.forget_rounded();
+      for (std::size_t i = 0; i < tensors.size(); ++i)
+        if (!kind.filled[i]) tensors[i].gradient()->clear(true);
       if (e.id() != "memory.exhausted") throw;
     }
-    // The memory does not do for an arena. As if nothing had been recorded, and never again.
-    recorded_ = most_recorded;
-    steps_ = {};
-    graphs_.clear();
-    model.forget_rounded();  // recorded, not computed
-    for (std::size_t i = 0; i < tensors.size(); ++i)
-      if (!kind.filled[i]) tensors[i].gradient()->clear(true);
+    off_ = true;  // the memory does not do for an arena
     return micro_step(model, upload(model, batch), options);
   }
 
@@ -191,6 +197,8 @@ class MicroGraphs {
   MicroBatch inputs_;                             // on the GPU, read by both
   std::vector<Kind> before_, now_;                // of the micro-batches of the last step and this one
   bool recording_ = false;                        // the first of this step was recorded: its rounded weights are a later one's too
+  bool begun_ = false;                            // it was recorded or replayed
+  bool off_ = false;
   std::size_t room_ = 1;
   int recorded_ = 0;
 };
