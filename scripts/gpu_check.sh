@@ -72,17 +72,17 @@ repeated() {
 }
 check repeated repeated
 
-# timed NAME FILE SETTING...: a step of a configuration with what the environment chooses, its line and its FILE.json
+# timed NAME FILE SETTING...: a step of a configuration with what the environment chooses, its line, named by the first setting, and its FILE.json
 timed() {
   local name=$1 file=$out/$2
   shift 2
   if env "$@" "$step" --config "$configs/$name.json" --json > "$file.json" 2> "$file.log"; then
-    { tr -d '\n' < "$file.json" | sed "s/^{/{\"step\": \"$name\", \"with\": \"$*\", /"; echo; } >> "$results"
-    echo "$name $*"
+    { tr -d '\n' < "$file.json" | sed "s/^{/{\"step\": \"$name\", \"with\": \"${1:-}\", /"; echo; } >> "$results"
+    echo "$name ${1:-}"
     grep -E '"(tokens_per_second|floor_seconds|step_seconds)"' "$file.json" | head -n 3
   else
     failed=1
-    note "{\"step\": \"$name\", \"with\": \"$*\", \"failed\": true}"
+    note "{\"step\": \"$name\", \"with\": \"${1:-}\", \"failed\": true}"
   fi
 }
 # Where cuBLASLt lies: in the toolkit, or beside PyTorch.

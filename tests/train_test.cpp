@@ -256,6 +256,24 @@ TEST_CASE("training: the fast CUDA kernels, emulated, in fp32 and bf16: 50 steps
   }
 }
 
+namespace {
+// Rows of 24, two of them a micro-batch: documents of `length` tokens, and so many pads at the end of each micro-batch.
+StepRows rows_of_documents(std::int64_t rows, std::int64_t length, std::array<int, 3> pads) {
+  StepRows r;
+  r.rows = rows;
+  r.context = 24;
+  Random random(4);
+  for (std::int64_t i = 0; i < r.rows * r.context; ++i) {
+    const bool real = i % 48 < 48 - pads[static_cast<std::size_t>(i / 48)];
+    r.inputs.push_back(static_cast<std::int32_t>(random.below(320)));
+    r.targets.push_back(real ? static_cast<std::int32_t>(random.below(320)) : -1);
+    r.positions.push_back(static_cast<std::int32_t>(i % length));
+    r.real.push_back(real);
+  }
+  return r;
+}
+}  // namespace
+
 TEST_CASE("training: the GPU's recorded micro-steps, emulated, have the bits of its kernels launched one by one") {
   Bench& b = bench();
   Settings before;
@@ -310,16 +328,7 @@ TEST_CASE("training: evaluation between recorded micro-steps, a longer context t
   default_dtype() = DType::bf16;
   setenv("BAM_CUDA_PATH", "portable", 1);
   const ModelConfig shape = io::read_model_config(b.f / "config.json").model;
-  StepRows rows;
-  rows.rows = 4;
-  rows.context = 24;
-  Random random(3);
-  for (std::int64_t i = 0; i < rows.rows * rows.context; ++i) {
-    rows.inputs.push_back(static_cast<std::int32_t>(random.below(320)));
-    rows.targets.push_back(static_cast<std::int32_t>(random.below(320)));
-    rows.positions.push_back(static_cast<std::int32_t>(i % 12));
-    rows.real.push_back(1);
-  }
+  const StepRows rows = rows_of_documents(4, 12, {});
   StepRows longer = rows;  // one document of 96, which RoPE's table has no angles for
   longer.rows = 1;
   longer.context = 96;
@@ -369,22 +378,7 @@ TEST_CASE("training: recorded micro-steps before longer documents than theirs, o
   default_dtype() = DType::bf16;
   setenv("BAM_CUDA_PATH", "portable", 1);
   const ModelConfig shape = io::read_model_config(b.f / "config.json").model;
-  // Three micro-batches of two rows of 24; documents of `length` tokens, and so many pads at the end of each micro-batch.
-  auto rows_of = [](std::int32_t length, std::array<int, 3> pads) {
-    StepRows r;
-    r.rows = 6;
-    r.context = 24;
-    Random random(4);
-    for (std::int64_t i = 0; i < r.rows * r.context; ++i) {
-      const bool real = i % 48 < 48 - pads[static_cast<std::size_t>(i / 48)];
-      r.inputs.push_back(static_cast<std::int32_t>(random.below(320)));
-      r.targets.push_back(real ? static_cast<std::int32_t>(random.below(320)) : -1);
-      r.positions.push_back(static_cast<std::int32_t>(i % length));
-      r.real.push_back(real);
-    }
-    return r;
-  };
-  const StepRows short_ones = rows_of(6, {}), longer = rows_of(24, {}), last_padded = rows_of(6, {0, 0, 5}), first_padded = rows_of(6, {5, 0, 0});
+  const StepRows short_ones = rows_of_documents(6, 6, {}), longer = rows_of_documents(6, 24, {}), last_padded = rows_of_documents(6, 6, {0, 0, 5}), first_padded = rows_of_documents(6, 6, {5, 0, 0});
   struct Case {
     std::vector<const StepRows*> steps;
     std::int64_t replayed;

@@ -19,7 +19,7 @@ namespace {
 constexpr std::size_t workspace_bytes = std::size_t{32} << 20;
 
 void require(cublasStatus_t status, const char* what) {
-  if (status != CUBLAS_STATUS_SUCCESS) fail(ErrorKind::limit, "cuda.library", "cuBLASLt, ", what, ": status ", static_cast<int>(status), "; leave BAM_CUDA_LIBRARY out");
+  if (status != CUBLAS_STATUS_SUCCESS) fail(ErrorKind::limit, "cuda.cublaslt", "cuBLASLt, ", what, ": status ", static_cast<int>(status), "; leave BAM_CUDA_LIBRARY out");
 }
 
 struct Library {
@@ -32,10 +32,10 @@ struct Library {
   Library() {
     const char* const file = "libcublasLt.so." BAM_TEXT(CUBLAS_VER_MAJOR);  // of the header's version: its structs are laid out so
     void* const opened = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-    if (!opened) fail(ErrorKind::limit, "cuda.library", "BAM_CUDA_LIBRARY=cublaslt: ", dlerror(), "; put the folder of ", file, " into LD_LIBRARY_PATH, or leave BAM_CUDA_LIBRARY out");
+    if (!opened) fail(ErrorKind::limit, "cuda.cublaslt", "BAM_CUDA_LIBRARY=cublaslt: ", dlerror(), "; put the folder of ", file, " into LD_LIBRARY_PATH, or leave BAM_CUDA_LIBRARY out");
 #define BAM_FIND(name)                                          \
   name = reinterpret_cast<decltype(name)>(dlsym(opened, #name)); \
-  if (!name) fail(ErrorKind::limit, "cuda.library", "BAM_CUDA_LIBRARY=cublaslt: ", file, " has no " #name "; leave BAM_CUDA_LIBRARY out");
+  if (!name) fail(ErrorKind::limit, "cuda.cublaslt", "BAM_CUDA_LIBRARY=cublaslt: ", file, " has no " #name "; leave BAM_CUDA_LIBRARY out");
     BAM_FUNCTIONS(BAM_FIND)
 #undef BAM_FIND
 #undef BAM_FUNCTIONS
@@ -76,7 +76,7 @@ Plan make_plan(const Library& lt, const GemmArgs& s) {
   }
   int found = 0;
   require(lt.cublasLtMatmulAlgoGetHeuristic(lt.handle, p.product, p.b, p.a, p.c, p.c, wanted, 1, &p.way, &found), "a way to multiply");
-  if (found == 0) fail(ErrorKind::limit, "cuda.library", "cuBLASLt multiplies no ", s.M, " x ", s.N, " x ", s.K, "; leave BAM_CUDA_LIBRARY out");
+  if (found == 0) fail(ErrorKind::limit, "cuda.cublaslt", "cuBLASLt multiplies no ", s.M, " x ", s.N, " x ", s.K, "; leave BAM_CUDA_LIBRARY out");
   return p;
 }
 

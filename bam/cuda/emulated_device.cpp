@@ -145,7 +145,7 @@ bool replay(const Recording& what) {
   for (const auto& step : what.steps) step();
   return true;
 }
-void library_gemm(const Exec&, const GemmArgs&) { fail(ErrorKind::limit, "cuda.library", "BAM_CUDA_LIBRARY=cublaslt: the emulation runs no library; leave BAM_CUDA_LIBRARY out"); }
+void library_gemm(const Exec&, const GemmArgs&) { fail(ErrorKind::limit, "cuda.cublaslt", "BAM_CUDA_LIBRARY=cublaslt: the emulation runs no library; leave BAM_CUDA_LIBRARY out"); }
 
 namespace emulation {
 bool recording() { return memory().recording != nullptr; }

@@ -25,7 +25,7 @@ inline bool portable() { return path() == Path::portable; }
 inline bool library_wanted() {
   const char* wish = std::getenv("BAM_CUDA_LIBRARY");
   const std::string_view word = wish ? wish : "";
-  if (word != "" && word != "cublaslt") fail(ErrorKind::usage, "cuda.library", "BAM_CUDA_LIBRARY: wanted cublaslt or nothing, got '", printable(word), "'");
+  if (word != "" && word != "cublaslt") fail(ErrorKind::usage, "cuda.cublaslt", "BAM_CUDA_LIBRARY: wanted cublaslt or nothing, got '", printable(word), "'");
   return !word.empty();
 }
 // No batch, and C not turned. Error(limit): the library is not there, or fails. cublaslt.cu, which the emulation has not.
