@@ -90,6 +90,9 @@ int main(int argc, char** argv) try {
       check(std::fabs(l / loss - 1) < 1e-2 && std::fabs(g / norm - 1) < 5e-2, "bench.path", "bench: BAM_CUDA_PATH=", path, " has the loss ", l, " and gradients of norm ", g, ", the portable kernels ", loss, " and ", norm);
       MicroGraphs graphs;
       for (int i = 0; i < 3; ++i) check(on(path, &graphs) == std::pair(l, g), "bench.graphs", "bench: BAM_CUDA_PATH=", path, ": a step that is recorded has other bits than its kernels one by one");
+      setenv("BAM_CUDA_BRANCHES", "off", 1);
+      check(on(path) == std::pair(l, g), "bench.branches", "bench: BAM_CUDA_PATH=", path, ": a step has other bits on one stream than on two");
+      unsetenv("BAM_CUDA_BRANCHES");
     }
     if (given) setenv("BAM_CUDA_PATH", kept.c_str(), 1);
     else unsetenv("BAM_CUDA_PATH");
@@ -111,12 +114,15 @@ int main(int argc, char** argv) try {
     std::sort(times.begin(), times.end());
     return times[times.size() / 2];
   };
-  const double one_by_one = median_step(nullptr);
-  double median = 0;
-  {
+  auto median_recorded = [&] {
     MicroGraphs graphs;
-    median = median_step(&graphs);
-  }
+    return median_step(&graphs);
+  };
+  const double one_by_one = median_step(nullptr);
+  setenv("BAM_CUDA_BRANCHES", "off", 1);
+  const double one_stream = median_recorded();
+  unsetenv("BAM_CUDA_BRANCHES");
+  const double median = median_recorded();
   check(loss - loss == 0, "bench.loss", "bench: the loss is ", loss);
 
   Profile record;
@@ -146,12 +152,12 @@ int main(int argc, char** argv) try {
     io::Json list = io::Json::array({});
     for (auto& [name, l] : lines)
       list.push_back(io::Json::object({{"kernel", name_of(l.row)}, {"shape", l.cost.shape}, {"count", l.count}, {"flops", l.cost.flops}, {"bytes", l.cost.bytes}, {"floor_seconds", l.floor}, {"seconds", l.seconds}}));
-    std::cout << io::dump(io::Json::object({{"device", describe(Device::cuda)}, {"dtype", dtype}, {"micro_batch", micro_batch}, {"context", context}, {"tokens_per_second", tokens / median}, {"step_seconds", median}, {"step_seconds_one_by_one", one_by_one},
+    std::cout << io::dump(io::Json::object({{"device", describe(Device::cuda)}, {"dtype", dtype}, {"micro_batch", micro_batch}, {"context", context}, {"tokens_per_second", tokens / median}, {"step_seconds", median}, {"step_seconds_one_by_one", one_by_one}, {"step_seconds_one_stream", one_stream},
                                             {"floor_seconds", floor}, {"model_flops_per_second", flops / median}, {"peak_bytes", Allocator::get(Device::cuda).stats().peak}, {"loss", loss}, {"launches", std::move(list)}}), 1)
               << "\n";
     return 0;
   }
-  std::printf("%s\n%.0f tokens/s, %.2f ms a step as a graph, %.2f ms with its kernels launched one by one, floor %.2f ms (%.0f%%), %.1f TFLOP/s of the model, peak %.2f GiB, loss %.4f\n", describe(Device::cuda).c_str(), tokens / median, 1e3 * median, 1e3 * one_by_one, 1e3 * floor, 100 * floor / median,
+  std::printf("%s\n%.0f tokens/s, %.2f ms a step as a graph, %.2f ms on one stream, %.2f ms with its kernels launched one by one, floor %.2f ms (%.0f%%), %.1f TFLOP/s of the model, peak %.2f GiB, loss %.4f\n", describe(Device::cuda).c_str(), tokens / median, 1e3 * median, 1e3 * one_stream, 1e3 * one_by_one, 1e3 * floor, 100 * floor / median,
               flops / median / 1e12, static_cast<double>(Allocator::get(Device::cuda).stats().peak) / (1 << 30), loss);
   std::printf("each launch alone, with the wait for it:\n%8s %12s %12s %8s  kernel\n", "times", "us each", "floor us", "share");
   for (auto& [name, l] : lines)

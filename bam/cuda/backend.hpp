@@ -11,7 +11,7 @@ namespace bam::cuda {
 
 extern const KernelTable table;  // pointers in args structs are the device's
 
-// One device a process, the first; one stream, on which kernels and copies follow each other.
+// One device a process, the first; one stream, on which kernels and copies follow each other, and a second one beside it while there are branches.
 std::string unavailable();           // why no kernel can run here; empty: they can
 std::string describe();              // what it is, for people
 bool emulated();                     // whether it is the CPU in truth
@@ -23,7 +23,9 @@ inline bool (*give_back)() = nullptr;  // set by who keeps released memory: retu
 // rows times width bytes, rows at distances of pitch bytes. On return the host may read what came, and change what it sent.
 enum class Way : std::uint8_t { to_device, to_host, within };
 void copy(Way way, void* to, std::int64_t to_pitch, const void* from, std::int64_t from_pitch, std::int64_t width, std::int64_t rows);
-void synchronize();
+void synchronize();  // with what the branch was told, or all
+// Kernels and copies that follow belong to branch 1 or 2, which wait for what came before the first of both and not for each other; 0: to none, after both.
+void enter_branch(int branch);
 
 // What the stream is told between begin_recording() and end_recording(): kernels, and copies within the device. It is not run then, but by replay(), as often as wanted, at the same addresses. A CUDA graph; on the
 // emulation a list. In between, nothing is copied to or from the host, and memory is taken but not given back.

@@ -206,7 +206,7 @@ inline int multiprocessors() { return emulation::options().multiprocessors; }
 template <class K>
 void launch(const Exec&, Grid grid, const K& kernel) {
   auto start = [grid](const K& k) { emulation::run(grid.blocks, grid.threads, grid.shared_bytes, [](const void* p) { (*static_cast<const K*>(p))(); }, &k); };
-  if (emulation::recording()) emulation::record([start, kernel] { start(kernel); });
+  if (emulation::waiting()) emulation::wait([start, kernel] { start(kernel); });
   else start(kernel);
 }
 

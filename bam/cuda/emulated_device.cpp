@@ -2,6 +2,7 @@
 #include <sys/mman.h>
 
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <utility>
 #include <vector>
@@ -24,7 +25,11 @@
 namespace bam::cuda {
 
 struct Recording {
-  std::vector<std::function<void()>> steps;
+  struct Step {
+    std::function<void()> run;  // none: the step enters a branch
+    int branch = 0;
+  };
+  std::vector<Step> steps;
   std::int64_t scratches = 0;
 };
 
@@ -37,9 +42,14 @@ struct Memory {
   std::int64_t used = 0;
   int open = 0;  // how many Reach live
   std::int64_t blocks = 0, scratch_blocks = 0;
-  void* scratch = nullptr;
-  std::int64_t scratch_bytes = 0, scratches = 0;  // scratches: how often it was moved
-  std::shared_ptr<Recording> recording;            // under way
+  struct Scratch {
+    void* p = nullptr;
+    std::int64_t bytes = 0;
+  } scratch[2];                 // branch 2 has its own
+  std::int64_t scratches = 0;   // how often scratch was moved
+  std::shared_ptr<Recording> recording;  // under way
+  int branch = 0;
+  std::deque<std::function<void()>> queues[2];  // what branches 1 and 2 were told
 
   void reserve() {
     if (begin) return;
@@ -60,15 +70,46 @@ Memory& memory() {
 
 void* grow_scratch(void*, int, std::size_t bytes) {
   Memory& m = memory();
-  if (static_cast<std::int64_t>(bytes) > m.scratch_bytes) {
+  Memory::Scratch& s = m.scratch[m.branch == 2];
+  if (static_cast<std::int64_t>(bytes) > s.bytes) {
     if (m.recording) fail(ErrorKind::internal, "emulator.recording", "emulated device: a recording wants ", bytes, " bytes of scratch, more than ran before it");
-    m.scratch = allocate(static_cast<std::int64_t>(bytes));
-    if (!m.scratch) fail(ErrorKind::limit, "memory.exhausted", "emulated device: no memory for ", bytes, " bytes of scratch; lower micro_batch or context");
-    m.scratch_bytes = static_cast<std::int64_t>(bytes);
+    s.p = allocate(static_cast<std::int64_t>(bytes));
+    if (!s.p) fail(ErrorKind::limit, "memory.exhausted", "emulated device: no memory for ", bytes, " bytes of scratch; lower micro_batch or context");
+    s.bytes = static_cast<std::int64_t>(bytes);
     ++m.scratches;
     ++m.scratch_blocks;
   }
-  return m.scratch;
+  return s.p;
+}
+
+void run_next(int queue) {
+  auto& q = memory().queues[queue];
+  const auto next = std::move(q.front());
+  q.pop_front();
+  next();
+}
+void issue(std::function<void()> what) {
+  Memory& m = memory();
+  if (m.recording) m.recording->steps.push_back({std::move(what), 0});
+  else if (m.branch) m.queues[m.branch - 1].push_back(std::move(what));
+  else what();
+}
+// Runs what the branches wait with.
+void join() {
+  using emulation::Branches;
+  auto& [first, second] = memory().queues;
+  struct Cleared {  // whatever happens
+    ~Cleared() {
+      for (auto& q : memory().queues) q.clear();
+    }
+  } cleared;
+  if (!first.empty() && !second.empty()) ++emulation::counts().joins;
+  const Branches order = emulation::options().branches;
+  while (!first.empty() || !second.empty()) {
+    const bool by_turns = order == Branches::alternating && !first.empty() && !second.empty();
+    if (by_turns) run_next(0), run_next(1);
+    else run_next(order == Branches::first ? (first.empty() ? 1 : 0) : (second.empty() ? 0 : 1));
+  }
 }
 
 }  // namespace
@@ -113,25 +154,35 @@ void release(void*) {
   if (m.recording) fail(ErrorKind::internal, "emulator.recording", "emulated device: memory is given back while a recording is made");
   if (--m.blocks > m.scratch_blocks) return;
   madvise(m.begin, m.pages(), MADV_DONTNEED);
-  Memory again;
-  again.begin = m.begin;
-  again.open = m.open;
-  again.scratches = m.scratches + 1;
-  m = again;
+  m.used = m.blocks = m.scratch_blocks = 0;
+  m.scratch[0] = m.scratch[1] = {};
+  ++m.scratches;
 }
 
 void copy(Way way, void* to, std::int64_t to_pitch, const void* from, std::int64_t from_pitch, std::int64_t width, std::int64_t rows) {
-  auto inside = [](const void* p) { return static_cast<const char*>(p) >= memory().begin && static_cast<const char*>(p) < memory().begin + memory().used; };
-  if (memory().recording) {
-    if (way != Way::within) fail(ErrorKind::internal, "emulator.recording", "emulated device: a copy to or from the host while a recording is made");
-    return memory().recording->steps.push_back([=] { copy(way, to, to_pitch, from, from_pitch, width, rows); });
+  if (way != Way::within) {
+    if (memory().recording) fail(ErrorKind::internal, "emulator.recording", "emulated device: a copy to or from the host while a recording is made");
+    synchronize();
   }
+  auto inside = [](const void* p) { return static_cast<const char*>(p) >= memory().begin && static_cast<const char*>(p) < memory().begin + memory().used; };
   check(inside(to) == (way != Way::to_host) && inside(from) == (way != Way::to_device), "emulator.copy", "emulated device: a copy goes another way than it says");
-  emulation::Reach reach;
-  for (std::int64_t r = 0; r < rows; ++r) std::memcpy(static_cast<char*>(to) + r * to_pitch, static_cast<const char*>(from) + r * from_pitch, static_cast<std::size_t>(width));
+  const auto run = [=] {
+    emulation::Reach reach;
+    for (std::int64_t r = 0; r < rows; ++r) std::memcpy(static_cast<char*>(to) + r * to_pitch, static_cast<const char*>(from) + r * from_pitch, static_cast<std::size_t>(width));
+  };
+  if (way == Way::within) issue(run);
+  else run();
 }
 void synchronize() {
-  if (memory().recording) fail(ErrorKind::internal, "emulator.recording", "emulated device: a wait while a recording is made");
+  Memory& m = memory();
+  if (m.recording) fail(ErrorKind::internal, "emulator.recording", "emulated device: a wait while a recording is made");
+  while (m.branch && !m.queues[m.branch - 1].empty()) run_next(m.branch - 1);
+}
+void enter_branch(int branch) {
+  Memory& m = memory();
+  m.branch = branch;
+  if (m.recording) m.recording->steps.push_back({nullptr, branch});
+  else if (branch == 0) join();
 }
 
 void begin_recording() { memory().recording = std::make_shared<Recording>(); }
@@ -142,14 +193,16 @@ std::shared_ptr<Recording> end_recording() {
 void abandon_recording() { memory().recording = nullptr; }
 bool replay(const Recording& what) {
   if (what.scratches != memory().scratches) return false;
-  for (const auto& step : what.steps) step();
+  for (const Recording::Step& step : what.steps)
+    if (step.run) issue(step.run);
+    else enter_branch(step.branch);
   return true;
 }
 void library_gemm(const Exec&, const GemmArgs&) { fail(ErrorKind::limit, "cuda.cublaslt", "BAM_CUDA_LIBRARY=cublaslt: the emulation runs no library; leave BAM_CUDA_LIBRARY out"); }
 
 namespace emulation {
-bool recording() { return memory().recording != nullptr; }
-void record(std::function<void()> launch) { memory().recording->steps.push_back(std::move(launch)); }
+bool waiting() { return memory().recording || memory().branch; }
+void wait(std::function<void()> launch) { issue(std::move(launch)); }
 }  // namespace emulation
 
 Range::Range(const char*) {}

@@ -12,10 +12,13 @@ namespace bam::cuda::emulation {
 // When an asynchronous copy lands: at its start, or as late as at the wait for it, with 0xff in its place until then. The first finds a stage refilled while it is read, the second a wait too few.
 enum class Copies : std::uint8_t { early, late };
 enum class Order : std::uint8_t { forward, backward, random };  // of the threads; random: bursts of random threads, blocks in a random order
+// How what two branches were told is run when they are joined: only what a branch itself was told is in order.
+enum class Branches : std::uint8_t { first, second, alternating };  // the one wholly before the other, or in turns
 struct Options {
   Order order = Order::forward;
   unsigned char fill = 0xff;      // of shared memory before a block writes it
   Copies copies = Copies::late;
+  Branches branches = Branches::alternating;
   std::uint64_t seed = 1;         // of the random order
   int multiprocessors = 3;        // that the emulated device says it has
   std::int64_t shared_limit = 227 * 1024;
@@ -27,6 +30,7 @@ inline Options& options() { return options_of_process; }
 // What all kernels of this process have run: blocks and collectives.
 struct Counts {
   std::int64_t launches = 0, blocks = 0, syncs = 0, exchanges = 0;
+  std::int64_t joins = 0;  // of branches that both had something to run
   std::int64_t products = 0;  // of warpgroups, each counted by its threads
   std::int64_t matrix_loads = 0, bank_conflicts = 0;  // phases of ldmatrix, and those whose eight rows meet in a bank
 };
@@ -48,9 +52,9 @@ struct Reach {
   Reach& operator=(const Reach&) = delete;
 };
 
-// Whether a recording is under way (emulated_device.cpp), and what puts a launch on it.
-bool recording();
-void record(std::function<void()> launch);
+// Whether launches are not run at once (emulated_device.cpp): they are recorded, or wait for the join of two branches. What puts one there.
+bool waiting();
+void wait(std::function<void()> launch);
 void run(std::int64_t blocks, int threads, std::int64_t shared_bytes, void (*body)(const void*), const void* kernel);
 
 // Called by kernels.

@@ -4,6 +4,7 @@
 #include <nvtx3/nvToolsExt.h>
 
 #include <cstring>
+#include <utility>
 
 #include "device_hopper.cuh"
 
@@ -26,18 +27,25 @@ int attribute(cudaDeviceAttr which) {
 }
 __global__ void nothing() {}
 
+struct Scratch {  // grown on demand: calls on a stream follow each other
+  void* p = nullptr;
+  std::size_t bytes = 0;
+};
 struct Context {
-  cudaStream_t stream = nullptr;
-  void* scratch = nullptr;  // grown on demand: calls on a stream follow each other
-  std::size_t scratch_bytes = 0;
-  std::int64_t scratches = 0;  // how often it was moved
+  cudaStream_t streams[2] = {};  // the second is branch 2's
+  Scratch scratch[2];            // of each stream
+  cudaEvent_t forked = nullptr, joined = nullptr;
+  int branch = 0;
+  std::int64_t scratches = 0;  // how often scratch was moved
   bool recording = false;
+  cudaStream_t stream() const { return streams[branch == 2]; }
 };
 Context& context() {
   static Context value = [] {
     Context c;
     use_device();
-    require(cudaStreamCreateWithFlags(&c.stream, cudaStreamNonBlocking), "stream");
+    for (cudaStream_t& s : c.streams) require(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking), "stream");
+    for (cudaEvent_t* e : {&c.forked, &c.joined}) require(cudaEventCreateWithFlags(e, cudaEventDisableTiming), "event");
     return c;
   }();
   use_device();
@@ -46,19 +54,19 @@ Context& context() {
 
 void* grow_scratch(void* pool, int, std::size_t bytes) {
   Context& c = *static_cast<Context*>(pool);
-  if (bytes > c.scratch_bytes) {
+  Scratch& s = c.scratch[c.branch == 2];
+  if (bytes > s.bytes) {
     if (c.recording) fail(ErrorKind::internal, "cuda.recording", "CUDA: a recording wants ", static_cast<std::int64_t>(bytes), " bytes of scratch, more than ran before it");
     ++c.scratches;
-    require(cudaStreamSynchronize(c.stream), "synchronize");
-    require(cudaFree(c.scratch), "free");
-    c.scratch = nullptr;
-    c.scratch_bytes = 0;
-    c.scratch = allocate(static_cast<std::int64_t>(bytes));
-    if (!c.scratch && give_back && give_back()) c.scratch = allocate(static_cast<std::int64_t>(bytes));
-    if (!c.scratch) fail(ErrorKind::limit, "memory.exhausted", "CUDA: no memory for ", static_cast<std::int64_t>(bytes), " bytes of scratch; lower micro_batch or context");
-    c.scratch_bytes = bytes;
+    require(cudaStreamSynchronize(c.stream()), "synchronize");
+    require(cudaFree(s.p), "free");
+    s = {};
+    s.p = allocate(static_cast<std::int64_t>(bytes));
+    if (!s.p && give_back && give_back()) s.p = allocate(static_cast<std::int64_t>(bytes));
+    if (!s.p) fail(ErrorKind::limit, "memory.exhausted", "CUDA: no memory for ", static_cast<std::int64_t>(bytes), " bytes of scratch; lower micro_batch or context");
+    s.bytes = bytes;
   }
-  return c.scratch;
+  return s.p;
 }
 
 }  // namespace
@@ -99,7 +107,7 @@ Exec execution() {
   exec.pool = &context();
   return exec;
 }
-cudaStream_t stream_of(const Exec& exec) { return exec.scratch == grow_scratch ? static_cast<Context*>(exec.pool)->stream : nullptr; }
+cudaStream_t stream_of(const Exec& exec) { return exec.scratch == grow_scratch ? static_cast<Context*>(exec.pool)->stream() : nullptr; }
 
 void* allocate(std::int64_t bytes) {
   void* p = nullptr;
@@ -124,11 +132,21 @@ void copy(Way way, void* to, std::int64_t to_pitch, const void* from, std::int64
     width *= rows;
     rows = 1;
   }
-  if (rows == 1) require(cudaMemcpyAsync(to, from, size(width), kind, context().stream), "copy");
-  else require(cudaMemcpy2DAsync(to, size(to_pitch), from, size(from_pitch), size(width), size(rows), kind, context().stream), "copy");
+  if (rows == 1) require(cudaMemcpyAsync(to, from, size(width), kind, context().stream()), "copy");
+  else require(cudaMemcpy2DAsync(to, size(to_pitch), from, size(from_pitch), size(width), size(rows), kind, context().stream()), "copy");
   if (way != Way::within) synchronize();
 }
-void synchronize() { require(cudaStreamSynchronize(context().stream), "a kernel or copy"); }
+void synchronize() { require(cudaStreamSynchronize(context().stream()), "a kernel or copy"); }
+void enter_branch(int branch) {
+  Context& c = context();
+  auto wait = [](cudaStream_t who, cudaStream_t whom, cudaEvent_t at) {
+    require(cudaEventRecord(at, whom), "a branch");
+    require(cudaStreamWaitEvent(who, at, 0), "a branch");
+  };
+  const int before = std::exchange(c.branch, branch);
+  if (before == 0 && branch != 0) wait(c.streams[1], c.streams[0], c.forked);
+  if (before != 0 && branch == 0) wait(c.streams[0], c.streams[1], c.joined);
+}
 
 // Of a recording, which takes memory of the driver's own.
 void require_with_memory(cudaError_t e) {
@@ -144,14 +162,14 @@ struct Recording {
   ~Recording() { cudaGraphExecDestroy(graph); }  // once what runs of it is done
 };
 void begin_recording() {
-  require(cudaStreamBeginCapture(context().stream, cudaStreamCaptureModeRelaxed), "the start of a recording");  // relaxed: memory may be allocated
+  require(cudaStreamBeginCapture(context().streams[0], cudaStreamCaptureModeRelaxed), "the start of a recording");  // relaxed: memory may be allocated
   context().recording = true;
 }
 std::shared_ptr<Recording> end_recording() {
   Context& c = context();
   c.recording = false;
   cudaGraph_t made = nullptr;
-  require(cudaStreamEndCapture(c.stream, &made), "the end of a recording");
+  require(cudaStreamEndCapture(c.streams[0], &made), "the end of a recording");
   auto recording = std::make_shared<Recording>();
   recording->scratches = c.scratches;
   const cudaError_t e = cudaGraphInstantiate(&recording->graph, made, 0);
@@ -163,13 +181,13 @@ void abandon_recording() {
   Context& c = context();
   c.recording = false;
   cudaGraph_t made = nullptr;
-  if (cudaStreamEndCapture(c.stream, &made) == cudaSuccess) cudaGraphDestroy(made);
+  if (cudaStreamEndCapture(c.streams[0], &made) == cudaSuccess) cudaGraphDestroy(made);
   cudaGetLastError();  // the error that led here is told by who met it
 }
 bool replay(const Recording& what) {
   Context& c = context();
   if (what.scratches != c.scratches) return false;
-  require_with_memory(cudaGraphLaunch(what.graph, c.stream));
+  require_with_memory(cudaGraphLaunch(what.graph, c.streams[0]));
   return true;
 }
 void check_arguments(const void*, std::size_t) {}

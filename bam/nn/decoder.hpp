@@ -245,18 +245,21 @@ class Decoder {
       gates = r.gates;
       add_routing(r);
     }
+    Branches branches(device(), c.parallel_block && o.dropout == 0);
     Tensor a = o.cache ? cached_attention(qkv, gates, shape, batch.segments, (*o.cache)[i], o.cache_rows)
                        : attention(qkv, gates, shape, batch.segments, rope);
     Tensor h1 = o.dropout > 0 ? add(h, drop(linear(a, computed(l.out), DType::f32), 0)) : linear_add(h, a, computed(l.out));
 
+    if (c.parallel_block) branches.second();
     Tensor u2 = c.parallel_block ? u : normalize(h1, l.post_norm);
     if (c.moe()) {
       Routing r = route(linear(u2, computed(l.ffn_router), DType::f32), c.num_experts_per_tok, c.norm_topk_prob, batch.real, f_of(attention_losses() ? 1 : 0));
       add_routing(r);
       out[0] = o.dropout > 0 ? add(h1, drop(mixture_ffn(zeros(h1.shape(), DType::f32, h1.device()), u2, r, computed(l.ffn_in), computed(l.ffn_out)), 1))
-                             : mixture_ffn(h1, u2, r, computed(l.ffn_in), computed(l.ffn_out));
+                             : mixture_ffn(h1, u2, r, computed(l.ffn_in), computed(l.ffn_out), &branches);
     } else {
       Tensor act = swiglu(linear(u2, computed(l.ffn_in)));
+      branches.join();
       out[0] = o.dropout > 0 ? add(h1, drop(linear(act, computed(l.ffn_out), DType::f32), 1)) : linear_add(h1, act, computed(l.ffn_out));
     }
     return out;

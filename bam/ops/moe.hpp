@@ -9,7 +9,8 @@
 
 namespace bam {
 
-inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing& routing, const Tensor& w_in, const Tensor& w_out) {
+// branches are joined before the residual is read.
+inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing& routing, const Tensor& w_in, const Tensor& w_out, Branches* branches = nullptr) {
   std::int64_t n = u.rows(), c = u.columns(), e = w_in.size(0), f = w_out.size(-1), k = routing.chosen.columns(), slots = n * k;
   check(w_in.rank() == 3 && w_out.rank() == 3 && w_in.size(1) == 2 * f && w_in.size(2) == c && w_out.size(0) == e && w_out.size(1) == c, "moe.shape",
         "mixture_ffn: u is ", to_string(u.shape()), ", w_in ", to_string(w_in.shape()), ", w_out ", to_string(w_out.shape()));
@@ -83,6 +84,7 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
   combine.from = residual.address();
   combine.y = y.address();
   combine.y_row = c;
+  if (branches) branches->join();
   kernel::gather(combine, device);
 
   record({residual, u, routing.gates, w_in, w_out}, {y},

@@ -3,6 +3,7 @@
 #pragma once
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -17,7 +18,7 @@ namespace bam {
 
 struct AllocatorStats {
   std::int64_t in_use = 0;    // bytes in live tensors (rounded to 64)
-  std::int64_t peak = 0;      // largest in_use since reset_peak
+  std::int64_t peak = 0;      // largest in_use since reset_peak, with what is released and kept for a branch
   std::int64_t reserved = 0;  // bytes taken from the system
 };
 
@@ -38,18 +39,20 @@ class Allocator {
   void* allocate(std::int64_t bytes) {
     std::int64_t size = rounded(bytes);
     std::lock_guard lock(mutex_);
-    Kept& free = kept(inside_);
     auto count = [&] {
       stats_.in_use += size;
-      if (stats_.in_use > stats_.peak) stats_.peak = stats_.in_use;
+      stats_.peak = std::max(stats_.peak, stats_.in_use + held_bytes_);
     };
     // A kept block up to a quarter larger will do.
-    auto it = free.lower_bound(size);
-    if (it != free.end() && it->first <= size + size / 4) {
+    for (Kept* free : {branch_ ? &held_[branch_][inside_] : nullptr, &kept(inside_)}) {
+      if (!free) continue;
+      auto it = free->lower_bound(size);
+      if (it == free->end() || it->first > size + size / 4) continue;
       void* p = it->second.back();
       it->second.pop_back();
-      sizes_[p] = {it->first, size, inside_};
-      if (it->second.empty()) free.erase(it);
+      sizes_[p] = {it->first, size, inside_, made_in()};
+      if (free != &kept(inside_)) held_bytes_ -= it->first;
+      if (it->second.empty()) free->erase(it);
       count();
       return p;
     }
@@ -61,15 +64,30 @@ class Allocator {
     if (!p) fail(ErrorKind::limit, "memory.exhausted", "wanted ", bytes, " bytes on ", name_of(device_), " beside ", stats_.in_use, " in use, there are no more; lower micro_batch or context");
     count();
     stats_.reserved += size;
-    sizes_[p] = {size, size, inside_};
+    sizes_[p] = {size, size, inside_, made_in()};
     return p;
   }
   void release(void* p) {
     std::lock_guard lock(mutex_);
     auto it = sizes_.find(p);
     stats_.in_use -= it->second.counted;
-    kept(it->second.arena)[it->second.block].push_back(p);
+    // While there are branches, the other one may still read what was not made in this one.
+    Kept& to = branch_ == 0 ? kept(it->second.arena) : held_[it->second.made_in == made_in() ? branch_ : 0][it->second.arena];
+    to[it->second.block].push_back(p);
+    if (branch_) held_bytes_ += it->second.block;
     sizes_.erase(it);
+  }
+  // From now on tensors are made and released in a branch (branch.hpp), 1 or 2; 0: in none, and what was released in one is everybody's again. What a branch made and released is given again to that branch alone.
+  void enter_branch(int branch) {
+    std::lock_guard lock(mutex_);
+    if (branch_ == 0) ++forks_;
+    branch_ = branch;
+    if (branch != 0) return;
+    for (auto& by_arena : held_) {
+      for (auto& [arena, blocks] : by_arena) add(kept(arena), blocks);
+      by_arena.clear();
+    }
+    held_bytes_ = 0;
   }
   // An arena: memory that what is recorded (graph.hpp) uses, and that no tensor gets that is made outside, whether or not it is in use. It is dissolved, and its memory is everybody's again, by who made it, or when there
   // is no other memory left. Its number is not 0.
@@ -113,9 +131,12 @@ class Allocator {
   }
   void dissolve_one(int arena) {
     auto node = arenas_.extract(arena);
-    if (node.empty()) return;
-    for (auto& [size, blocks] : node.mapped()) free_[size].insert(free_[size].end(), blocks.begin(), blocks.end());
+    if (!node.empty()) add(free_, node.mapped());
   }
+  static void add(Kept& to, const Kept& from) {
+    for (const auto& [size, blocks] : from) to[size].insert(to[size].end(), blocks.begin(), blocks.end());
+  }
+  std::int64_t made_in() const { return branch_ ? 2 * forks_ + branch_ : 0; }
   static constexpr std::int64_t huge = 2 << 20;
   static std::int64_t rounded(std::int64_t bytes) {
     if (bytes <= 0) return 64;
@@ -151,12 +172,16 @@ class Allocator {
   struct Sizes {
     std::int64_t block, counted;
     int arena;
+    std::int64_t made_in;  // which branch of which fork; 0: none
   };
   const Device device_;
   std::mutex mutex_;
   Kept free_;
   std::map<int, Kept> arenas_;
   int last_arena_ = 0, inside_ = 0;
+  int branch_ = 0;
+  std::int64_t forks_ = 0, held_bytes_ = 0;
+  std::map<int, Kept> held_[3];  // released while there are branches, by arena: what the other branch may read, and each branch's own
   std::map<void*, Sizes> sizes_;
   AllocatorStats stats_;
 };

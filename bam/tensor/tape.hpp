@@ -3,6 +3,7 @@
 #pragma once
 #include <functional>
 
+#include "branch.hpp"
 #include "tensor.hpp"
 
 namespace bam {
@@ -42,6 +43,7 @@ class Tape {
       r.outputs.push_back(t.gradient());
     }
     r.backward = std::move(backward);
+    r.branch = detail::branch().backward;
     records_.push_back(std::move(r));
     return true;
   }
@@ -66,14 +68,19 @@ class Tape {
       kernel::copy(a, detail::device_of("backward", t, upstream[i]));
     }
     Pause pause;
+    struct Joined {
+      ~Joined() { detail::leave_branches(); }
+    } joined;
     while (!records_.empty()) {
       Record r = std::move(records_.back());
       records_.pop_back();
       bool any = false;
       for (auto& g : r.outputs) any = any || !g->empty();
+      detail::enter_branch(r.branch);
       if (any) r.backward();
       for (auto& g : r.outputs) g->clear();
     }
+    detail::enter_branch(0);
   }
   void backward(const Tensor& loss) {
     check(loss.numel() == 1, "tape.loss", "backward: wanted a scalar loss, shape is ", to_string(loss.shape()));
@@ -85,6 +92,7 @@ class Tape {
   struct Record {
     std::vector<std::shared_ptr<Gradient>> outputs;
     std::function<void()> backward;
+    int branch = 0;
   };
   static Tape*& current() {
     thread_local Tape* value = nullptr;

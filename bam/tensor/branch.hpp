@@ -1,0 +1,73 @@
+// Two branches of a computation on a GPU, neither of which reads what the other writes: their kernels run side by side on two streams, so that one's small kernels and last tiles fill what the other leaves idle. On the
+// CPU nothing happens: a branch follows the other. The backward of what was recorded in a branch runs in that branch (tape.hpp). What both read was made before, and what is made in a branch is not read by the other.
+#pragma once
+#include <cstdlib>
+#include <string_view>
+
+#include "storage.hpp"
+
+namespace bam {
+
+// BAM_CUDA_BRANCHES in the environment. off: one stream; on, or nothing: two where a model has branches. Same bits. Error(usage): another word.
+inline bool branches_wanted() {
+  const char* wish = std::getenv("BAM_CUDA_BRANCHES");
+  const std::string_view word = wish ? wish : "";
+  if (word == "off") return false;
+  if (!word.empty() && word != "on") fail(ErrorKind::usage, "cuda.branches", "BAM_CUDA_BRANCHES: wanted on or off, got '", printable(word), "'");
+  return true;
+}
+
+namespace detail {
+// 0: no branch. The main thread's.
+struct Branch {
+  int now = 0;       // in which kernels are launched and tensors are made
+  int backward = 0;  // in which the backward of what is recorded will run
+};
+inline Branch& branch() {
+  static Branch value;
+  return value;
+}
+// From none to one both begin, from one to none they are joined: what follows may read what either made.
+inline void enter_branch([[maybe_unused]] int to) {
+#ifdef BAM_CUDA
+  if (branch().now == to) return;
+  branch().now = to;
+  Allocator::get(Device::cuda).enter_branch(to);
+  cuda::enter_branch(to);
+#endif
+}
+// On the way out with an error, which is told by who met it.
+inline void leave_branches() noexcept {
+  try {
+    enter_branch(0);
+  } catch (...) {
+  }
+}
+}  // namespace detail
+
+// What follows is the first branch, what follows second() is the second, what follows join() may read both; the backward of the last part still is the second branch's, and begins it.
+class Branches {
+ public:
+  Branches(Device device, bool wanted) : on_(device == Device::cuda && wanted && detail::branch().now == 0 && branches_wanted()) { enter(1); }
+  ~Branches() {
+    if (!on_) return;
+    detail::leave_branches();
+    detail::branch().backward = 0;
+  }
+  Branches(const Branches&) = delete;
+  Branches& operator=(const Branches&) = delete;
+  void second() { enter(2); }
+  void join() {
+    if (on_) detail::enter_branch(0);
+  }
+
+ private:
+  void enter(int which) {
+    if (!on_) return;
+    detail::branch().backward = which;
+    detail::enter_branch(which);
+  }
+  bool on_;
+};
+
+}  // namespace bam
