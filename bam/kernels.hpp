@@ -60,6 +60,12 @@ struct GemmArgs {
   std::int64_t turned_heads = 0;
 };
 
+// Two products in one call, the first and then the second, of the same types and transposes, without a batch. Neither reads what the other writes; or both have the same C, to which the second adds: a sum of two products.
+struct GemmPairArgs {
+  GemmArgs first, second;
+  bool sum() const { return first.C == second.C; }
+};
+
 // One product per expert over the rows routed to it; expert e owns rows offsets[e] .. offsets[e+1].
 // weights == false: C[r, :] (N wide) = or += A[a_index[r], :] (K wide) op(B_e), B_e = B + e * expert_stride.
 // weights == true: C_e (M, N) = or += sum over its rows r, in order, of A[a_index[r], :]^T (M wide) B[b_index[r], :]
@@ -385,6 +391,7 @@ struct AdamWArgs {  // of several parameters in one call, no two of which overla
 // The kernel table, one row per kernel: X(name, args struct).
 #define BAM_KERNELS(X)                        \
   X(gemm, GemmArgs)                           \
+  X(gemm_pair, GemmPairArgs)                  \
   X(grouped_gemm, GroupedGemmArgs)            \
   X(norm_forward, NormArgs)                   \
   X(norm_backward, NormArgs)                  \

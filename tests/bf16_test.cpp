@@ -412,6 +412,101 @@ TEST_CASE("bf16: a product whose first heads are turned, in its kernel where pai
   MESSAGE(rows << " rows; worst error " << worst);
 }
 
+TEST_CASE("bf16: two products in one call are those of two calls, and one launch; a sum of two is rounded once") {
+  if (!reference::emulation_runs) return;
+  reference::Settings settings;
+  kernels() = &cuda::table;
+  Random random(29);
+  struct Shape {
+    std::int64_t M, N, K;
+  };
+  struct Row {
+    bool ta, tb, sum;
+    Shape first, second;
+    DType out;
+    Write write;
+    int launches;  // of a pair
+    std::int64_t turned = 0;
+  };
+  double worst = 0;
+  for (const Row& r : {Row{false, true, false, {200, 96, 72}, {200, 264, 72}, DType::bf16, Write::overwrite, 1, 2}, {false, true, true, {150, 136, 48}, {150, 136, 104}, DType::f32, Write::add, 1},
+                       {false, false, true, {150, 72, 264}, {150, 72, 96}, DType::f32, Write::overwrite, 1}, {false, false, true, {150, 72, 264}, {150, 72, 96}, DType::bf16, Write::overwrite, 2},
+                       {false, false, false, {200, 96, 72}, {200, 264, 72}, DType::bf16, Write::overwrite, 1}, {true, false, false, {264, 72, 200}, {96, 72, 200}, DType::f32, Write::add, 1},
+                       {false, true, false, {40, 33, 24}, {40, 72, 24}, DType::bf16, Write::overwrite, 1}, {false, true, false, {40, 40, 24}, {40, 72, 24}, DType::f32, Write::overwrite, 2}, {false, true, false, {40, 40, 21}, {40, 72, 21}, DType::f32, Write::overwrite, 2},
+                       {false, true, false, {40, 40, 24}, {40, 72, 0}, DType::f32, Write::overwrite, 2}}) {
+    CAPTURE(r.first.N);
+    CAPTURE(r.launches);
+    const std::int64_t size = size_of(r.out);
+    std::vector<std::vector<Bf16>> operands;
+    std::vector<std::vector<char>> results(2), start;
+    const Turns turns(r.first.M, 16, random);
+    auto product = [&](const Shape& z, Write write) {
+      GemmArgs g;
+      g.dtype = DType::bf16;
+      g.out = r.out;
+      g.write = write;
+      g.transpose_a = r.ta, g.transpose_b = r.tb;
+      g.M = z.M, g.N = z.N, g.K = z.K;
+      operands.push_back(draw(z.M * z.K, random));
+      g.A = operands.back().data(), g.lda = r.ta ? z.M : z.K;
+      operands.push_back(draw(z.K * z.N, random));
+      g.B = operands.back().data(), g.ldb = r.tb ? z.K : z.N;
+      g.ldc = z.N;
+      std::vector<char> c(static_cast<std::size_t>(z.M * z.N * size) + 32);
+      for (std::int64_t i = 0; i < z.M * z.N; ++i) {
+        const auto v = static_cast<float>(math::normal(random));
+        const Bf16 b = to_bf16(v);
+        std::memcpy(c.data() + i * size, size == 4 ? static_cast<const void*>(&v) : &b, static_cast<std::size_t>(size));
+      }
+      start.push_back(c);
+      return g;
+    };
+    GemmPairArgs pair{product(r.first, r.write), product(r.second, r.sum ? Write::add : r.write)};
+    if (r.turned) pair.first.turn = turns.rotation(false), pair.first.turned_heads = r.turned;
+    auto run = [&](bool at_once) {
+      results = start;
+      pair.first.C = results[0].data(), pair.second.C = results[r.sum ? 0 : 1].data();
+      const std::int64_t before = cuda::emulation::counts().launches;
+      if (at_once) {
+        kernel::gemm_pair(pair);
+      } else {
+        kernel::gemm(pair.first);
+        kernel::gemm(pair.second);
+      }
+      return std::pair(results, cuda::emulation::counts().launches - before);
+    };
+    for (const char* path : {"portable", "mma", "wgmma"}) {
+      CAPTURE(path);
+      setenv("BAM_CUDA_PATH", path, 1);
+      const bool in_one = r.launches == 1 && std::string_view(path) != "portable";
+      cuda::emulation::options() = ways[0];
+      const auto wanted = run(false).first;
+      decltype(results) first;
+      for (const Options& way : ways) {
+        cuda::emulation::options() = way;
+        const auto [got, launches] = run(true);
+        if (in_one) CHECK(launches == 1);
+        else CHECK(launches >= (r.second.K ? 2 : 1));
+        if (first.empty()) first = got;
+        CHECK(got == first);
+        if (!r.sum || !in_one) {
+          CHECK(got == wanted);
+          continue;
+        }
+        std::vector<double> a, b;
+        for (std::int64_t i = 0; i < r.first.M * r.first.N; ++i) {
+          float x, y;
+          std::memcpy(&x, got[0].data() + 4 * i, 4);
+          std::memcpy(&y, wanted[0].data() + 4 * i, 4);
+          a.push_back(static_cast<double>(x)), b.push_back(static_cast<double>(y));
+        }
+        worst = std::max(worst, reference::error_of(a, b));
+      }
+    }
+  }
+  CHECK(worst < 2e-6);
+}
+
 TEST_CASE("cross-entropy of wide rows by the fast CUDA kernels: largest logits anywhere, some of minus infinity") {
   if (!reference::emulation_runs) return;
   reference::Settings settings;

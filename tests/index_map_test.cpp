@@ -1,6 +1,7 @@
 // The index maps that CUDA kernels call, on the host: each element has one place, banks do not conflict, each tile is scheduled once whatever the sizes of groups and segments.
 #include <doctest/doctest.h>
 
+#include <array>
 #include <map>
 #include <set>
 #include <vector>
@@ -146,6 +147,30 @@ TEST_CASE("index maps: tiles of grouped products are scheduled once each, for an
         CHECK(seen.size() == wanted);
       }
   }
+}
+
+TEST_CASE("index maps: the tiles of one product, of two apart, and of a sum of two are scheduled once each") {
+  float here = 0, there = 0;
+  for (const std::int64_t rows : {1, 128, 300})
+    for (const std::int64_t columns : {1, 129, 256}) {
+      GemmArgs one, two;
+      one.M = rows, one.N = columns, one.C = &here;
+      two.M = columns, two.N = rows;
+      for (void* C : {static_cast<void*>(nullptr), static_cast<void*>(&here), static_cast<void*>(&there)}) {
+        two.C = C;
+        const PairTiles tiles = PairTiles::of(one, C ? &two : nullptr, 128);
+        std::map<std::array<std::int64_t, 3>, int> seen;
+        for (std::int64_t i = 0; i < tiles.all; ++i) {
+          const PairTiles::Tile t = tiles.at(i, 128);
+          ++seen[{t.product, t.row, t.column}];
+        }
+        std::size_t wanted = 0;
+        for (std::int64_t product = 0; product < (C == &there ? 2 : 1); ++product)
+          for (std::int64_t row = 0; row < (product ? two : one).M; row += 128)
+            for (std::int64_t column = 0; column < (product ? two : one).N; column += 128, ++wanted) CHECK(seen[{product, row, column}] == 1);
+        CHECK(seen.size() == wanted);
+      }
+    }
 }
 
 TEST_CASE("index maps: each query belongs to one tile, and no more tiles are asked for than are launched") {

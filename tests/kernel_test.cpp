@@ -235,6 +235,14 @@ TEST_CASE("linear, linear_add and their gradients") {
           for (std::size_t i = 0; i < y.size(); ++i) y[i] += a[0][i];
           return y;
         }));
+    const std::int64_t k2 = k + 2;
+    cases.push_back(make(
+        label("linear_add of two products", n, k, o), {residual, x, w, randn({n, k2}, random), randn({o, k2}, random)}, [](const auto& t) { return linear_add(t[0], t[1], t[2], t[3], t[4]); },
+        [=](const auto& a) {
+          auto y = reference::linear(a[1], a[2], n, k, o), more = reference::linear(a[3], a[4], n, k2, o);
+          for (std::size_t i = 0; i < y.size(); ++i) y[i] += a[0][i] + more[i];
+          return y;
+        }));
   }
   check_all("linear", cases, {2e-6, 2e-6});
 }
@@ -316,6 +324,17 @@ TEST_CASE("rope and qkv_projection, pairs and halves") {
           label("qkv_projection", r.n, r.heads, r.d, half ? "half" : "pairs"), {randn({r.n, r.c}, random), randn({width, r.c}, random)},
           [=](const auto& t) { return qkv_projection(t[0], t[1], there(turn), r.turned); },
           [=](const auto& a) { return reference::rope(reference::linear(a[0], a[1], r.n, r.c, width), p, width, r.turned, r.d, 10000, half); }));
+      cases.push_back(make(
+          label("qkv_projection beside another", r.n, r.heads, r.d, half ? "half" : "pairs"), {randn({r.n, r.c}, random), randn({width, r.c}, random), randn({width, r.c}, random)},
+          [=](const auto& t) {
+            auto [qkv, y] = qkv_projection(t[0], t[1], there(turn), r.turned, t[2]);
+            return add(qkv, y);
+          },
+          [=](const auto& a) {
+            auto sum = reference::rope(reference::linear(a[0], a[1], r.n, r.c, width), p, width, r.turned, r.d, 10000, half), y = reference::linear(a[0], a[2], r.n, r.c, width);
+            for (std::size_t i = 0; i < y.size(); ++i) sum[i] += y[i];
+            return sum;
+          }));
     }
   check_all("rope", cases, {2e-6, 2e-6});
 }

@@ -100,6 +100,19 @@ TEST_CASE("law: fused equals unfused, forward and backward") {
               return concat({rope(slice(y, 1, 0, 12), turn), slice(y, 1, 12, 18)}, 1);
             },
             true},
+           {"linear_add of two products",
+            {randn({n, 5}, random), x, randn({5, c}, random), randn({n, 7}, random), randn({5, 7}, random)},
+            [](const auto& t) { return linear_add(t[0], t[1], t[2], t[3], t[4]); },
+            [](const auto& t) { return linear_add(linear_add(t[0], t[1], t[2]), t[3], t[4]); },
+            true},
+           {"qkv_projection beside another product",
+            {x, randn({18, c}, random), randn({4, c}, random)},
+            [&](const auto& t) {
+              auto [qkv, y] = qkv_projection(t[0], t[1], turn, 2, t[2]);
+              return concat({qkv, y}, 1);
+            },
+            [&](const auto& t) { return concat({qkv_projection(t[0], t[1], turn, 2), linear(t[0], t[2])}, 1); },
+            true},
            {"attention that turns the gradients of queries and keys back",
             {x, randn({18, c}, random)},
             [&](const auto& t) { return attention(qkv_projection(t[0], t[1], turn, 2, TurnBack::attention), {}, {1, 1, 6}, whole, turn); },

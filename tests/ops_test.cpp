@@ -126,6 +126,37 @@ TEST_CASE("gemm: each output is one fma chain over k in order, starting from C w
         }
 }
 
+TEST_CASE("gemm_pair: the first product, then the second, be it elsewhere or a sum") {
+  Random random(3);
+  for (bool sum : {false, true})
+    for (bool ta : {false, true})
+      for (Write write : {Write::overwrite, Write::add}) {
+        const std::int64_t M = 13, N = 24, K1 = 17, K2 = 40;
+        const Floats a = draw(M * K1, random), b = draw(N * K1, random), c = draw(M * K2, random), d = draw(N * K2, random), before = draw(2 * M * N, random);
+        auto args = [&](const Floats& A, const Floats& B, std::int64_t K, Write w) {
+          GemmArgs g;
+          g.write = w;
+          g.transpose_a = ta;
+          g.M = M, g.N = g.ldb = g.ldc = N, g.K = K;
+          g.lda = ta ? M : K;
+          g.A = A.data(), g.B = B.data();
+          return g;
+        };
+        GemmPairArgs pair{args(a, b, K1, write), args(c, d, K2, sum ? Write::add : write)};
+        Floats wanted = before;
+        auto place = [&](Floats& y) { pair.first.C = y.data(), pair.second.C = y.data() + (sum ? 0 : M * N); };
+        place(wanted);
+        kernel::gemm(pair.first);
+        kernel::gemm(pair.second);
+        everywhere([&] {
+          Floats y = before;
+          place(y);
+          kernel::gemm_pair(pair);
+          CHECK(same_bits(y, wanted));
+        });
+      }
+}
+
 TEST_CASE("grouped_gemm: a loop of gemms over the rows of each expert") {
   Random random(2);
   struct Row {

@@ -314,6 +314,11 @@ inline void gemm(const Exec& exec, const GemmArgs& g) {
   });
 }
 
+inline void gemm_pair(const Exec& exec, const GemmPairArgs& g) {
+  gemm(exec, g.first);
+  gemm(exec, g.second);
+}
+
 // The product of what bf16 operands are in float, one after the other: right, and not yet fast.
 inline void gemm_bf16(const Exec& exec, const GemmArgs& g) {
   const std::int64_t a_lines = g.transpose_a ? g.K : g.M, a_width = g.transpose_a ? g.M : g.K, b_lines = g.transpose_b ? g.N : g.K, b_width = g.transpose_b ? g.K : g.N;

@@ -108,6 +108,14 @@ inline void gemm(const Exec& exec, const GemmArgs& s) {
   narrow ? tiled(GemmKernel<Bf16, Bf16>{}) : tiled(GemmKernel<Bf16, float>{});
 }
 
+inline void gemm_pair(const Exec& exec, const GemmPairArgs& s) {
+  const bool narrow = s.first.out == DType::bf16, fast = s.first.dtype == DType::bf16 && !portable() && !library_wanted() && pair_in_kernel(s, [](const GemmArgs& g) { return mma_takes(g) && !short_takes(g) && !thin_takes(g); });
+  if (fast && path() == Path::wgmma && wgmma_takes(s.first) && wgmma_takes(s.second)) return narrow ? gemm_wgmma<Bf16>(exec, s.first, &s.second) : gemm_wgmma<float>(exec, s.first, &s.second);
+  if (fast) return narrow ? gemm_mma<Bf16>(exec, s.first, &s.second) : gemm_mma<float>(exec, s.first, &s.second);
+  gemm(exec, s.first);
+  gemm(exec, s.second);
+}
+
 // As MmaGroupedKernel.
 template <class T, class Out>
 struct GroupedGemmKernel {

@@ -68,17 +68,45 @@ struct MmaProduct {
   std::int64_t ldc, K;
   bool pairs;  // two columns of C are one store
 };
+template <class Out>
+struct MmaSum {  // of two products, in the first one's C
+  MmaProduct<Out> one;
+  MmaOperand more_a, more_b;
+  std::int64_t more_K;
+};
+// Of step number `step` of a tile: its operands, and where in them it begins and they end.
+struct MmaStep {
+  const MmaOperand &a, &b;
+  std::int64_t k, K;
+};
+template <class Out>
+BAM_DEVICE const MmaProduct<Out>& result_of(const MmaProduct<Out>& s) { return s; }
+template <class Out>
+BAM_DEVICE const MmaProduct<Out>& result_of(const MmaSum<Out>& s) { return s.one; }
+template <class Out>
+BAM_DEVICE std::int64_t steps_of(const MmaProduct<Out>& s) { return ceil_div(s.K, mma_depth); }
+template <class Out>
+BAM_DEVICE std::int64_t steps_of(const MmaSum<Out>& s) { return steps_of(s.one) + ceil_div(s.more_K, mma_depth); }
+template <class Out>
+BAM_DEVICE MmaStep step_of(const MmaProduct<Out>& s, std::int64_t step) { return {s.a, s.b, step * mma_depth, s.K}; }
+template <class Out>
+BAM_DEVICE MmaStep step_of(const MmaSum<Out>& s, std::int64_t step) {
+  const std::int64_t first = steps_of(s.one);
+  if (step < first) return step_of(s.one, step);
+  return {s.more_a, s.more_b, (step - first) * mma_depth, s.more_K};
+}
 // The tile of C that begins at (row0, column0); reached by the whole block, which is done with shared memory after its next barrier.
-template <bool a_lines_are_k, bool b_lines_are_k, class Out, class Turn = TurnNothing>
-BAM_DEVICE void mma_block(const MmaProduct<Out>& s, std::int64_t row0, std::int64_t column0, const Turn& turn = {}) {
+template <bool a_lines_are_k, bool b_lines_are_k, class Work, class Turn = TurnNothing>
+BAM_DEVICE void mma_block(const Work& work, std::int64_t row0, std::int64_t column0, const Turn& turn = {}) {
   unsigned char* const space = shared<unsigned char>();
-  const std::int64_t steps = ceil_div(s.K, mma_depth);
+  const std::int64_t steps = steps_of(work);
   const int lane = thread() % warp_lanes, warp = thread() / warp_lanes, wm = warp / 4 * 64, wn = warp % 4 * 32;
   auto load = [&](std::int64_t step) {
     if (step < steps) {
       unsigned char* const to = space + step % mma_stages * 2 * mma_operand_bytes;
-      copy_lines<a_lines_are_k, mma_depth, mma_threads, mma_place<a_lines_are_k>>(to, s.a, row0, step * mma_depth, s.K);
-      copy_lines<b_lines_are_k, mma_depth, mma_threads, mma_place<b_lines_are_k>>(to + mma_operand_bytes, s.b, column0, step * mma_depth, s.K);
+      const MmaStep s = step_of(work, step);
+      copy_lines<a_lines_are_k, mma_depth, mma_threads, mma_place<a_lines_are_k>>(to, s.a, row0, s.k, s.K);
+      copy_lines<b_lines_are_k, mma_depth, mma_threads, mma_place<b_lines_are_k>>(to + mma_operand_bytes, s.b, column0, s.k, s.K);
     }
     commit_copies();  // an empty group where there is none, so that waits count alike
   };
@@ -115,6 +143,7 @@ BAM_DEVICE void mma_block(const MmaProduct<Out>& s, std::int64_t row0, std::int6
     }
   }
   wait_copies<0>();
+  const auto& s = result_of(work);
   BAM_UNROLL
   for (int i = 0; i < 4; ++i)
     BAM_UNROLL
@@ -128,13 +157,47 @@ BAM_DEVICE void mma_block(const MmaProduct<Out>& s, std::int64_t row0, std::int6
       }
 }
 
-template <bool a_lines_are_k, bool b_lines_are_k, class Out, class Turn = TurnNothing>
+// The tiles of one product, or of two, one after the other.
+struct PairTiles {
+  std::int64_t first, all, column_tiles[2];  // how many the first has, and both; in a row of each
+  // two: null, or what is a sum with the first and has no tiles of its own, or a product elsewhere.
+  static PairTiles of(const GemmArgs& one, const GemmArgs* two, int size) {
+    auto rows = [&](const GemmArgs& g) { return ceil_div(g.M, size); };
+    auto columns = [&](const GemmArgs& g) { return ceil_div(g.N, size); };
+    const std::int64_t first = rows(one) * columns(one);
+    return {first, first + (two && two->C != one.C ? rows(*two) * columns(*two) : 0), {columns(one), two ? columns(*two) : 1}};
+  }
+  struct Tile {
+    int product;
+    std::int64_t row, column;
+  };
+  BAM_INLINE Tile at(std::int64_t tile, int size) const {
+    const int product = tile >= first;
+    const std::int64_t n = product ? tile - first : tile;
+    return {product, n / column_tiles[product] * size, n % column_tiles[product] * size};
+  }
+};
+template <bool a_lines_are_k, bool b_lines_are_k, class Work, class Turn = TurnNothing>
 struct MmaGemmKernel {
   static constexpr int most_threads = mma_threads, resident_blocks = 2;
-  MmaProduct<Out> product;
-  std::int64_t column_tiles;
+  Work work;
+  PairTiles tiles;
   Turn turn;
-  BAM_DEVICE void operator()() const { mma_block<a_lines_are_k, b_lines_are_k>(product, block() / column_tiles * mma_tile, block() % column_tiles * mma_tile, turn); }
+  BAM_DEVICE void operator()() const {
+    const PairTiles::Tile t = tiles.at(block(), mma_tile);
+    mma_block<a_lines_are_k, b_lines_are_k>(work, t.row, t.column, turn);
+  }
+};
+template <bool a_lines_are_k, bool b_lines_are_k, class Out, class Turn = TurnNothing>
+struct MmaPairKernel {
+  static constexpr int most_threads = mma_threads, resident_blocks = 2;
+  MmaProduct<Out> products[2];
+  PairTiles tiles;
+  Turn turn;  // of the first
+  BAM_DEVICE void operator()() const {
+    const PairTiles::Tile t = tiles.at(block(), mma_tile);
+    mma_block<a_lines_are_k, b_lines_are_k>(products[t.product], t.row, t.column, turn.unless(t.product));
+  }
 };
 
 // What the path takes: chunks of 16 bytes lie within lines and are aligned.
@@ -161,13 +224,38 @@ void with_operands(const GemmArgs& s, F f) {
   else if constexpr (std::is_same_v<Out, Bf16>) f(No{}, No{}, TurnPairs{s.turn, s.turned_heads * s.turn.head_dim, false});
 }
 
-// A and B of s are bf16; C is Out.
+// The forms of pairs that have a kernel: sums are a model's last products and the gradient of what they began with, into float; two apart are what a model begins with and gradients, into bf16, and those of weights, into float.
 template <class Out>
-void gemm_mma(const Exec& exec, const GemmArgs& s) {
-  const std::int64_t row_tiles = ceil_div(s.M, mma_tile), column_tiles = ceil_div(s.N, mma_tile);
+constexpr bool pair_form(bool sum, bool transpose_a, bool transpose_b) {
+  const bool wide = std::is_same_v<Out, float>;
+  return sum ? wide && !transpose_a : wide == (transpose_a && !transpose_b) && !(transpose_a && transpose_b);
+}
+// Whether one launch does the work of both. `takes`: what the path asks of a product.
+template <class Takes>
+bool pair_in_kernel(const GemmPairArgs& p, Takes takes) {
+  const GemmArgs &a = p.first, &b = p.second;
+  const bool form = a.out == DType::bf16 ? pair_form<Bf16>(p.sum(), a.transpose_a, a.transpose_b) : pair_form<float>(p.sum(), a.transpose_a, a.transpose_b);
+  const bool alike = a.dtype == b.dtype && a.out == b.out && a.transpose_a == b.transpose_a && a.transpose_b == b.transpose_b && !b.turn.positions && (!a.turn.positions || turns_in_kernel(a));
+  const bool all = a.M > 0 && a.N > 0 && a.K > 0 && b.M > 0 && b.N > 0 && b.K > 0;
+  const bool one_sum = !p.sum() || (a.M == b.M && a.N == b.N && a.ldc == b.ldc && b.write == Write::add && (!b.from || b.from == b.C) && !a.turn.positions);
+  return form && alike && all && one_sum && takes(a) && takes(b);
+}
+
+// A and B of s are bf16; C is Out. second: of a pair, which pair_in_kernel().
+template <class Out>
+void gemm_mma(const Exec& exec, const GemmArgs& s, const GemmArgs* second = nullptr) {
+  auto operand_a = [](const GemmArgs& g) { return MmaOperand{static_cast<const Bf16*>(g.A), g.lda, g.M}; };
+  auto operand_b = [](const GemmArgs& g) { return MmaOperand{static_cast<const Bf16*>(g.B), g.ldb, g.N}; };
+  auto product = [&](const GemmArgs& g) { return MmaProduct<Out>{operand_a(g), operand_b(g), static_cast<Out*>(g.C), added_to<Out>(g), g.ldc, g.K, in_pairs(g)}; };
+  const PairTiles tiles = PairTiles::of(s, second, mma_tile);
+  const Grid grid{tiles.all, mma_threads, mma_shared_bytes};
   with_operands<Out>(s, [&](auto a_k, auto b_k, auto turn) {
-    launch(exec, {row_tiles * column_tiles, mma_threads, mma_shared_bytes},
-           MmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, Out, decltype(turn)>{{{static_cast<const Bf16*>(s.A), s.lda, s.M}, {static_cast<const Bf16*>(s.B), s.ldb, s.N}, static_cast<Out*>(s.C), added_to<Out>(s), s.ldc, s.K, in_pairs(s)}, column_tiles, turn});
+    constexpr bool a = decltype(a_k)::value, b = decltype(b_k)::value;
+    using Turn = decltype(turn);
+    if (!second) return launch(exec, grid, MmaGemmKernel<a, b, MmaProduct<Out>, Turn>{product(s), tiles, turn});
+    if constexpr (pair_form<Out>(true, a, !b))
+      if (second->C == s.C) return launch(exec, grid, MmaGemmKernel<a, b, MmaSum<Out>>{{product(s), operand_a(*second), operand_b(*second), second->K}, tiles, {}});
+    if constexpr (pair_form<Out>(false, a, !b)) launch(exec, grid, MmaPairKernel<a, b, Out, Turn>{{product(s), product(*second)}, tiles, turn});
   });
 }
 

@@ -82,20 +82,28 @@ BAM_DEVICE void wgmma_store(float (&d)[64], Out* c, const Out* from, std::int64_
     }
 }
 
-template <bool a_lines_are_k, bool b_lines_are_k, class Out, class Turn>
-struct WgmmaGemmKernel {
+template <class Out>
+struct WgmmaProduct {
   TensorMap a, b;
   Out* c;
-  const Out* from;
-  std::int64_t ldc, M, N, K, column_tiles;
+  const Out* from;  // and all below as in MmaProduct
+  std::int64_t ldc, M, N, K;
   bool pairs;
-  Turn turn;
+};
+template <bool a_lines_are_k, bool b_lines_are_k, class Out, class Turn>
+struct WgmmaGemmKernel {
+  WgmmaProduct<Out> products[2];
+  PairTiles tiles;
+  std::int64_t more_K;  // of the second product, where the first's C is the sum of both; else 0
+  Turn turn;            // of the first
 
   static constexpr int most_threads = wgmma_threads, resident_blocks = 1;
   BAM_DEVICE void operator()() const {
     WgmmaStages* const stages = shared<WgmmaStages>();
     const std::uint32_t begin = wgmma_begin(stages, 1);
-    const std::int64_t row0 = block() / column_tiles * wgmma_tile, column0 = block() % column_tiles * wgmma_tile, steps = ceil_div(K, wgmma_depth);
+    const PairTiles::Tile t = tiles.at(block(), wgmma_tile);
+    const WgmmaProduct<Out>& p = products[t.product];
+    const std::int64_t first_steps = ceil_div(p.K, wgmma_depth), steps = first_steps + ceil_div(more_K, wgmma_depth);
     if (thread() < warpgroup_threads) {
       give_registers<40>();
       if (thread() == 0)
@@ -104,15 +112,18 @@ struct WgmmaGemmKernel {
           Barrier* const full = &stages->full[step % wgmma_stages];
           wgmma_wait_empty(stages, step);
           arrive_expecting(full, 2 * wgmma_operand_bytes);
-          wgmma_load<a_lines_are_k>(to, a, row0, step * wgmma_depth, full);
-          wgmma_load<b_lines_are_k>(to + wgmma_operand_bytes, b, column0, step * wgmma_depth, full);
+          const bool more = step >= first_steps;
+          const WgmmaProduct<Out>& from = more ? products[1] : p;
+          const std::int64_t k = (more ? step - first_steps : step) * wgmma_depth;
+          wgmma_load<a_lines_are_k>(to, from.a, t.row, k, full);
+          wgmma_load<b_lines_are_k>(to + wgmma_operand_bytes, from.b, t.column, k, full);
         }
     } else {
       take_registers<232>();
       const int consumer = thread() / warpgroup_threads - 1;
       float d[64] = {};
       wgmma_consume<a_lines_are_k, b_lines_are_k>(d, stages, begin, consumer, 0, steps);
-      wgmma_store(d, c, from, ldc, M, N, row0, column0, consumer, pairs, turn);
+      wgmma_store(d, p.c, p.from, p.ldc, p.M, p.N, t.row, t.column, consumer, p.pairs, turn.unless(t.product));
     }
   }
 };
@@ -121,14 +132,19 @@ inline bool wgmma_takes(const GemmArgs& s) {
   return has_warpgroups() && s.batch == 1 && s.M > 0 && s.N > 0 && s.K > 0 && aligned_lines(s.A, s.lda, 8) && aligned_lines(s.B, s.ldb, 8);
 }
 
-// A and B of s are bf16; C is Out.
+// As gemm_mma.
 template <class Out>
-void gemm_wgmma(const Exec& exec, const GemmArgs& s) {
-  const std::int64_t row_tiles = ceil_div(s.M, wgmma_tile), column_tiles = ceil_div(s.N, wgmma_tile);
-  auto map = [&](const void* p, std::int64_t ld, bool lines_are_k, std::int64_t rows) { return lines_are_k ? tensor_map(p, s.K, rows, ld, wgmma_depth) : tensor_map(p, rows, s.K, ld, wgmma_tile); };
+void gemm_wgmma(const Exec& exec, const GemmArgs& s, const GemmArgs* second = nullptr) {
+  const bool sum = second && second->C == s.C;
+  auto map = [](const void* p, std::int64_t ld, bool lines_are_k, std::int64_t rows, std::int64_t K) { return lines_are_k ? tensor_map(p, K, rows, ld, wgmma_depth) : tensor_map(p, rows, K, ld, wgmma_tile); };
   with_operands<Out>(s, [&](auto a_k, auto b_k, auto turn) {
-    launch(exec, {row_tiles * column_tiles, wgmma_threads, wgmma_shared_bytes},
-           WgmmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, Out, decltype(turn)>{map(s.A, s.lda, decltype(a_k)::value, s.M), map(s.B, s.ldb, decltype(b_k)::value, s.N), static_cast<Out*>(s.C), added_to<Out>(s), s.ldc, s.M, s.N, s.K, column_tiles, in_pairs(s), turn});
+    auto product = [&](const GemmArgs& g) {
+      return WgmmaProduct<Out>{map(g.A, g.lda, decltype(a_k)::value, g.M, g.K), map(g.B, g.ldb, decltype(b_k)::value, g.N, g.K), static_cast<Out*>(g.C), added_to<Out>(g), g.ldc, g.M, g.N, g.K, in_pairs(g)};
+    };
+    const WgmmaProduct<Out> one = product(s);
+    const PairTiles tiles = PairTiles::of(s, second, wgmma_tile);
+    launch(exec, {tiles.all, wgmma_threads, wgmma_shared_bytes},
+           WgmmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, Out, decltype(turn)>{{one, second ? product(*second) : one}, tiles, sum ? second->K : 0, turn});
   });
 }
 

@@ -237,7 +237,10 @@ class Decoder {
     shape.kv_heads = c.kv_heads();
     shape.group = c.num_attention_heads / c.num_key_value_heads;
     shape.head_dim = c.head_dim;
-    Tensor qkv = qkv_projection(u, computed(l.qkv), rope, shape.heads + shape.kv_heads, TurnBack::attention);
+    const bool joint = c.parallel_block && !c.moe() && o.dropout == 0;  // [q k v | gate up] is one product, and both branches' last ones are
+    Tensor qkv, gate_up;
+    if (joint) std::tie(qkv, gate_up) = qkv_projection(u, computed(l.qkv), rope, shape.heads + shape.kv_heads, computed(l.ffn_in), TurnBack::attention);
+    else qkv = qkv_projection(u, computed(l.qkv), rope, shape.heads + shape.kv_heads, TurnBack::attention);
     Tensor gates;
     if (c.moa()) {
       bool soft = c.attention_routing == AttentionRouting::soft;
@@ -248,7 +251,7 @@ class Decoder {
     Branches branches(device(), c.parallel_block && o.dropout == 0);
     Tensor a = o.cache ? cached_attention(qkv, gates, shape, batch.segments, (*o.cache)[i], o.cache_rows)
                        : attention(qkv, gates, shape, batch.segments, rope);
-    Tensor h1 = o.dropout > 0 ? add(h, drop(linear(a, computed(l.out), DType::f32), 0)) : linear_add(h, a, computed(l.out));
+    Tensor h1 = joint ? Tensor() : o.dropout > 0 ? add(h, drop(linear(a, computed(l.out), DType::f32), 0)) : linear_add(h, a, computed(l.out));
 
     if (c.parallel_block) branches.second();
     Tensor u2 = c.parallel_block ? u : normalize(h1, l.post_norm);
@@ -257,9 +260,12 @@ class Decoder {
       add_routing(r);
       out[0] = o.dropout > 0 ? add(h1, drop(mixture_ffn(zeros(h1.shape(), DType::f32, h1.device()), u2, r, computed(l.ffn_in), computed(l.ffn_out)), 1))
                              : mixture_ffn(h1, u2, r, computed(l.ffn_in), computed(l.ffn_out), &branches);
+    } else if (joint) {
+      Tensor act = swiglu(gate_up);
+      branches.end();
+      out[0] = linear_add(h, a, computed(l.out), act, computed(l.ffn_out));
     } else {
       Tensor act = swiglu(linear(u2, computed(l.ffn_in)));
-      branches.join();
       out[0] = o.dropout > 0 ? add(h1, drop(linear(act, computed(l.ffn_out), DType::f32), 1)) : linear_add(h1, act, computed(l.ffn_out));
     }
     return out;

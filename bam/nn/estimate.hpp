@@ -148,8 +148,9 @@ inline MemoryEstimate estimate_memory(const ModelConfig& c, const StepShape& ste
   // Logits of a micro-batch larger than a chunk are made, and turned into their gradient, which bf16 holds apart, a chunk at a time.
   m.logits = std::min(all_logits, std::max(logits_chunk_bytes(step.device), times(V, f32)));
   if (step.bf16) m.logits = plus(m.logits, m.logits / 2);
-  const bool branches = step.device == Device::cuda && c.parallel_block && !step.dropout && branches_wanted();  // which hold theirs at the same time
-  m.scratch = times(rows, plus(dh, branches ? plus(d_attention, d_ffn) : std::max(d_attention, d_ffn)));
+  // Attention and FFN hold theirs at the same time where products are of both, and where they run side by side.
+  const bool together = c.parallel_block && !step.dropout && (!c.moe() || (step.device == Device::cuda && branches_wanted()));
+  m.scratch = times(rows, plus(dh, together ? plus(d_attention, d_ffn) : std::max(d_attention, d_ffn)));
   m.peak = plus(plus(m.weights, m.gradients, m.optimizer), m.activations, std::max(m.logits, m.scratch));
   return m;
 }

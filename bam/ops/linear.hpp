@@ -41,17 +41,32 @@ inline std::pair<const void*, Tensor> gradient_in(const Gradient& g, std::int64_
   kernel::cast(a, g.device());
   return {std::as_const(t).raw(), t};
 }
+// dW = or += dy^T x and dx = or += dy W of y = x W^T.
+inline GemmArgs weight_gradient(const Tensor& x, const Tensor& w, const void* dy) {
+  const std::int64_t n = x.rows(), k = x.columns(), o = w.size(0);
+  auto [dw, write] = w.gradient()->target(o * k);
+  return gemm_args(o, k, n, dy, o, true, x.raw(), k, false, dw, k, write, x.dtype());
+}
+inline GemmArgs input_gradient(const Tensor& x, const Tensor& w, const void* dy) {
+  const std::int64_t n = x.rows(), k = x.columns(), o = w.size(0);
+  auto [dx, write] = x.gradient()->target<void>(n * k);
+  return gemm_args(n, k, o, dy, o, false, w.raw(), k, false, dx, k, write, x.dtype(), x.gradient()->dtype());
+}
 inline void linear_backward(const Tensor& x, const Tensor& w, const Gradient& g) {
-  std::int64_t n = x.rows(), k = x.columns(), o = w.size(0);
-  const auto [dy, kept] = gradient_in(g, n * o, x.dtype());
-  if (w.wants_grad()) {
-    auto [dw, write] = w.gradient()->target(o * k);
-    kernel::gemm(gemm_args(o, k, n, dy, o, true, x.raw(), k, false, dw, k, write, x.dtype()), x.device());
-  }
-  if (x.wants_grad()) {
-    auto [dx, write] = x.gradient()->target<void>(n * k);
-    kernel::gemm(gemm_args(n, k, o, dy, o, false, w.raw(), k, false, dx, k, write, x.dtype(), x.gradient()->dtype()), x.device());
-  }
+  const auto [dy, kept] = gradient_in(g, x.rows() * w.size(0), x.dtype());
+  if (w.wants_grad()) kernel::gemm(weight_gradient(x, w, dy), x.device());
+  if (x.wants_grad()) kernel::gemm(input_gradient(x, w, dy), x.device());
+}
+// Of two products at once; dy2 null: the second has no gradient. x1 and x2 may be the same.
+inline void linear_backward(const Tensor& x1, const Tensor& w1, const void* dy1, const Tensor& x2, const Tensor& w2, const void* dy2) {
+  auto run = [&](auto gradient, bool first, bool second) {
+    first = first && dy1, second = second && dy2;
+    if (first && second) return kernel::gemm_pair({gradient(x1, w1, dy1), gradient(x2, w2, dy2)}, x1.device());
+    if (first) kernel::gemm(gradient(x1, w1, dy1), x1.device());
+    if (second) kernel::gemm(gradient(x2, w2, dy2), x2.device());
+  };
+  run(weight_gradient, w1.wants_grad(), w2.wants_grad());
+  run(input_gradient, x1.wants_grad(), x2.wants_grad());
 }
 inline Shape with_last(Shape shape, std::int64_t n) {
   shape.back() = n;
@@ -89,6 +104,26 @@ inline Tensor linear_add(const Tensor& residual, const Tensor& x, const Tensor& 
   kernel::gemm(product, device);
   record({residual, x, w}, {y}, [r = residual.gradient(), x, w, g = y.gradient(), n, o] {
     detail::linear_backward(x, w, *g);
+    if (r->wanted) r->absorb(*g, n * o);
+  });
+  return y;
+}
+
+// residual + x1 W1^T + x2 W2^T, in this order.
+inline Tensor linear_add(const Tensor& residual, const Tensor& x1, const Tensor& w1, const Tensor& x2, const Tensor& w2) {
+  detail::check_linear("linear_add", x1, w1);
+  detail::check_linear("linear_add", x2, w2);
+  const std::int64_t n = x1.rows(), k1 = x1.columns(), k2 = x2.columns(), o = w1.size(0);
+  check(residual.numel() == n * o && x2.rows() == n && w2.size(0) == o && x1.dtype() == x2.dtype(), "linear_add.shape", "linear_add: residual is ", to_string(residual.shape()), ", products are (", n, ", ", o, ") of ", name_of(x1.dtype()), " and (", x2.rows(), ", ", w2.size(0), ") of ", name_of(x2.dtype()));
+  const Device device = detail::device_of("linear_add", residual, x1, w1, x2, w2);
+  Tensor y(residual.shape(), DType::f32, device);
+  GemmPairArgs sum{detail::gemm_args(n, o, k1, x1.raw(), k1, false, w1.raw(), k1, true, y.address(), o, Write::add, x1.dtype()),
+                   detail::gemm_args(n, o, k2, x2.raw(), k2, false, w2.raw(), k2, true, y.address(), o, Write::add, x2.dtype())};
+  sum.first.from = residual.address();
+  kernel::gemm_pair(sum, device);
+  record({residual, x1, w1, x2, w2}, {y}, [r = residual.gradient(), x1, w1, x2, w2, g = y.gradient(), n, o] {
+    const auto [dy, kept] = detail::gradient_in(*g, n * o, x1.dtype());
+    detail::linear_backward(x2, w2, dy, x1, w1, dy);
     if (r->wanted) r->absorb(*g, n * o);
   });
   return y;

@@ -53,23 +53,47 @@ inline Tensor rope(const Tensor& x, const Rope& rope) {
 // Who turns the gradient of queries and keys back: the projection, or the attention that reads them, which then is told of the rotation.
 enum class TurnBack { projection, attention };
 
-// y (N, O) = x W^T, in F32 or all in BF16, with its first turned_heads heads turned: queries and keys of W = [q | k | v].
-inline Tensor qkv_projection(const Tensor& x, const Tensor& w, const Rope& rope, std::int64_t turned_heads, TurnBack back = TurnBack::projection) {
-  detail::check_linear("qkv_projection", x, w);
-  detail::check_rope(rope, x.rows());
-  std::int64_t n = x.rows(), k = x.columns(), o = w.size(0);
+namespace detail {
+// The product of qkv_projection; y is what it fills.
+inline GemmArgs qkv_args(const Tensor& x, const Tensor& w, const Rope& rope, std::int64_t turned_heads, Tensor& y) {
+  check_linear("qkv_projection", x, w);
+  check_rope(rope, x.rows());
+  const std::int64_t n = x.rows(), k = x.columns(), o = w.size(0);
   check(turned_heads * rope.table.columns() <= o, "rope.shape", "qkv_projection: ", turned_heads, " heads of ", rope.table.columns(), " in ", o, " columns");
-  const Device device = detail::device_of("qkv_projection", x, w, rope.table, rope.positions);
-  Tensor y(detail::with_last(x.shape(), o), x.dtype(), device);
-  GemmArgs product = detail::gemm_args(n, o, k, x.raw(), k, false, w.raw(), k, true, y.raw(), o, Write::overwrite, x.dtype(), x.dtype());
+  y = Tensor(with_last(x.shape(), o), x.dtype(), device_of("qkv_projection", x, w, rope.table, rope.positions));
+  GemmArgs product = gemm_args(n, o, k, x.raw(), k, false, w.raw(), k, true, y.raw(), o, Write::overwrite, x.dtype(), x.dtype());
   product.turn = rope.rotation();
   product.turned_heads = turned_heads;
-  kernel::gemm(product, device);
-  record({x, w}, {y}, [x, w, rope, turned_heads, back, n, o, g = y.gradient()] {
-    if (back == TurnBack::projection) kernel::rope(rope_args(rope.rotation(), g->dtype(), n, turned_heads, g->data<void>(), o, true), x.device());
+  return product;
+}
+inline void turn_back(const Gradient& g, const Rope& rope, std::int64_t rows, std::int64_t heads, std::int64_t columns) {
+  if (!g.empty()) kernel::rope(rope_args(rope.rotation(), g.dtype(), rows, heads, g.data<void>(), columns, true), g.device());
+}
+}  // namespace detail
+
+// y (N, O) = x W^T, in F32 or all in BF16, with its first turned_heads heads turned: queries and keys of W = [q | k | v].
+inline Tensor qkv_projection(const Tensor& x, const Tensor& w, const Rope& rope, std::int64_t turned_heads, TurnBack back = TurnBack::projection) {
+  Tensor y;
+  const GemmArgs product = detail::qkv_args(x, w, rope, turned_heads, y);
+  kernel::gemm(product, y.device());
+  record({x, w}, {y}, [x, w, rope, turned_heads, back, g = y.gradient()] {
+    if (back == TurnBack::projection) detail::turn_back(*g, rope, x.rows(), turned_heads, w.size(0));
     detail::linear_backward(x, w, *g);
   });
   return y;
+}
+// The same beside x W2^T: what a parallel block's attention and FFN begin with.
+inline std::pair<Tensor, Tensor> qkv_projection(const Tensor& x, const Tensor& w, const Rope& rope, std::int64_t turned_heads, const Tensor& w2, TurnBack back = TurnBack::projection) {
+  detail::check_linear("qkv_projection", x, w2);
+  const std::int64_t n = x.rows(), k = x.columns(), o2 = w2.size(0);
+  Tensor y, y2(detail::with_last(x.shape(), o2), x.dtype(), detail::device_of("qkv_projection", x, w2));
+  const GemmArgs first = detail::qkv_args(x, w, rope, turned_heads, y);
+  kernel::gemm_pair({first, detail::gemm_args(n, o2, k, x.raw(), k, false, w2.raw(), k, true, y2.raw(), o2, Write::overwrite, x.dtype(), x.dtype())}, y.device());
+  record({x, w, w2}, {y, y2}, [x, w, w2, rope, turned_heads, back, g = y.gradient(), g2 = y2.gradient()] {
+    if (back == TurnBack::projection) detail::turn_back(*g, rope, x.rows(), turned_heads, w.size(0));
+    detail::linear_backward(x, w2, g2->data<void>(), x, w, g->data<void>());
+  });
+  return {y, y2};
 }
 
 }  // namespace bam

@@ -45,7 +45,7 @@ inline void leave_branches() noexcept {
 }
 }  // namespace detail
 
-// What follows is the first branch, what follows second() is the second, what follows join() may read both; the backward of the last part still is the second branch's, and begins it.
+// What follows is the first branch, what follows second() is the second, what follows end() may read both; what follows join() may too, while its backward still is the second branch's, which it begins.
 class Branches {
  public:
   Branches(Device device, bool wanted) : on_(device == Device::cuda && wanted && detail::branch().now == 0 && branches_wanted()) { enter(1); }
@@ -54,6 +54,7 @@ class Branches {
     detail::leave_branches();
     detail::branch().backward = 0;
   }
+  void end() { enter(0); }
   Branches(const Branches&) = delete;
   Branches& operator=(const Branches&) = delete;
   void second() { enter(2); }

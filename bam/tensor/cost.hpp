@@ -51,6 +51,14 @@ inline Cost cost(Row, const GemmArgs& a) {
   const double batch = number(a.batch), M = number(a.M), N = number(a.N), K = number(a.K);
   return {2 * batch * M * N * K, batch * ((M * K + K * N) * size(a.dtype) + M * N * written(a.out, a.write)), product(a.M, a.N, a.K) + layout(a.transpose_a, a.transpose_b) + (a.batch != 1 ? str(" times ", a.batch) : "") + (a.dtype == DType::bf16 ? " bf16" : "")};
 }
+// An operand of both, and the C of a sum, is counted once.
+inline Cost cost(Row row, const GemmPairArgs& a) {
+  using namespace detail;
+  const Cost first = cost(row, a.first), second = cost(row, a.second);
+  const GemmArgs& g = a.second;
+  const double shared = (a.first.A == g.A ? number(g.M) * number(g.K) * size(g.dtype) : 0) + (a.first.B == g.B ? number(g.K) * number(g.N) * size(g.dtype) : 0) + (a.sum() ? number(g.M) * number(g.N) * written(g.out, g.write) : 0);
+  return {first.flops + second.flops, first.bytes + second.bytes - shared, (a.sum() ? "" : "each: ") + product(a.first.M, a.first.N, a.first.K) + (a.sum() ? " + " : ", ") + product(g.M, g.N, g.K) + layout(g.transpose_a, g.transpose_b) + (g.dtype == DType::bf16 ? " bf16" : "")};
+}
 // Reads offsets, so they must be the host's.
 inline Cost cost(Row, const GroupedGemmArgs& a) {
   using namespace detail;

@@ -58,14 +58,26 @@ class Peers:
     def dtype(shape):
         return torch.bfloat16 if shape.endswith("bf16") else torch.float32
 
+    def operands(self, m, n, k, shape):
+        layout, dtype = re.search(r"\b[NT]{2}\b", shape)[0], self.dtype(shape)
+        a = self.tensor(k, m, dtype=dtype).t() if layout[0] == "T" else self.tensor(m, k, dtype=dtype)
+        b = self.tensor(n, k, dtype=dtype).t() if layout[1] == "T" else self.tensor(k, n, dtype=dtype)
+        return a, b
+
     def gemm(self, shape):
         m, n, k, *batch = self.numbers(shape)
         if batch:
             return []
-        layout, dtype = re.search(r"\b[NT]{2}\b", shape)[0], self.dtype(shape)
-        a = self.tensor(k, m, dtype=dtype).t() if layout[0] == "T" else self.tensor(m, k, dtype=dtype)
-        b = self.tensor(n, k, dtype=dtype).t() if layout[1] == "T" else self.tensor(k, n, dtype=dtype)
+        a, b = self.operands(m, n, k, shape)
         return [("mm", lambda: torch.mm(a, b))]
+
+    def gemm_pair(self, shape):
+        sizes = self.numbers(shape)
+        a, b = self.operands(*sizes[:3], shape)
+        c, d = self.operands(*sizes[3:], shape)
+        if "+" in shape:
+            return [("mm, addmm", lambda: torch.addmm(torch.mm(a, b), c, d))]
+        return [("mm each", lambda: (torch.mm(a, b), torch.mm(c, d)))]
 
     def grouped_gemm(self, shape):
         *sizes, experts = self.numbers(shape)
