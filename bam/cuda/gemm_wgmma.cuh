@@ -67,29 +67,20 @@ BAM_DEVICE void wgmma_consume(float (&d)[64], WgmmaStages* stages, std::uint32_t
   wait_products<0>();
   hold(d);
 }
-// Its part of C, whose tile begins at (row0, column0); `from` as in MmaProduct.
-template <class Out, class Turn = TurnNothing>
-BAM_DEVICE void wgmma_store(float (&d)[64], Out* c, const Out* from, std::int64_t ldc, std::int64_t M, std::int64_t N, std::int64_t row0, std::int64_t column0, int consumer, bool pairs, const Turn& turn = {}) {
-  const int t = thread() % warpgroup_threads;
+// Its part of the tile of C that begins at (row0, column0).
+template <class Store>
+BAM_DEVICE void wgmma_store(const float (&d)[64], const Store& store, std::int64_t row0, std::int64_t column0, int consumer) {
+  FragmentC sums[16];
   BAM_UNROLL
-  for (int j = 0; j < 16; ++j)
-    BAM_UNROLL
-    for (int i = 0; i < 4; i += 2) {
-      const std::int64_t row = row0 + consumer * 64 + t / 32 * 16 + t % 32 / 4 + i / 2 * 8, column = column0 + j * 8 + t % 4 * 2;
-      if (row >= M) continue;
-      turn(row, column, d[4 * j + i], d[4 * j + i + 1]);
-      store_two(c + row * ldc, from ? from + row * ldc : nullptr, column, N, d[4 * j + i], d[4 * j + i + 1], pairs);
-    }
+  for (int i = 0; i < 64; ++i) sums[i / 4].v[i % 4] = d[i];
+  store(sums, row0 + consumer * 64 + thread() % warpgroup_threads / warp_lanes * 16, column0);
 }
 
-template <bool a_lines_are_k, bool b_lines_are_k, class Out, class Turn>
+template <bool a_lines_are_k, bool b_lines_are_k, class Store>
 struct WgmmaGemmKernel {
   TensorMap a, b;
-  Out* c;
-  const Out* from;
-  std::int64_t ldc, M, N, K, column_tiles;
-  bool pairs;
-  Turn turn;
+  Store store;
+  std::int64_t K, column_tiles;
 
   static constexpr int most_threads = wgmma_threads, resident_blocks = 1;
   BAM_DEVICE void operator()() const {
@@ -112,7 +103,7 @@ struct WgmmaGemmKernel {
       const int consumer = thread() / warpgroup_threads - 1;
       float d[64] = {};
       wgmma_consume<a_lines_are_k, b_lines_are_k>(d, stages, begin, consumer, 0, steps);
-      wgmma_store(d, c, from, ldc, M, N, row0, column0, consumer, pairs, turn);
+      wgmma_store(d, store, row0, column0, consumer);
     }
   }
 };
@@ -126,9 +117,9 @@ template <class Out>
 void gemm_wgmma(const Exec& exec, const GemmArgs& s) {
   const std::int64_t row_tiles = ceil_div(s.M, wgmma_tile), column_tiles = ceil_div(s.N, wgmma_tile);
   auto map = [&](const void* p, std::int64_t ld, bool lines_are_k, std::int64_t rows) { return lines_are_k ? tensor_map(p, s.K, rows, ld, wgmma_depth) : tensor_map(p, rows, s.K, ld, wgmma_tile); };
-  with_operands<Out>(s, [&](auto a_k, auto b_k, auto turn) {
+  with_operands<Out>(s, [&](auto a_k, auto b_k, auto store) {
     launch(exec, {row_tiles * column_tiles, wgmma_threads, wgmma_shared_bytes},
-           WgmmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, Out, decltype(turn)>{map(s.A, s.lda, decltype(a_k)::value, s.M), map(s.B, s.ldb, decltype(b_k)::value, s.N), static_cast<Out*>(s.C), added_to<Out>(s), s.ldc, s.M, s.N, s.K, column_tiles, in_pairs(s), turn});
+           WgmmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, decltype(store)>{map(s.A, s.lda, decltype(a_k)::value, s.M), map(s.B, s.ldb, decltype(b_k)::value, s.N), store, s.K, column_tiles});
   });
 }
 
