@@ -203,11 +203,11 @@ void with_grouped(const Exec& exec, const GroupedGemmArgs& s, int columns, F f) 
   using No = std::false_type;
   if constexpr (std::is_same_v<Out, Bf16>) {
     const SwigluArgs& g = s.swiglu;
-    if (g.y) return f(No{}, No{}, StoreSwiglu{static_cast<Bf16*>(s.C), static_cast<Bf16*>(g.y), g.scale, s.ldc, g.y_row, 0, g.columns});
+    if (g.y) return f(No{}, No{}, StoreSwiglu{static_cast<Bf16*>(s.C), static_cast<Bf16*>(g.y), g.scale, s.ldc, g.y_row, g.columns});
     if (g.dx) {
       const std::int64_t parts = ceil_div(s.N, mma_tile) * (mma_tile / columns);
       auto* const part = g.dscale ? static_cast<float*>(exec.scratch(exec.pool, exec.workers, static_cast<std::size_t>(parts * g.rows) * sizeof(float))) : nullptr;
-      f(No{}, Yes{}, StoreSwigluGradient{static_cast<const Bf16*>(g.x), static_cast<Bf16*>(g.dx), g.scale, part, g.x_row, g.dx_row, g.rows, 0, g.columns});
+      f(No{}, Yes{}, StoreSwigluGradient{static_cast<const Bf16*>(g.x), static_cast<Bf16*>(g.dx), g.scale, part, g.x_row, g.dx_row, g.rows, g.columns});
       if (part) reduce(exec, ReduceArgs{.n = parts, .inner = g.rows, .x = part, .y = g.dscale});
       return;
     }

@@ -60,14 +60,14 @@ struct StoreSwiglu {
   static constexpr bool gated = true;
   Bf16 *c, *y;
   const float* scale;
-  std::int64_t ldc, y_row, rows, columns;  // columns: of gates
-  BAM_DEVICE StoreSwiglu of_rows(std::int64_t begin, std::int64_t count) const { return {c + begin * ldc, y + begin * y_row, scale ? scale + begin : nullptr, ldc, y_row, count, columns}; }
+  std::int64_t ldc, y_row, columns, first = 0, rows = 0;  // columns: of gates; first: where the tile's rows are counted from
+  BAM_DEVICE StoreSwiglu of_rows(std::int64_t begin, std::int64_t count) const { return {c, y, scale, ldc, y_row, columns, begin, begin + count}; }
   template <int n>
   BAM_DEVICE void operator()(FragmentC (&sums)[n], std::int64_t row0, std::int64_t column0) const {
     const int lane = thread() % warp_lanes;
     BAM_UNROLL
     for (int i = 0; i < 4; i += 2) {
-      const std::int64_t row = row0 + i / 2 * 8 + lane / 4;
+      const std::int64_t row = first + row0 + i / 2 * 8 + lane / 4;
       if (row >= rows) continue;
       const float k = scale ? scale[row] : 1.0f;
       BAM_UNROLL
@@ -94,50 +94,44 @@ struct StoreSwigluGradient {
   Bf16* dx;
   const float* scale;
   float* part;  // of dscale: of each group of a warp's columns a line, which has each row's sum over them; null: not wanted
-  std::int64_t x_row, dx_row, part_row, rows, columns;
-  BAM_DEVICE StoreSwigluGradient of_rows(std::int64_t begin, std::int64_t count) const {
-    return {x + begin * x_row, dx + begin * dx_row, scale ? scale + begin : nullptr, part ? part + begin : nullptr, x_row, dx_row, part_row, count, columns};
-  }
+  std::int64_t x_row, dx_row, part_row, columns, first = 0, rows = 0;
+  BAM_DEVICE StoreSwigluGradient of_rows(std::int64_t begin, std::int64_t count) const { return {x, dx, scale, part, x_row, dx_row, part_row, columns, begin, begin + count}; }
   template <int n>
   BAM_DEVICE void operator()(FragmentC (&sums)[n], std::int64_t row0, std::int64_t column0) const {
     using Two = Few<Bf16, 2>;
     const int lane = thread() % warp_lanes;
-    const std::int64_t first = row0 + lane / 4, column1 = column0 + lane % 4 * 2;
-    Two gates[2][n], ups[2][n];
-    float k[2];
+    const int left = static_cast<int>(smaller(columns - column0, 8 * n)) - lane % 4 * 2;  // columns from the first of the lane: one register
     BAM_UNROLL
-    for (int h = 0; h < 2; ++h) {  // all loads before the first store, past which the compiler could not move them
-      const std::int64_t row = first + h * 8;
-      const Bf16* const line = x + row * x_row + column1;
-      k[h] = scale && row < rows ? scale[row] : 1.0f;
+    for (int i = 0; i < 4; i += 2) {
+      const std::int64_t row = first + row0 + i / 2 * 8 + lane / 4;
+      const bool on = row < rows;
+      const Bf16* const from = x + row * x_row + column0 + lane % 4 * 2;
+      Bf16* const to = dx + row * dx_row + column0 + lane % 4 * 2;
+      const float k = scale && on ? scale[row] : 1.0f;
+      Two gates[n] = {}, ups[n] = {};  // all loads before the first store, past which the compiler could not move them
       BAM_UNROLL
       for (int j = 0; j < n; ++j) {
-        const bool on = row < rows && column1 + j * 8 < columns;
-        gates[h][j] = on ? *reinterpret_cast<const Two*>(line + j * 8) : Two{};
-        ups[h][j] = on ? *reinterpret_cast<const Two*>(line + columns + j * 8) : Two{};
+        if (!on || j * 8 >= left) continue;
+        gates[j] = *reinterpret_cast<const Two*>(from + j * 8);
+        ups[j] = *reinterpret_cast<const Two*>(from + columns + j * 8);
       }
-    }
-    BAM_UNROLL
-    for (int h = 0; h < 2; ++h) {
-      const std::int64_t row = first + h * 8;
-      Bf16* const line = dx + row * dx_row + column1;
       float total = 0;
       BAM_UNROLL
       for (int j = 0; j < n; ++j) {
-        if (row >= rows || column1 + j * 8 >= columns) continue;
-        float d[2] = {sums[j].v[2 * h], sums[j].v[2 * h + 1]}, gate[2], up[2];
+        if (!on || j * 8 >= left) continue;
+        float d[2] = {sums[j].v[i], sums[j].v[i + 1]}, gate[2], up[2];
         round_two(d);
         BAM_UNROLL
         for (int v = 0; v < 2; ++v) {
-          gate[v] = value(gates[h][j].v[v]), up[v] = value(ups[h][j].v[v]);
-          swiglu_gradient<true>(gate[v], up[v], d[v], k[h], total);
+          gate[v] = value(gates[j].v[v]), up[v] = value(ups[j].v[v]);
+          swiglu_gradient<true>(gate[v], up[v], d[v], k, total);
         }
-        store_few(line + j * 8, gate, false);
-        store_few(line + columns + j * 8, up, false);
+        store_few(to + j * 8, gate, false);
+        store_few(to + columns + j * 8, up, false);
       }
       if (!part) continue;  // for all lanes
       for (int lanes = 1; lanes < 4; lanes *= 2) total = total + shuffle_xor(total, lanes);
-      if (row < rows && lane % 4 == 0) part[column0 / (8 * n) * part_row + row] = total;
+      if (on && lane % 4 == 0) part[column0 / (8 * n) * part_row + row] = total;
     }
   }
 };
