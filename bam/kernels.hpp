@@ -66,11 +66,32 @@ struct GemmPairArgs {
   bool sum() const { return first.C == second.C; }
 };
 
+// SwiGLU (Shazeer 2020): y = s * silu(gate) * up, x (N, 2F) = [gate | up], s an optional scale per row.
+// Backward: dx by write, dscale (N; overwritten) = sum over F of dy * silu(gate) * up, null to skip. F32 or BF16.
+// dy may lie in the second half of dx, where the gradients of up come.
+struct SwigluArgs {
+  DType dtype = DType::f32;
+  Write write = Write::overwrite;
+  std::int64_t rows = 0, columns = 0;  // columns = F
+  const void* x = nullptr;
+  std::int64_t x_row = 0;
+  const float* scale = nullptr;
+  void* y = nullptr;
+  std::int64_t y_row = 0;
+  const void* dy = nullptr;
+  std::int64_t dy_row = 0;
+  void* dx = nullptr;
+  std::int64_t dx_row = 0;
+  float* dscale = nullptr;
+};
+
 // One product per expert over the rows routed to it; expert e owns rows offsets[e] .. offsets[e+1].
 // weights == false: C[r, :] (N wide) = or += A[a_index[r], :] (K wide) op(B_e), B_e = B + e * expert_stride.
 // weights == true: C_e (M, N) = or += sum over its rows r, in order, of A[a_index[r], :]^T (M wide) B[b_index[r], :]
 //   (N wide), C_e = C + e * expert_stride; an expert without rows overwrites C_e with 0.
 // A null index is the identity. A, B and C hold dtype and out as those of GemmArgs.
+// swiglu: the row that follows a product which overwrites and is none of weights, over all of its rows and in `out`. With y it is forward, and C its x; with dx backward, and C, which is but
+//   workspace then, its dy. On tensor cores both may be one kernel, which rounds where the two would.
 struct GroupedGemmArgs {
   DType dtype = DType::f32, out = DType::f32;
   Write write = Write::overwrite;
@@ -85,6 +106,7 @@ struct GroupedGemmArgs {
   void* C = nullptr;
   std::int64_t ldc = 0;
   std::int64_t expert_stride = 0;
+  SwigluArgs swiglu;
 };
 
 // LayerNorm (weight only; Ba et al. 2016): y = (x - mean) * rstd * w, rstd = 1 / sqrt(var + eps).
@@ -160,24 +182,6 @@ struct AttentionArgs {
   void *dq = nullptr, *dk = nullptr, *dv = nullptr;
   float* dgate = nullptr;
   Rotation turned;
-};
-
-// SwiGLU (Shazeer 2020): y = s * silu(gate) * up, x (N, 2F) = [gate | up], s an optional scale per row.
-// Backward: dx by write, dscale (N; overwritten) = sum over F of dy * silu(gate) * up, null to skip. F32 or BF16.
-struct SwigluArgs {
-  DType dtype = DType::f32;
-  Write write = Write::overwrite;
-  std::int64_t rows = 0, columns = 0;  // columns = F
-  const void* x = nullptr;
-  std::int64_t x_row = 0;
-  const float* scale = nullptr;
-  void* y = nullptr;
-  std::int64_t y_row = 0;
-  const void* dy = nullptr;
-  std::int64_t dy_row = 0;
-  void* dx = nullptr;
-  std::int64_t dx_row = 0;
-  float* dscale = nullptr;
 };
 
 // Router: p = softmax(logits); the K largest are chosen, ties to the lower index; gate = p (or p / sum of the chosen

@@ -356,6 +356,111 @@ TEST_CASE("bf16: grouped gemm on every instruction set and by the CUDA kernels")
   MESSAGE(rows << " rows; worst error " << worst[0] << " into float, " << worst[1] << " into bf16");
 }
 
+TEST_CASE("bf16: SwiGLU and its gradient in the kernel of the experts' product, with the bits of a row of its own") {
+  Random random(29);
+  struct Shape {
+    std::vector<std::int64_t> counts;
+    std::int64_t f, c;
+  };
+  // Widths that are whole tiles of 64 gates, that are not, that begin a second tile of 128, and two that no kernel takes whole lines of.
+  for (const Shape& r : std::vector<Shape>{{{5, 0, 17}, 64, 64}, {{0, 130, 1, 40}, 72, 320}, {{3, 129}, 136, 40}, {{0, 0}, 24, 64}, {{9}, 8, 8}, {{9, 3}, 20, 24}, {{4, 7}, 33, 64}})
+    for (const bool scaled : {false, true}) {
+      const bool indexed = !scaled;
+      CAPTURE(r.f);
+      CAPTURE(r.c);
+      CAPTURE(scaled);
+      std::vector<std::int64_t> offsets{0}, index;
+      for (std::int64_t n : r.counts) offsets.push_back(offsets.back() + n);
+      const std::int64_t rows = offsets.back(), f = r.f, c = r.c, experts = std::ssize(r.counts), width = 2 * f + (f % 8 == 0 ? 8 : 2);
+      for (std::int64_t i = 0; i < rows; ++i) index.push_back(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(rows))));
+      const std::vector<Bf16> u = draw(rows * c, random), dy = draw(rows * c, random), w_in = draw(experts * 2 * f * c, random), w_out = draw(experts * c * f, random);
+      std::vector<float> scale;
+      for (std::int64_t i = 0; i < rows + 1; ++i) scale.push_back(static_cast<float>(math::normal(random)));
+      struct Outputs {
+        std::vector<Bf16> x, y, dx;
+        std::vector<float> dscale;
+      };
+      cuda::emulation::Counts& counts = cuda::emulation::counts();
+      std::int64_t launched[2] = {};
+      auto compute = [&](bool together) {
+        const auto filled = [&](std::int64_t n) { return std::vector<Bf16>(static_cast<std::size_t>(n) + 8, to_bf16(7.0f)); };
+        Outputs o{filled(rows * width), filled(rows * f), filled(rows * width), std::vector<float>(static_cast<std::size_t>(rows) + 1, 7.0f)};
+        GroupedGemmArgs up;
+        up.dtype = up.out = DType::bf16;
+        up.transpose_b = true;
+        up.experts = experts, up.N = 2 * f, up.K = c;
+        up.offsets = offsets.data();
+        if (indexed) up.a_index = index.data();
+        up.A = u.data(), up.lda = c;
+        up.B = w_in.data(), up.ldb = c, up.expert_stride = 2 * f * c;
+        up.C = o.x.data(), up.ldc = width;
+        SwigluArgs s;
+        s.dtype = DType::bf16;
+        s.rows = rows, s.columns = f;
+        s.x = o.x.data(), s.x_row = s.dx_row = width;
+        if (scaled) s.scale = scale.data();
+        s.y = o.y.data(), s.y_row = f;
+        if (together) up.swiglu = s;
+        const auto before = counts.launches;
+        kernel::grouped_gemm(up);
+        if (!together) kernel::swiglu_forward(s);
+        const auto between = counts.launches;
+        GroupedGemmArgs down = up;
+        down.transpose_b = false;
+        down.N = f;
+        down.A = dy.data();
+        down.B = w_out.data(), down.ldb = f, down.expert_stride = c * f;
+        std::vector<Bf16> apart = filled(rows * f);
+        down.C = together ? o.dx.data() + f : apart.data(), down.ldc = together ? width : f;
+        s.y = nullptr;
+        s.dx = o.dx.data();
+        s.dy = down.C, s.dy_row = down.ldc;
+        if (scaled) s.dscale = o.dscale.data();
+        down.swiglu = together ? s : SwigluArgs{};
+        kernel::grouped_gemm(down);
+        if (!together) kernel::swiglu_backward(s);
+        launched[0] = between - before, launched[1] = counts.launches - between;
+        return o;
+      };
+      auto same = [](const auto& a, const auto& b) { return std::memcmp(a.data(), b.data(), a.size() * sizeof a[0]) == 0; };
+      auto check_both = [&](bool same_sums) {
+        const Outputs two = compute(false), one = compute(true);
+        CHECK(same(one.x, two.x));
+        CHECK(same(one.y, two.y));
+        CHECK(same(one.dx, two.dx));
+        if (same_sums) CHECK(same(one.dscale, two.dscale));
+        else CHECK(reference::error_of(one.dscale, std::vector<double>(two.dscale.begin(), two.dscale.end())) < 1e-6);
+        return one;
+      };
+      reference::everywhere([&] { check_both(true); });
+      if (!reference::emulation_runs) continue;
+      reference::Settings settings;
+      kernels() = &cuda::table;
+      for (const char* path : {"mma", "wgmma"}) {
+        CAPTURE(path);
+        setenv("BAM_CUDA_PATH", path, 1);
+        const bool fused = f % 8 == 0;
+        Outputs first;
+        for (const Options& way : ways) {
+          cuda::emulation::options() = way;
+          const auto before = counts;
+          const Outputs o = check_both(!fused);
+          CHECK(counts.bank_conflicts == before.bank_conflicts);
+          if (rows > 0) {
+            CHECK(launched[0] == (fused ? 1 : 2));
+            CHECK(launched[1] == (fused && !scaled ? 1 : 2));  // the sums of dscale's parts
+            if (fused) CHECK((counts.products > before.products) == (std::string(path) == "wgmma"));
+          }
+          if (first.x.empty()) first = o;
+          CHECK(same(o.x, first.x));
+          CHECK(same(o.y, first.y));
+          CHECK(same(o.dx, first.dx));
+          CHECK(same(o.dscale, first.dscale));
+        }
+      }
+    }
+}
+
 TEST_CASE("bf16: a product whose first heads are turned, in its kernel where pairs are neighbours and heads a power of two wide") {
   Random random(19);
   Served served;

@@ -106,6 +106,23 @@ TEST_CASE("index maps: the stages of the mma GEMM, a place for each chunk and no
   check_mma_place<true>();
 }
 
+TEST_CASE("index maps: a tile of gates and ups has each column once as either, and a warp both of its columns in fragments two apart") {
+  std::set<std::pair<int, int>> seen;
+  for (int line = 0; line < mma_tile; ++line) {
+    CHECK(gated_column(line) >= 0);
+    CHECK(gated_column(line) < mma_tile / 2);
+    seen.insert({gated_half(line), gated_column(line)});
+  }
+  CHECK(static_cast<int>(seen.size()) == mma_tile);
+  for (int warp = 0; warp < mma_tile; warp += 32)
+    for (int n = 0; n < 16; ++n) {
+      CHECK(gated_half(warp + n) == 0);
+      CHECK(gated_half(warp + 16 + n) == 1);
+      CHECK(gated_column(warp + n) == gated_column(warp) + n);
+      CHECK(gated_column(warp + 16 + n) == gated_column(warp) + n);
+    }
+}
+
 TEST_CASE("index maps: what TMA writes, wgmma finds through its descriptors, each element once") {
   check_wgmma_place<false>();
   check_wgmma_place<true>();

@@ -364,7 +364,76 @@ TEST_CASE("swiglu: scale per row, both write modes, distances, dx or dscale alon
     check_write("dx beside dscale", spread(dx, 2 * f, a.dx_row), 1e-6,
                 [&](float* p, Write write) { kernel::swiglu_backward(with([&](auto& b) { b.dx = p, b.write = write, b.dscale = other.data(); })); });
     check_write("dscale alone", dscale, 2e-6, [&](float* p, Write) { kernel::swiglu_backward(with([&](auto& b) { b.dscale = p; })); }, {Write::overwrite});
+    check_write("dx, where dy is its second half", spread(dx, 2 * f, a.dx_row), 1e-6,
+                [&](float* p, Write) {
+                  for (std::int64_t r = 0; r < n; ++r) std::memcpy(p + r * a.dx_row + f, dy.data() + r * y_row, static_cast<std::size_t>(f) * 4);
+                  kernel::swiglu_backward(with([&](auto& b) { b.dx = p, b.dy = p + f, b.dy_row = b.dx_row; }));
+                },
+                {Write::overwrite});
   }
+}
+
+TEST_CASE("grouped_gemm and the SwiGLU that follows, forward and backward, are the two rows") {
+  Random random(15);
+  struct Row {
+    std::vector<std::int64_t> counts;
+    std::int64_t f, c;
+  };
+  for (const Row& r : std::vector<Row>{{{0}, 3, 4}, {{1}, 1, 1}, {{3, 0, 5}, 7, 6}, {{0, 37, 1}, 24, 16}, {{2, 4}, 0, 5}})
+    for (bool scaled : {false, true}) {
+      CAPTURE(to_string(r.counts));
+      CAPTURE(r.f);
+      CAPTURE(scaled);
+      std::vector<std::int64_t> offsets{0};
+      for (std::int64_t n : r.counts) offsets.push_back(offsets.back() + n);
+      const std::int64_t rows = offsets.back(), f = r.f, c = r.c, experts = std::ssize(r.counts), x_row = 2 * f + gap(f, 3, 8), y_row = f + gap(f, 2, 16);
+      const Floats u = draw(rows * c, random), dy = draw(rows * c, random), w_in = draw(experts * 2 * f * c, random), w_out = draw(experts * c * f, random), scale = draw(rows, random);
+      struct Outputs {
+        Floats x, y, dx, dscale;
+      };
+      auto compute = [&](bool together) {
+        Outputs o{Floats(at(rows * x_row + 1), 7.0f), Floats(at(rows * y_row + 1), 7.0f), Floats(at(rows * x_row + 1), 7.0f), Floats(at(rows + 1), 7.0f)};
+        GroupedGemmArgs up;
+        up.transpose_b = true;
+        up.experts = experts, up.N = 2 * f, up.K = c;
+        up.offsets = offsets.data();
+        up.A = u.data(), up.lda = c;
+        up.B = w_in.data(), up.ldb = c, up.expert_stride = 2 * f * c;
+        up.C = o.x.data(), up.ldc = x_row;
+        SwigluArgs s;
+        s.rows = rows, s.columns = f;
+        s.x = o.x.data(), s.x_row = s.dx_row = x_row;
+        if (scaled) s.scale = scale.data();
+        s.y = o.y.data(), s.y_row = y_row;
+        if (together) up.swiglu = s;
+        kernel::grouped_gemm(up);
+        if (!together) kernel::swiglu_forward(s);
+        GroupedGemmArgs down = up;
+        down.transpose_b = false;
+        down.N = f;
+        down.A = dy.data();
+        down.B = w_out.data(), down.ldb = f, down.expert_stride = c * f;
+        Floats apart(at(rows * f));
+        down.C = together ? o.dx.data() + f : apart.data(), down.ldc = together ? x_row : f;
+        s.y = nullptr;
+        s.dx = o.dx.data();
+        s.dy = down.C, s.dy_row = down.ldc;
+        if (scaled) s.dscale = o.dscale.data();
+        down.swiglu = together ? s : SwigluArgs{};
+        kernel::grouped_gemm(down);
+        if (!together) kernel::swiglu_backward(s);
+        return o;
+      };
+      auto check_both = [&] {
+        const Outputs one = compute(true), two = compute(false);
+        CHECK(same_bits(one.x, two.x));
+        CHECK(same_bits(one.y, two.y));
+        CHECK(same_bits(one.dx, two.dx));
+        CHECK(same_bits(one.dscale, two.dscale));
+      };
+      everywhere(check_both);
+      emulated("mma", check_both);
+    }
 }
 
 TEST_CASE("route_plan is the stable order by expert, then token; route_gradient its mirror") {

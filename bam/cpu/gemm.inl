@@ -352,8 +352,16 @@ inline void gemm_bf16(const Exec& exec, const GemmArgs& g) {
 
 // One queue over all experts. Rows are gathered while packing, so no permuted copy of the activations exists.
 inline void grouped_gemm_bf16(const Exec& exec, const GroupedGemmArgs& g);
+inline void swiglu_forward(const Exec& exec, const SwigluArgs& s);
+inline void swiglu_backward(const Exec& exec, const SwigluArgs& s);
 
 inline void grouped_gemm(const Exec& exec, const GroupedGemmArgs& g) {
+  if (g.swiglu.y || g.swiglu.dx) {
+    GroupedGemmArgs plain = g;
+    plain.swiglu = {};
+    grouped_gemm(exec, plain);
+    return g.swiglu.y ? swiglu_forward(exec, g.swiglu) : swiglu_backward(exec, g.swiglu);
+  }
   if (g.experts <= 0 || g.N <= 0 || (g.weights && g.M <= 0)) return;
   if (g.dtype == DType::bf16) return grouped_gemm_bf16(exec, g);
   std::int64_t most = 0;

@@ -271,6 +271,12 @@ BAM_DEVICE void set_pair(Bf16* to, float first, float second) {
   const std::uint32_t both = pack(first, second);
   *reinterpret_cast<Pair*>(to) = {{static_cast<std::uint16_t>(both)}, {static_cast<std::uint16_t>(both >> 16)}};
 }
+// As bf16 holds them.
+BAM_DEVICE void round_two(float (&x)[2]) {
+  const std::uint32_t both = pack(x[0], x[1]);
+  x[0] = value(Bf16{static_cast<std::uint16_t>(both)});
+  x[1] = value(Bf16{static_cast<std::uint16_t>(both >> 16)});
+}
 // Writes x, or adds it to what is there.
 template <class T>
 BAM_DEVICE void put(T* p, float x, bool add) {

@@ -148,12 +148,18 @@ struct GroupedGemmKernel {
   }
 };
 inline void grouped_gemm(const Exec& exec, const GroupedGemmArgs& s) {
+  const bool narrow = s.out == DType::bf16, by_mma = s.dtype == DType::bf16 && !portable() && grouped_mma_takes(s);
+  if ((s.swiglu.y || s.swiglu.dx) && !(by_mma && gates_in_kernel(s))) {
+    GroupedGemmArgs plain = s;
+    plain.swiglu = {};
+    grouped_gemm(exec, plain);
+    return s.swiglu.y ? swiglu_forward(exec, s.swiglu) : swiglu_backward(exec, s.swiglu);
+  }
   if (s.experts <= 0 || s.N <= 0 || (s.weights && s.M <= 0)) return;
   const Grid grid{4 * multiprocessors(), gemm_threads, sizeof(GemmShared)};
   if (s.dtype == DType::f32) return launch(exec, grid, GroupedGemmKernel<float, float>{s});
-  const bool narrow = s.out == DType::bf16;
-  if (path() == Path::wgmma && grouped_mma_takes(s) && grouped_wgmma_takes(s)) return narrow ? grouped_gemm_wgmma<Bf16>(exec, s) : grouped_gemm_wgmma<float>(exec, s);
-  if (!portable() && grouped_mma_takes(s)) return narrow ? grouped_gemm_mma<Bf16>(exec, s) : grouped_gemm_mma<float>(exec, s);
+  if (by_mma && path() == Path::wgmma && grouped_wgmma_takes(s)) return narrow ? grouped_gemm_wgmma<Bf16>(exec, s) : grouped_gemm_wgmma<float>(exec, s);
+  if (by_mma) return narrow ? grouped_gemm_mma<Bf16>(exec, s) : grouped_gemm_mma<float>(exec, s);
   narrow ? launch(exec, grid, GroupedGemmKernel<Bf16, Bf16>{s}) : launch(exec, grid, GroupedGemmKernel<Bf16, float>{s});
 }
 

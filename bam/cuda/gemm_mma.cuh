@@ -3,9 +3,9 @@
 #pragma once
 #include <type_traits>
 
-#include "device.cuh"
+#include "elementwise.cuh"
+#include "gemm_store.cuh"
 #include "path.cuh"
-#include "rope.cuh"
 
 namespace bam::cuda {
 
@@ -24,53 +24,29 @@ struct MmaOperand {
   std::int64_t ld, extent;  // extent: rows of C that it has
   const std::int64_t* index = nullptr;  // of lines
 };
-// Starts the copies of one stage of an operand, 128 rows by `depth` of k, each chunk to place(line, chunk), by the first `threads` of a block.
-template <bool lines_are_k, int depth, int threads, auto place>
+// Of the 128 lines of a tile whose operand is gates and ups, one half each and of the same columns: in every 32, which are a warp's, 16 gates come before their ups. Column, of the tile's 64, and half.
+BAM_INLINE constexpr int gated_column(int line) { return line / 32 * 16 + line % 16; }
+BAM_INLINE constexpr int gated_half(int line) { return line / 16 % 2; }
+// Starts the copies of one stage of an operand, 128 rows by `depth` of k, each chunk to place(line, chunk), by the first `threads` of a block. gated: 64 rows, of the `extent` that are gates, and their ups, `extent` further on.
+template <bool lines_are_k, int depth, int threads, auto place, bool gated = false>
 BAM_DEVICE void copy_lines(unsigned char* to, const MmaOperand& x, std::int64_t row0, std::int64_t k0, std::int64_t K) {
   constexpr int chunks = (lines_are_k ? mma_tile : depth) / 8;  // of a line
   BAM_UNROLL
   for (int i = 0; i < mma_tile * depth / 8 / threads; ++i) {
     const int n = i * threads + thread(), line = n / chunks, chunk = n % chunks;
-    const std::int64_t row = row0 + (lines_are_k ? chunk * 8 : line), k = k0 + (lines_are_k ? line : chunk * 8);
+    const std::int64_t row = row0 + (lines_are_k ? chunk * 8 : gated ? gated_column(line) : line), k = k0 + (lines_are_k ? line : chunk * 8);
     const bool valid = row < x.extent && k < K;
-    const std::int64_t at = lines_are_k ? k : row, from = valid && x.index ? x.index[at] : at;
+    const std::int64_t at = lines_are_k ? k : gated ? row + gated_half(line) * x.extent : row, from = valid && x.index ? x.index[at] : at;
     copy_async(to + place(line, chunk), valid ? x.p + from * x.ld + (lines_are_k ? row : k) : x.p, valid);
   }
 }
 
-// Whether columns 2i and 2i + 1 of C can be stored as one.
-template <class Args>
-bool in_pairs(const Args& s) {
-  auto aligned = [&](const void* p) { return reinterpret_cast<std::uintptr_t>(p) % (2 * static_cast<std::uintptr_t>(size_of(s.out))) == 0; };
-  bool all = s.N % 2 == 0 && s.ldc % 2 == 0 && aligned(s.C);
-  if constexpr (requires { s.from; }) all = all && aligned(s.from);
-  return all;
-}
-// Columns `column`, which is even, and the next of a line of N; added to those of `from`, unless it is null.
-template <class Out>
-BAM_DEVICE void store_two(Out* line, const Out* from, std::int64_t column, std::int64_t N, float first, float second, bool pairs) {
-  if (pairs) {
-    if (column >= N) return;
-    float both[2] = {first, second}, before[2] = {};
-    if (from) load_few(from + column, before), both[0] = before[0] + first, both[1] = before[1] + second;
-    store_few(line + column, both, false);
-    return;
-  }
-  if (column < N) set(line[column], from ? value(from[column]) + first : first);
-  if (column + 1 < N) set(line[column + 1], from ? value(from[column + 1]) + second : second);
-}
-
-template <class Out>
 struct MmaProduct {
   MmaOperand a, b;
-  Out* c;
-  const Out* from;  // what is added to, lying as C does; null: nothing
-  std::int64_t ldc, K;
-  bool pairs;  // two columns of C are one store
+  std::int64_t K;
 };
-template <class Out>
-struct MmaSum {  // of two products, in the first one's C
-  MmaProduct<Out> one;
+struct MmaSum {  // of two products
+  MmaProduct one;
   MmaOperand more_a, more_b;
   std::int64_t more_K;
 };
@@ -79,25 +55,17 @@ struct MmaStep {
   const MmaOperand &a, &b;
   std::int64_t k, K;
 };
-template <class Out>
-BAM_DEVICE const MmaProduct<Out>& result_of(const MmaProduct<Out>& s) { return s; }
-template <class Out>
-BAM_DEVICE const MmaProduct<Out>& result_of(const MmaSum<Out>& s) { return s.one; }
-template <class Out>
-BAM_DEVICE std::int64_t steps_of(const MmaProduct<Out>& s) { return ceil_div(s.K, mma_depth); }
-template <class Out>
-BAM_DEVICE std::int64_t steps_of(const MmaSum<Out>& s) { return steps_of(s.one) + ceil_div(s.more_K, mma_depth); }
-template <class Out>
-BAM_DEVICE MmaStep step_of(const MmaProduct<Out>& s, std::int64_t step) { return {s.a, s.b, step * mma_depth, s.K}; }
-template <class Out>
-BAM_DEVICE MmaStep step_of(const MmaSum<Out>& s, std::int64_t step) {
+BAM_DEVICE std::int64_t steps_of(const MmaProduct& s) { return ceil_div(s.K, mma_depth); }
+BAM_DEVICE std::int64_t steps_of(const MmaSum& s) { return steps_of(s.one) + ceil_div(s.more_K, mma_depth); }
+BAM_DEVICE MmaStep step_of(const MmaProduct& s, std::int64_t step) { return {s.a, s.b, step * mma_depth, s.K}; }
+BAM_DEVICE MmaStep step_of(const MmaSum& s, std::int64_t step) {
   const std::int64_t first = steps_of(s.one);
   if (step < first) return step_of(s.one, step);
   return {s.more_a, s.more_b, (step - first) * mma_depth, s.more_K};
 }
-// The tile of C that begins at (row0, column0); reached by the whole block, which is done with shared memory after its next barrier.
-template <bool a_lines_are_k, bool b_lines_are_k, class Work, class Turn = TurnNothing>
-BAM_DEVICE void mma_block(const Work& work, std::int64_t row0, std::int64_t column0, const Turn& turn = {}) {
+// The tile of C that begins at (row0, column0), or, where it is gated, at that column of the gates, of a product or a sum; reached by the whole block, which is done with shared memory after its next barrier.
+template <bool a_lines_are_k, bool b_lines_are_k, class Work, class Store>
+BAM_DEVICE void mma_block(const Work& work, const Store& store, std::int64_t row0, std::int64_t column0) {
   unsigned char* const space = shared<unsigned char>();
   const std::int64_t steps = steps_of(work);
   const int lane = thread() % warp_lanes, warp = thread() / warp_lanes, wm = warp / 4 * 64, wn = warp % 4 * 32;
@@ -106,7 +74,7 @@ BAM_DEVICE void mma_block(const Work& work, std::int64_t row0, std::int64_t colu
       unsigned char* const to = space + step % mma_stages * 2 * mma_operand_bytes;
       const MmaStep s = step_of(work, step);
       copy_lines<a_lines_are_k, mma_depth, mma_threads, mma_place<a_lines_are_k>>(to, s.a, row0, s.k, s.K);
-      copy_lines<b_lines_are_k, mma_depth, mma_threads, mma_place<b_lines_are_k>>(to + mma_operand_bytes, s.b, column0, s.k, s.K);
+      copy_lines<b_lines_are_k, mma_depth, mma_threads, mma_place<b_lines_are_k>, Store::gated>(to + mma_operand_bytes, s.b, column0, s.k, s.K);
     }
     commit_copies();  // an empty group where there is none, so that waits count alike
   };
@@ -143,18 +111,8 @@ BAM_DEVICE void mma_block(const Work& work, std::int64_t row0, std::int64_t colu
     }
   }
   wait_copies<0>();
-  const auto& s = result_of(work);
   BAM_UNROLL
-  for (int i = 0; i < 4; ++i)
-    BAM_UNROLL
-    for (int j = 0; j < 4; ++j)
-      BAM_UNROLL
-      for (int v = 0; v < 4; v += 2) {
-        const std::int64_t row = row0 + wm + i * 16 + v / 2 * 8 + lane / 4, column = column0 + wn + j * 8 + lane % 4 * 2;
-        if (row >= s.a.extent) continue;
-        turn(row, column, sums[i][j].v[v], sums[i][j].v[v + 1]);
-        store_two(s.c + row * s.ldc, s.from ? s.from + row * s.ldc : nullptr, column, s.b.extent, sums[i][j].v[v], sums[i][j].v[v + 1], s.pairs);
-      }
+  for (int i = 0; i < 4; ++i) store(sums[i], row0 + wm + i * 16, column0 + (Store::gated ? gated_column(wn) : wn));
 }
 
 // The tiles of one product, or of two, one after the other.
@@ -177,26 +135,23 @@ struct PairTiles {
     return {product, n / column_tiles[product] * size, n % column_tiles[product] * size};
   }
 };
-template <bool a_lines_are_k, bool b_lines_are_k, class Work, class Turn = TurnNothing>
+template <bool a_lines_are_k, bool b_lines_are_k, class Work, class Store>
 struct MmaGemmKernel {
   static constexpr int most_threads = mma_threads, resident_blocks = 2;
   Work work;
-  PairTiles tiles;
-  Turn turn;
-  BAM_DEVICE void operator()() const {
-    const PairTiles::Tile t = tiles.at(block(), mma_tile);
-    mma_block<a_lines_are_k, b_lines_are_k>(work, t.row, t.column, turn);
-  }
+  Store store;
+  std::int64_t column_tiles;
+  BAM_DEVICE void operator()() const { mma_block<a_lines_are_k, b_lines_are_k>(work, store, block() / column_tiles * mma_tile, block() % column_tiles * mma_tile); }
 };
-template <bool a_lines_are_k, bool b_lines_are_k, class Out, class Turn = TurnNothing>
+template <bool a_lines_are_k, bool b_lines_are_k, class Store>
 struct MmaPairKernel {
   static constexpr int most_threads = mma_threads, resident_blocks = 2;
-  MmaProduct<Out> products[2];
+  MmaProduct products[2];
+  Store stores[2];
   PairTiles tiles;
-  Turn turn;  // of the first
   BAM_DEVICE void operator()() const {
     const PairTiles::Tile t = tiles.at(block(), mma_tile);
-    mma_block<a_lines_are_k, b_lines_are_k>(products[t.product], t.row, t.column, turn.unless(t.product));
+    mma_block<a_lines_are_k, b_lines_are_k>(products[t.product], stores[t.product], t.row, t.column);
   }
 };
 
@@ -205,23 +160,30 @@ inline bool mma_takes(const GemmArgs& s) {
   return s.batch == 1 && aligned_lines(s.A, s.lda, s.transpose_a ? s.M : s.K) && aligned_lines(s.B, s.ldb, s.transpose_b ? s.K : s.N);
 }
 
-// What a product adds to; null: nothing.
-template <class Out>
-const Out* added_to(const GemmArgs& s) {
-  return s.write != Write::add ? nullptr : static_cast<const Out*>(s.from ? s.from : s.C);
-}
 // Whether the rotation of s can be part of the product's kernel: both operands with their lines along K, as a projection has them.
 inline bool turns_in_kernel(const GemmArgs& s) { return TurnPairs::takes(s.turn) && s.out == DType::bf16 && !s.transpose_a && s.transpose_b; }
 
-// f(whether A's lines are k, whether B's are, how C is turned).
+template <class Out, class Turn = TurnNothing>
+StoreProduct<Out, Turn> store_of(const GemmArgs& s, Turn turn = {}) {
+  return {static_cast<Out*>(s.C), s.write == Write::add ? static_cast<const Out*>(s.from ? s.from : s.C) : nullptr, s.ldc, s.M, s.N, in_pairs(s), turn};
+}
+// The second product's beside the first's: none of it is turned.
+template <class Out, class Turn>
+StoreProduct<Out, Turn> store_beside(const StoreProduct<Out, Turn>& first, const GemmArgs& second) {
+  Turn turn = first.turn;
+  if constexpr (std::is_same_v<Turn, TurnPairs>) turn.columns = 0;
+  return store_of<Out>(second, turn);
+}
+// f(whether A's lines are k, whether B's are, what becomes of the sums).
 template <class Out, class F>
 void with_operands(const GemmArgs& s, F f) {
   using Yes = std::true_type;
   using No = std::false_type;
-  if (s.transpose_a) s.transpose_b ? f(Yes{}, No{}, TurnNothing{}) : f(Yes{}, Yes{}, TurnNothing{});
-  else if (!s.transpose_b) f(No{}, Yes{}, TurnNothing{});
-  else if (!s.turn.positions) f(No{}, No{}, TurnNothing{});
-  else if constexpr (std::is_same_v<Out, Bf16>) f(No{}, No{}, TurnPairs{s.turn, s.turned_heads * s.turn.head_dim, false});
+  const auto plain = store_of<Out>(s);
+  if (s.transpose_a) s.transpose_b ? f(Yes{}, No{}, plain) : f(Yes{}, Yes{}, plain);
+  else if (!s.transpose_b) f(No{}, Yes{}, plain);
+  else if (!s.turn.positions) f(No{}, No{}, plain);
+  else if constexpr (std::is_same_v<Out, Bf16>) f(No{}, No{}, store_of<Out>(s, TurnPairs{s.turn, s.turned_heads * s.turn.head_dim, false}));
 }
 
 // The forms of pairs that have a kernel: sums are a model's last products and the gradient of what they began with, into float; two apart are what a model begins with and gradients, into bf16, and those of weights, into float.
@@ -246,16 +208,15 @@ template <class Out>
 void gemm_mma(const Exec& exec, const GemmArgs& s, const GemmArgs* second = nullptr) {
   auto operand_a = [](const GemmArgs& g) { return MmaOperand{static_cast<const Bf16*>(g.A), g.lda, g.M}; };
   auto operand_b = [](const GemmArgs& g) { return MmaOperand{static_cast<const Bf16*>(g.B), g.ldb, g.N}; };
-  auto product = [&](const GemmArgs& g) { return MmaProduct<Out>{operand_a(g), operand_b(g), static_cast<Out*>(g.C), added_to<Out>(g), g.ldc, g.K, in_pairs(g)}; };
+  auto product = [&](const GemmArgs& g) { return MmaProduct{operand_a(g), operand_b(g), g.K}; };
   const PairTiles tiles = PairTiles::of(s, second, mma_tile);
   const Grid grid{tiles.all, mma_threads, mma_shared_bytes};
-  with_operands<Out>(s, [&](auto a_k, auto b_k, auto turn) {
+  with_operands<Out>(s, [&]<class Store>(auto a_k, auto b_k, const Store& store) {
     constexpr bool a = decltype(a_k)::value, b = decltype(b_k)::value;
-    using Turn = decltype(turn);
-    if (!second) return launch(exec, grid, MmaGemmKernel<a, b, MmaProduct<Out>, Turn>{product(s), tiles, turn});
-    if constexpr (pair_form<Out>(true, a, !b))
-      if (second->C == s.C) return launch(exec, grid, MmaGemmKernel<a, b, MmaSum<Out>>{{product(s), operand_a(*second), operand_b(*second), second->K}, tiles, {}});
-    if constexpr (pair_form<Out>(false, a, !b)) launch(exec, grid, MmaPairKernel<a, b, Out, Turn>{{product(s), product(*second)}, tiles, turn});
+    if (!second) return launch(exec, grid, MmaGemmKernel<a, b, MmaProduct, Store>{product(s), store, tiles.column_tiles[0]});
+    if constexpr (pair_form<Out>(true, a, !b) && std::is_same_v<Store, StoreProduct<Out>>)
+      if (second->C == s.C) return launch(exec, grid, MmaGemmKernel<a, b, MmaSum, Store>{{product(s), operand_a(*second), operand_b(*second), second->K}, store, tiles.column_tiles[0]});
+    if constexpr (pair_form<Out>(false, a, !b)) launch(exec, grid, MmaPairKernel<a, b, Store>{{product(s), product(*second)}, {store, store_beside(store, *second)}, tiles});
   });
 }
 
@@ -275,32 +236,37 @@ BAM_DEVICE GroupedTile grouped_tile(const GroupedGemmArgs& s, std::int64_t tile,
   return {0, 0, 0, 0, 0, false};
 }
 
-template <bool weights, bool b_lines_are_k, class Out>
+// What becomes of the sums of a tile. Its first column is t.column of C; of the gates, where it has their ups too, half of that.
+template <bool weights, class Store>
+BAM_DEVICE Store grouped_store(const Store& all, const GroupedGemmArgs& s, const GroupedTile& t) {
+  if constexpr (weights) return all.moved(t.expert * s.expert_stride, s.M);
+  else return all.of_rows(t.begin, t.rows);
+}
+template <class Store>
+BAM_DEVICE std::int64_t grouped_column(const GroupedTile& t) {
+  return Store::gated ? t.column / 2 : t.column;
+}
+template <bool weights, bool b_lines_are_k, class Store>
 struct MmaGroupedKernel {
   static constexpr int most_threads = mma_threads, resident_blocks = 2;
   GroupedGemmArgs s;
-  bool pairs;
+  Store store;
   BAM_DEVICE void operator()() const {
     std::int64_t from = 0, before = 0;
     for (std::int64_t tile = block();; tile += grid_blocks()) {
       const GroupedTile t = grouped_tile(s, tile, mma_tile, from, before);
       if (!t.on) return;  // by all threads of the block
-      MmaProduct<Out> p{};
-      p.pairs = pairs;
-      p.ldc = s.ldc;
+      MmaProduct p;
       // Without an index, lines are counted from the expert's first row.
       p.a = {static_cast<const Bf16*>(s.A) + (s.a_index ? 0 : t.begin * s.lda), s.lda, weights ? s.M : t.rows, s.a_index ? s.a_index + t.begin : nullptr};
       if (weights) {
         p.b = {static_cast<const Bf16*>(s.B) + (s.b_index ? 0 : t.begin * s.ldb), s.ldb, s.N, s.b_index ? s.b_index + t.begin : nullptr};
-        p.c = static_cast<Out*>(s.C) + t.expert * s.expert_stride;
         p.K = t.rows;
       } else {
-        p.b = {static_cast<const Bf16*>(s.B) + t.expert * s.expert_stride, s.ldb, s.N, nullptr};
-        p.c = static_cast<Out*>(s.C) + t.begin * s.ldc;
+        p.b = {static_cast<const Bf16*>(s.B) + t.expert * s.expert_stride, s.ldb, Store::gated ? s.N / 2 : s.N, nullptr};
         p.K = s.K;
       }
-      p.from = s.write == Write::add ? p.c : nullptr;
-      mma_block<weights, b_lines_are_k>(p, t.row, t.column);
+      mma_block<weights, b_lines_are_k>(p, grouped_store<weights>(store, s, t), t.row, grouped_column<Store>(t));
       sync();
     }
   }
@@ -308,14 +274,36 @@ struct MmaGroupedKernel {
 inline bool grouped_mma_takes(const GroupedGemmArgs& s) {
   return aligned_lines(s.A, s.lda, s.weights ? s.M : s.K) && aligned_lines(s.B, s.ldb, s.weights || !s.transpose_b ? s.N : s.K) && (s.weights || s.expert_stride % 8 == 0);
 }
-inline bool grouped_in_pairs(const GroupedGemmArgs& s) { return in_pairs(s) && (!s.weights || s.expert_stride % 2 == 0); }
+// Whether SwiGLU, or its gradient, can be part of the product's kernel, with the bits of the row of its own: up-projections' weights have their lines along K, gradients through the down-projection's have not.
+inline bool gates_in_kernel(const GroupedGemmArgs& s) {
+  return s.out == DType::bf16 && s.N > 0 && (s.swiglu.y ? s.transpose_b && swiglu_aligned(s.swiglu) : !s.transpose_b && swiglu_gradient_aligned(s.swiglu));
+}
+// f(whether it is of weights, whether B's lines are k, what becomes of the sums, of which a warp has `columns` in a row).
+template <class Out, class F>
+void with_grouped(const Exec& exec, const GroupedGemmArgs& s, int columns, F f) {
+  using Yes = std::true_type;
+  using No = std::false_type;
+  if constexpr (std::is_same_v<Out, Bf16>) {
+    const SwigluArgs& g = s.swiglu;
+    if (g.y) return f(No{}, No{}, StoreSwiglu{static_cast<Bf16*>(s.C), static_cast<Bf16*>(g.y), g.scale, s.ldc, g.y_row, g.columns});
+    if (g.dx) {
+      const std::int64_t parts = ceil_div(s.N, mma_tile) * (mma_tile / columns);
+      auto* const part = g.dscale ? static_cast<float*>(exec.scratch(exec.pool, exec.workers, static_cast<std::size_t>(parts * g.rows) * sizeof(float))) : nullptr;
+      f(No{}, Yes{}, StoreSwigluGradient{static_cast<const Bf16*>(g.x), static_cast<Bf16*>(g.dx), g.scale, part, g.x_row, g.dx_row, g.rows, g.columns});
+      if (part) reduce(exec, ReduceArgs{.n = parts, .inner = g.rows, .x = part, .y = g.dscale});
+      return;
+    }
+  }
+  auto* const c = static_cast<Out*>(s.C);
+  const StoreProduct<Out> store{c, s.write == Write::add ? c : nullptr, s.ldc, 0, s.N, in_pairs(s) && (!s.weights || s.expert_stride % 2 == 0), {}};
+  if (s.weights) f(Yes{}, Yes{}, store);
+  else s.transpose_b ? f(No{}, No{}, store) : f(No{}, Yes{}, store);
+}
 template <class Out>
 void grouped_gemm_mma(const Exec& exec, const GroupedGemmArgs& s) {
-  const Grid grid{2 * multiprocessors(), mma_threads, mma_shared_bytes};
-  const bool pairs = grouped_in_pairs(s);
-  if (s.weights) launch(exec, grid, MmaGroupedKernel<true, true, Out>{s, pairs});
-  else if (s.transpose_b) launch(exec, grid, MmaGroupedKernel<false, false, Out>{s, pairs});
-  else launch(exec, grid, MmaGroupedKernel<false, true, Out>{s, pairs});
+  with_grouped<Out>(exec, s, 32, [&](auto weights, auto b_k, auto store) {
+    launch(exec, {2 * multiprocessors(), mma_threads, mma_shared_bytes}, MmaGroupedKernel<decltype(weights)::value, decltype(b_k)::value, decltype(store)>{s, store});
+  });
 }
 
 }  // namespace bam::cuda

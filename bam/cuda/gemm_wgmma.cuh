@@ -67,42 +67,32 @@ BAM_DEVICE void wgmma_consume(float (&d)[64], WgmmaStages* stages, std::uint32_t
   wait_products<0>();
   hold(d);
 }
-// Its part of C, whose tile begins at (row0, column0); `from` as in MmaProduct.
-template <class Out, class Turn = TurnNothing>
-BAM_DEVICE void wgmma_store(float (&d)[64], Out* c, const Out* from, std::int64_t ldc, std::int64_t M, std::int64_t N, std::int64_t row0, std::int64_t column0, int consumer, bool pairs, const Turn& turn = {}) {
-  const int t = thread() % warpgroup_threads;
+// Its part of the tile of C that begins at (row0, column0).
+template <class Store>
+BAM_DEVICE void wgmma_store(const float (&d)[64], const Store& store, std::int64_t row0, std::int64_t column0, int consumer) {
+  FragmentC sums[16];
   BAM_UNROLL
-  for (int j = 0; j < 16; ++j)
-    BAM_UNROLL
-    for (int i = 0; i < 4; i += 2) {
-      const std::int64_t row = row0 + consumer * 64 + t / 32 * 16 + t % 32 / 4 + i / 2 * 8, column = column0 + j * 8 + t % 4 * 2;
-      if (row >= M) continue;
-      turn(row, column, d[4 * j + i], d[4 * j + i + 1]);
-      store_two(c + row * ldc, from ? from + row * ldc : nullptr, column, N, d[4 * j + i], d[4 * j + i + 1], pairs);
-    }
+  for (int i = 0; i < 64; ++i) sums[i / 4].v[i % 4] = d[i];
+  store(sums, row0 + consumer * 64 + thread() % warpgroup_threads / warp_lanes * 16, column0);
 }
 
-template <class Out>
 struct WgmmaProduct {
   TensorMap a, b;
-  Out* c;
-  const Out* from;  // and all below as in MmaProduct
-  std::int64_t ldc, M, N, K;
-  bool pairs;
+  std::int64_t K;
 };
-template <bool a_lines_are_k, bool b_lines_are_k, class Out, class Turn>
+template <bool a_lines_are_k, bool b_lines_are_k, class Store>
 struct WgmmaGemmKernel {
-  WgmmaProduct<Out> products[2];
+  WgmmaProduct products[2];
+  Store stores[2];
   PairTiles tiles;
   std::int64_t more_K;  // of the second product, where the first's C is the sum of both; else 0
-  Turn turn;            // of the first
 
   static constexpr int most_threads = wgmma_threads, resident_blocks = 1;
   BAM_DEVICE void operator()() const {
     WgmmaStages* const stages = shared<WgmmaStages>();
     const std::uint32_t begin = wgmma_begin(stages, 1);
     const PairTiles::Tile t = tiles.at(block(), wgmma_tile);
-    const WgmmaProduct<Out>& p = products[t.product];
+    const WgmmaProduct& p = products[t.product];
     const std::int64_t first_steps = ceil_div(p.K, wgmma_depth), steps = first_steps + ceil_div(more_K, wgmma_depth);
     if (thread() < warpgroup_threads) {
       give_registers<40>();
@@ -113,7 +103,7 @@ struct WgmmaGemmKernel {
           wgmma_wait_empty(stages, step);
           arrive_expecting(full, 2 * wgmma_operand_bytes);
           const bool more = step >= first_steps;
-          const WgmmaProduct<Out>& from = more ? products[1] : p;
+          const WgmmaProduct& from = more ? products[1] : p;
           const std::int64_t k = (more ? step - first_steps : step) * wgmma_depth;
           wgmma_load<a_lines_are_k>(to, from.a, t.row, k, full);
           wgmma_load<b_lines_are_k>(to + wgmma_operand_bytes, from.b, t.column, k, full);
@@ -123,7 +113,7 @@ struct WgmmaGemmKernel {
       const int consumer = thread() / warpgroup_threads - 1;
       float d[64] = {};
       wgmma_consume<a_lines_are_k, b_lines_are_k>(d, stages, begin, consumer, 0, steps);
-      wgmma_store(d, p.c, p.from, p.ldc, p.M, p.N, t.row, t.column, consumer, p.pairs, turn.unless(t.product));
+      wgmma_store(d, stores[t.product], t.row, t.column, consumer);
     }
   }
 };
@@ -135,16 +125,14 @@ inline bool wgmma_takes(const GemmArgs& s) {
 // As gemm_mma.
 template <class Out>
 void gemm_wgmma(const Exec& exec, const GemmArgs& s, const GemmArgs* second = nullptr) {
-  const bool sum = second && second->C == s.C;
+  const PairTiles tiles = PairTiles::of(s, second, wgmma_tile);
+  const Grid grid{tiles.all, wgmma_threads, wgmma_shared_bytes};
   auto map = [](const void* p, std::int64_t ld, bool lines_are_k, std::int64_t rows, std::int64_t K) { return lines_are_k ? tensor_map(p, K, rows, ld, wgmma_depth) : tensor_map(p, rows, K, ld, wgmma_tile); };
-  with_operands<Out>(s, [&](auto a_k, auto b_k, auto turn) {
-    auto product = [&](const GemmArgs& g) {
-      return WgmmaProduct<Out>{map(g.A, g.lda, decltype(a_k)::value, g.M, g.K), map(g.B, g.ldb, decltype(b_k)::value, g.N, g.K), static_cast<Out*>(g.C), added_to<Out>(g), g.ldc, g.M, g.N, g.K, in_pairs(g)};
-    };
-    const WgmmaProduct<Out> one = product(s);
-    const PairTiles tiles = PairTiles::of(s, second, wgmma_tile);
-    launch(exec, {tiles.all, wgmma_threads, wgmma_shared_bytes},
-           WgmmaGemmKernel<decltype(a_k)::value, decltype(b_k)::value, Out, decltype(turn)>{{one, second ? product(*second) : one}, tiles, sum ? second->K : 0, turn});
+  with_operands<Out>(s, [&]<class Store>(auto a_k, auto b_k, const Store& store) {
+    constexpr bool a = decltype(a_k)::value, b = decltype(b_k)::value;
+    auto product = [&](const GemmArgs& g) { return WgmmaProduct{map(g.A, g.lda, a, g.M, g.K), map(g.B, g.ldb, b, g.N, g.K), g.K}; };
+    const WgmmaProduct one = product(s);
+    launch(exec, grid, WgmmaGemmKernel<a, b, Store>{{one, second ? product(*second) : one}, {store, second ? store_beside(store, *second) : store}, tiles, second && second->C == s.C ? second->K : 0});
   });
 }
 

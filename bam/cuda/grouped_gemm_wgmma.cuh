@@ -13,12 +13,12 @@ BAM_INLINE constexpr int wgmma_place(int line, int chunk) {
 }
 
 // weights: of GroupedGemmArgs, and then both operands are of rows and their lines are k; else only A is, and its lines are rows.
-template <bool weights, bool b_lines_are_k, class Out>
+template <bool weights, bool b_lines_are_k, class Store>
 struct WgmmaGroupedKernel {
   GroupedGemmArgs s;
   TensorMap b;                 // of all experts' weights, one behind the other
   std::int64_t expert_lines;   // of an expert in it
-  bool pairs;
+  Store store;
 
   static constexpr int most_threads = wgmma_threads, resident_blocks = 1, lag = 2;  // lag: steps between the start of a thread's copies and its wait for them. With three the producers would wait for consumers who wait for them.
   static_assert(lag <= wgmma_stages - 2);
@@ -46,8 +46,13 @@ struct WgmmaGroupedKernel {
         } else if (thread() == 0) {
           Barrier* const full = &stages->full[step % wgmma_stages];
           arrive_expecting(full, wgmma_operand_bytes);
-          const std::int64_t line = t.expert * expert_lines;
-          wgmma_load<b_lines_are_k>(to + wgmma_operand_bytes, b, b_lines_are_k ? t.column : line + t.column, b_lines_are_k ? line + k : k, full);
+          const std::int64_t line = t.expert * expert_lines, column = grouped_column<Store>(t);
+          if constexpr (Store::gated) {  // 64 lines of gates and those of their ups; what is beyond the last is multiplied and not stored
+            copy_tile(to + wgmma_operand_bytes, b, line + column, k, full);
+            copy_tile(to + wgmma_operand_bytes + wgmma_atom_bytes, b, line + s.N / 2 + column, k, full);
+          } else {
+            wgmma_load<b_lines_are_k>(to + wgmma_operand_bytes, b, b_lines_are_k ? column : line + column, b_lines_are_k ? line + k : k, full);
+          }
         }
         commit_copies();
         if (step >= lag) {
@@ -68,8 +73,7 @@ struct WgmmaGroupedKernel {
       const std::int64_t steps = steps_of(t);
       float d[64] = {};
       wgmma_consume<weights, b_lines_are_k>(d, stages, begin, consumer, first, steps);
-      Out* const c = static_cast<Out*>(s.C) + (weights ? t.expert * s.expert_stride : t.begin * s.ldc);
-      wgmma_store(d, c, s.write == Write::add ? c : nullptr, s.ldc, weights ? s.M : t.rows, s.N, t.row, t.column, consumer, pairs);
+      wgmma_store(d, grouped_store<weights>(store, s, t), t.row, grouped_column<Store>(t), consumer);
       first += steps;
     }
   }
@@ -93,12 +97,13 @@ inline bool grouped_wgmma_takes(const GroupedGemmArgs& s) {
 // A and B of s are bf16; C is Out.
 template <class Out>
 void grouped_gemm_wgmma(const Exec& exec, const GroupedGemmArgs& s) {
-  const Grid grid{multiprocessors(), wgmma_threads, wgmma_shared_bytes};
-  const bool pairs = grouped_in_pairs(s);
-  if (s.weights) return launch(exec, grid, WgmmaGroupedKernel<true, true, Out>{s, {}, 0, pairs});
-  const std::int64_t lines = s.expert_stride / s.ldb, all = (s.experts - 1) * lines;
-  if (s.transpose_b) launch(exec, grid, WgmmaGroupedKernel<false, false, Out>{s, tensor_map(s.B, all + s.N, s.K, s.ldb, wgmma_tile), lines, pairs});
-  else launch(exec, grid, WgmmaGroupedKernel<false, true, Out>{s, tensor_map(s.B, all + s.K, s.N, s.ldb, wgmma_depth), lines, pairs});
+  with_grouped<Out>(exec, s, wgmma_tile, [&](auto weights, auto b_k, auto store) {
+    using Store = decltype(store);
+    const std::int64_t lines = weights ? 0 : s.expert_stride / s.ldb, all = (s.experts - 1) * lines;
+    TensorMap b{};
+    if (!weights) b = b_k ? tensor_map(s.B, all + s.K, s.N, s.ldb, wgmma_depth) : tensor_map(s.B, all + s.N, s.K, s.ldb, Store::gated ? wgmma_tile / 2 : wgmma_tile);
+    launch(exec, {multiprocessors(), wgmma_threads, wgmma_shared_bytes}, WgmmaGroupedKernel<decltype(weights)::value, decltype(b_k)::value, Store>{s, b, lines, store});
+  });
 }
 
 }  // namespace bam::cuda

@@ -48,8 +48,6 @@ struct TurnPairs {
   bool inverse;
   // Heads whose pairs are neighbours, and whose width makes a column's place in its head a mask.
   static bool takes(const Rotation& by) { return !by.rotate_half && by.head_dim >= 2 && (by.head_dim & (by.head_dim - 1)) == 0; }
-  // Itself; of the second of two products, nothing.
-  BAM_DEVICE TurnPairs unless(int second) const { return {by, second ? 0 : columns, inverse}; }
   BAM_DEVICE void operator()(std::int64_t row, std::int64_t column, float& x, float& y) const {
     if (column >= columns) return;
     const float* const angles = by.table + by.positions[row] * by.head_dim + (column & (by.head_dim - 1)) / 2;
@@ -59,7 +57,6 @@ struct TurnPairs {
   }
 };
 struct TurnNothing {
-  BAM_DEVICE TurnNothing unless(int) const { return {}; }
   BAM_DEVICE void operator()(std::int64_t, std::int64_t, float&, float&) const {}
 };
 

@@ -6,6 +6,19 @@
 namespace bam::cuda {
 
 // Fast: by the units for exp and 1 / x. Into bf16 only, which does not show it.
+template <bool fast>
+BAM_DEVICE float swiglu(float gate, float up, float k) {
+  return (fast ? gate * sigmoid_fast(gate) : math::silu(gate)) * up * k;
+}
+// gate and up become their gradients, from d, that of y; `total` goes on to dscale.
+template <bool fast>
+BAM_DEVICE void swiglu_gradient(float& gate, float& up, float d, float k, float& total) {
+  const float sigma = fast ? sigmoid_fast(gate) : math::sigmoid(gate), activated = gate * sigma, t = d * k;
+  total = math::fma(d * activated, up, total);
+  gate = t * up * (sigma * math::fma(gate, 1.0f - sigma, 1.0f));
+  up = t * activated;
+}
+
 template <class T, int V, bool fast>
 struct SwigluForwardKernel {
   SwigluArgs s;
@@ -19,12 +32,13 @@ struct SwigluForwardKernel {
     load_few(x, gate);
     load_few(x + s.columns, up);
     BAM_UNROLL
-    for (int v = 0; v < V; ++v) up[v] = (fast ? gate[v] * sigmoid_fast(gate[v]) : math::silu(gate[v])) * up[v] * k;
+    for (int v = 0; v < V; ++v) up[v] = swiglu<fast>(gate[v], up[v], k);
     store_few(static_cast<T*>(s.y) + r * s.y_row + c, up, s.write == Write::add);
   }
 };
+inline bool swiglu_aligned(const SwigluArgs& s) { return aligned_lines(s.x, s.x_row, s.columns) && aligned_lines(s.y, s.y_row, s.columns); }
 inline void swiglu_forward(const Exec& exec, const SwigluArgs& s) {
-  const bool aligned = aligned_lines(s.x, s.x_row, s.columns) && aligned_lines(s.y, s.y_row, s.columns);
+  const bool aligned = swiglu_aligned(s);
   const std::int64_t n = s.rows * s.columns;
   if (aligned && s.dtype == DType::bf16 && !portable()) return launch(exec, flat_grid(n / few), SwigluForwardKernel<Bf16, few, true>{s});
   with_type(s.dtype, [&]<class T>(T) { with_width(aligned, [&](auto v) { launch(exec, flat_grid(n / v), SwigluForwardKernel<T, v, false>{s}); }); });
@@ -42,11 +56,11 @@ struct SwigluBackwardKernel {  // sixteen lanes a row
     const bool add = s.write == Write::add;
     float total = 0;
     for (std::int64_t c = at.lane; c < end; c += row_lanes) {
-      const float g = value(gate[c]), u = value(up[c]), d = value(dy[c]), sigma = math::sigmoid(g), activated = g * sigma, t = d * k;
-      total = math::fma(d * activated, u, total);
+      float g = value(gate[c]), u = value(up[c]);
+      swiglu_gradient<false>(g, u, value(dy[c]), k, total);
       if (!dx) continue;
-      put(dx + c, t * u * (sigma * math::fma(g, 1.0f - sigma, 1.0f)), add);
-      put(dx + n + c, t * activated, add);
+      put(dx + c, g, add);
+      put(dx + n + c, u, add);
     }
     total = sum_lanes(total);
     if (s.dscale && at.on && at.lane == 0) s.dscale[at.row] = total;
@@ -69,12 +83,7 @@ struct SwigluBackwardWarpKernel {  // the same, a warp a row; fast in bf16
       load_few(x + n + c, u);
       load_few(dy + c, d);
       BAM_UNROLL
-      for (int v = 0; v < few; ++v) {
-        const float sigma = sizeof(T) == 2 ? sigmoid_fast(g[v]) : math::sigmoid(g[v]), activated = g[v] * sigma, t = d[v] * k;
-        total = math::fma(d[v] * activated, u[v], total);
-        g[v] = t * u[v] * (sigma * math::fma(g[v], 1.0f - sigma, 1.0f));
-        u[v] = t * activated;
-      }
+      for (int v = 0; v < few; ++v) swiglu_gradient<sizeof(T) == 2>(g[v], u[v], d[v], k, total);
       if (!dx) continue;
       store_few(dx + c, g, add);
       store_few(dx + n + c, u, add);
@@ -83,8 +92,9 @@ struct SwigluBackwardWarpKernel {  // the same, a warp a row; fast in bf16
     if (s.dscale && row < s.rows && lane == 0) s.dscale[row] = total;
   }
 };
+inline bool swiglu_gradient_aligned(const SwigluArgs& s) { return aligned_lines(s.x, s.x_row, s.columns) && aligned_lines(s.dy, s.dy_row, s.columns) && aligned_lines(s.dx, s.dx_row, s.columns); }
 inline void swiglu_backward(const Exec& exec, const SwigluArgs& s) {
-  const bool fast = !portable() && aligned_lines(s.x, s.x_row, s.columns) && aligned_lines(s.dy, s.dy_row, s.columns) && aligned_lines(s.dx, s.dx_row, s.columns);
+  const bool fast = !portable() && swiglu_gradient_aligned(s);
   with_type(s.dtype, [&]<class T>(T) {
     if (fast) launch(exec, flat_grid(s.rows * warp_lanes), SwigluBackwardWarpKernel<T>{s});
     else launch(exec, row_grid(s.rows), SwigluBackwardKernel<T>{s});

@@ -135,7 +135,7 @@ inline MemoryEstimate estimate_memory(const ModelConfig& c, const StepShape& ste
   // Bytes a token needs for a moment in the backward pass of one layer: gradients of what the layer kept.
   const std::int64_t dh = times(2, C, f32);  // of the residual stream and of u
   const std::int64_t d_attention = plus(qkv, attention_out, times(experts, f32));
-  const std::int64_t d_ffn = plus(ffn, c.moe() ? times(K, C, wide) : 0);  // and the rows before they are combined
+  const std::int64_t d_ffn = c.moe() ? times(K, plus(times(2, F), C), wide) : ffn;  // of experts gate | up alone, for that of the activation is not stored, and the rows before they are combined
   const std::int64_t all_logits = times(rows, V, f32);
 
   MemoryEstimate m;

@@ -51,12 +51,10 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
   in.expert_stride = 2 * f * c;
   in.C = x.raw();
   in.ldc = 2 * f;
+  in.swiglu = detail::swiglu_args(x, f);
+  in.swiglu.scale = slot_gate.address();
+  in.swiglu.y = act.raw();
   kernel::grouped_gemm(in, device);
-
-  SwigluArgs s = detail::swiglu_args(x, f);
-  s.scale = slot_gate.address();
-  s.y = act.raw();
-  kernel::swiglu_forward(s, device);
 
   GroupedGemmArgs down = base;
   down.transpose_b = true;
@@ -88,11 +86,11 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
   kernel::gather(combine, device);
 
   record({residual, u, routing.gates, w_in, w_out}, {y},
-         [=, r = residual.gradient(), gates = routing.gates.gradient(), g = y.gradient(), kept = std::vector<Tensor>{offsets, x, slot_gate}]() {
+         [=, r = residual.gradient(), gates = routing.gates.gradient(), g = y.gradient(), s = in.swiglu, kept = std::vector<Tensor>{offsets, x, slot_gate}]() {
            const auto [dy, rounded] = detail::gradient_in(*g, n * c, dtype);
            const std::int64_t *token = slot_token.address<std::int64_t>(), *slot = token_slot.address<std::int64_t>();
-           Tensor dact({slots, f}, dtype, device), dx({slots, 2 * f}, dtype, device), dscale({slots}, DType::f32, device);
-           GroupedGemmArgs a = base;  // dact = dy W_out
+           Tensor dx({slots, 2 * f}, dtype, device), dscale({slots}, DType::f32, device);
+           GroupedGemmArgs a = base;  // dact = dy W_out, and on to dx
            a.N = f;
            a.K = c;
            a.a_index = token;
@@ -101,8 +99,14 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
            a.B = w_out.raw();
            a.ldb = f;
            a.expert_stride = c * f;
-           a.C = dact.raw();
-           a.ldc = f;
+           a.C = element(dx.raw(), f, dtype);
+           a.ldc = 2 * f;
+           a.swiglu = s;
+           a.swiglu.y = nullptr;
+           a.swiglu.dy = a.C;
+           a.swiglu.dy_row = a.ldc;
+           a.swiglu.dx = dx.raw();
+           a.swiglu.dscale = gates->wanted ? dscale.address() : nullptr;
            kernel::grouped_gemm(a, device);
            if (w_out.wants_grad()) {  // dW_out = dy^T act
              GroupedGemmArgs w = base;
@@ -120,12 +124,6 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
              w.expert_stride = c * f;
              kernel::grouped_gemm(w, device);
            }
-           SwigluArgs b = s;
-           b.y = nullptr;
-           b.dy = dact.raw();
-           b.dx = dx.raw();
-           b.dscale = dscale.address();
-           kernel::swiglu_backward(b, device);
            if (gates->wanted) {
              RouteGradientArgs d;
              d.tokens = n;

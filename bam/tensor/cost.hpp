@@ -65,8 +65,10 @@ inline Cost cost(Row, const GroupedGemmArgs& a) {
   const std::int64_t rows = a.offsets[a.experts];
   const double r = number(rows), E = number(a.experts), M = number(a.M), N = number(a.N), K = number(a.K);
   const std::string shape = a.weights ? product(a.M, a.N, rows) : product(rows, a.N, a.K);
-  return {2 * r * N * (a.weights ? M : K), a.weights ? r * (M + N) * size(a.dtype) + E * M * N * written(a.out, a.write) : (r * K + E * K * N) * size(a.dtype) + r * N * written(a.out, a.write),
-          shape + layout(a.weights, a.transpose_b) + str(" over ", a.experts, " experts") + (a.dtype == DType::bf16 ? " bf16" : "")};
+  // With SwiGLU y is written beside C; or x is read and dx written instead of C.
+  const double beside = a.swiglu.y ? N / 2 : a.swiglu.dx ? 3 * N : 0;
+  return {2 * r * N * (a.weights ? M : K), a.weights ? r * (M + N) * size(a.dtype) + E * M * N * written(a.out, a.write) : (r * K + E * K * N) * size(a.dtype) + r * N * written(a.out, a.write) + r * beside * size(a.out),
+          shape + layout(a.weights, a.transpose_b) + str(" over ", a.experts, " experts") + (a.dtype == DType::bf16 ? " bf16" : "") + (a.swiglu.y ? ", SwiGLU" : a.swiglu.dx ? ", SwiGLU's gradient" : "")};
 }
 // Reads the segments, so they must be the host's. Causal pairs count at half.
 inline Cost cost(Row row, const AttentionArgs& a) {
