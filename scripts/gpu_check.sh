@@ -53,6 +53,8 @@ check doctor "$bam" doctor --device cuda
 check tests "$tests" --minimal
 if command -v compute-sanitizer > /dev/null; then
   for tool in memcheck racecheck initcheck synccheck; do check "$tool" compute-sanitizer --tool $tool --error-exitcode 1 "$tests" --minimal --source-file='*device_test.cpp'; done
+  # Every kernel of every path, by the row tests: some thousands of small launches. Their operands are the host's, which initcheck does not follow.
+  for tool in memcheck racecheck synccheck; do check "$tool-rows" compute-sanitizer --tool $tool --error-exitcode 1 "$tests" --minimal --source-file='*ops_test.cpp,*bf16_test.cpp'; done
 else
   note '{"check": "compute-sanitizer", "held": null, "why": "not installed"}'
 fi

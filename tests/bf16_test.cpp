@@ -50,8 +50,19 @@ struct Turns {
   Rotation rotation(bool rotate_half) const { return {rotate_half, head_dim, positions.data(), table.data()}; }
 };
 
-struct Served {  // how many runs of the emulation multiplied on tensor cores, and on those of warpgroups
+struct Served {  // how many runs of the emulation multiplied on tensor cores, and on those of warpgroups; of a GPU's runs nothing is known
   std::int64_t tensor_cores = 0, warpgroups = 0;
+  // f, without a bank conflict.
+  template <class F>
+  void run(F f) {
+    const cuda::emulation::Counts& counts = cuda::emulation::counts();
+    const auto before = counts;
+    f();
+    if (reference::on_gpu) return;
+    CHECK(counts.bank_conflicts == before.bank_conflicts);
+    tensor_cores += counts.matrix_loads > before.matrix_loads || counts.products > before.products;
+    warpgroups += counts.products > before.products;
+  }
 };
 
 // compute() fills C: with the same bits on every instruction set and by the portable CUDA kernels, then on the path that the shape chooses, tensor cores where lines are aligned. The worst error.
@@ -73,23 +84,14 @@ double check_paths(Compute compute, const std::vector<Out>& C, const std::vector
   double worst = error();
   CHECK(worst < bound);
   if (!reference::emulation_runs) return worst;
-  reference::Settings settings;
-  kernels() = &cuda::table;
-  cuda::emulation::Counts& counts = cuda::emulation::counts();
   for (const char* path : {"mma", "wgmma"}) {
-    CAPTURE(path);
-    setenv("BAM_CUDA_PATH", path, 1);
     std::vector<Out> again;
-    for (const Options& way : ways) {
-      cuda::emulation::options() = way;
-      const auto before = counts;
-      compute();
-      CHECK(counts.bank_conflicts == before.bank_conflicts);
-      served.tensor_cores += counts.matrix_loads > before.matrix_loads || counts.products > before.products;
-      served.warpgroups += counts.products > before.products;
+    reference::emulated(path, [&] {
+      served.run(compute);
       if (again.empty()) again = C;
       CHECK(same(C, again));
-    }
+    }, ways);
+    CAPTURE(path);
     worst = std::max(worst, error());
     CHECK(worst < bound);
   }
@@ -180,7 +182,8 @@ void point(AttentionArgs& a, const void* qkv, void* dqkv, std::int64_t size) {
 TEST_CASE("bf16: attention on every instruction set and by the CUDA kernels") {
   Random random(11);
   double worst_forward = 0, worst_backward = 0, worst_portable = 0;
-  std::int64_t on_tensor_cores = 0, tensor_rows = 0, by_warpgroups = 0, warpgroup_rows = 0;
+  Served served;
+  std::int64_t tensor_rows = 0, warpgroup_rows = 0;
   for (const Attention& t : {Attention{2, 2, 1, 32, true, false, {70, 1, 130}}, Attention{4, 2, 2, 64, true, true, {64, 65, 3}}, Attention{2, 1, 2, 128, true, true, {150}}, Attention{4, 2, 1, 32, false, true, {33, 100}},
                              Attention{2, 1, 2, 24, true, true, {40, 17}}, Attention{2, 2, 1, 64, false, false, {1, 128}},
                              Attention{2, 1, 2, 128, true, true, {1, 385}}, Attention{2, 2, 1, 128, false, false, {129, 3}}}) {
@@ -238,25 +241,17 @@ TEST_CASE("bf16: attention on every instruction set and by the CUDA kernels") {
     CHECK(reference::same_bits(first.lse, lse));
 
     if (!reference::emulation_runs) continue;
-    reference::Settings settings;
-    kernels() = &cuda::table;
-    cuda::emulation::Counts& counts = cuda::emulation::counts();
     tensor_rows += t.head_dim != 24;
     warpgroup_rows += t.head_dim == 128;
     for (const char* path : {"mma", "wgmma"}) {
-      CAPTURE(path);
-      setenv("BAM_CUDA_PATH", path, 1);
       AttentionResult fast;
-      for (const Options& way : ways) {
-        cuda::emulation::options() = way;
-        const auto before = counts;
-        AttentionResult r = compute();
-        CHECK(counts.bank_conflicts == before.bank_conflicts);
-        on_tensor_cores += counts.matrix_loads > before.matrix_loads || counts.products > before.products;
-        by_warpgroups += counts.products > before.products;
+      reference::emulated(path, [&] {
+        AttentionResult r;
+        served.run([&] { r = compute(); });
         if (fast.out.empty()) fast = r;
         CHECK(same(r, fast));
-      }
+      }, ways);
+      CAPTURE(path);
       worst_forward = std::max(worst_forward, error(fast.out, out));
       worst_backward = std::max(worst_backward, error(fast.dqkv, dqkv));
       CHECK(error(fast.out, out) < 1e-2);
@@ -265,9 +260,9 @@ TEST_CASE("bf16: attention on every instruction set and by the CUDA kernels") {
       CHECK(reference::error_of(fast.lse, std::vector<double>(lse.begin(), lse.end())) < 1e-5);
     }
   }
-  if (reference::emulation_runs) {
-    CHECK(on_tensor_cores == 2 * std::ssize(ways) * tensor_rows);
-    CHECK(by_warpgroups == std::ssize(ways) * warpgroup_rows);
+  if (reference::counted()) {
+    CHECK(served.tensor_cores == 2 * std::ssize(ways) * tensor_rows);
+    CHECK(served.warpgroups == std::ssize(ways) * warpgroup_rows);
   }
   MESSAGE("worst error: portable, forward " << worst_portable << "; tensor cores, forward " << worst_forward << ", backward " << worst_backward);
 }
@@ -349,7 +344,7 @@ TEST_CASE("bf16: grouped gemm on every instruction set and by the CUDA kernels")
         aligned += !odd && counts.size() > 2;
         by_warpgroups += !odd && counts.size() > 2 && (weights || transpose_b || K % 64 == 0);
       }
-  if (reference::emulation_runs) {
+  if (reference::counted()) {
     CHECK(served.tensor_cores == 2 * std::ssize(ways) * aligned);
     CHECK(served.warpgroups == std::ssize(ways) * by_warpgroups);
   }
@@ -433,20 +428,14 @@ TEST_CASE("bf16: SwiGLU and its gradient in the kernel of the experts' product, 
         return one;
       };
       reference::everywhere([&] { check_both(true); });
-      if (!reference::emulation_runs) continue;
-      reference::Settings settings;
-      kernels() = &cuda::table;
       for (const char* path : {"mma", "wgmma"}) {
-        CAPTURE(path);
-        setenv("BAM_CUDA_PATH", path, 1);
         const bool fused = f % 8 == 0;
         Outputs first;
-        for (const Options& way : ways) {
-          cuda::emulation::options() = way;
+        reference::emulated(path, [&] {
           const auto before = counts;
           const Outputs o = check_both(!fused);
           CHECK(counts.bank_conflicts == before.bank_conflicts);
-          if (rows > 0) {
+          if (rows > 0 && !reference::on_gpu) {
             CHECK(launched[0] == (fused ? 1 : 2));
             CHECK(launched[1] == (fused && !scaled ? 1 : 2));  // the sums of dscale's parts
             if (fused) CHECK((counts.products > before.products) == (std::string(path) == "wgmma"));
@@ -456,9 +445,10 @@ TEST_CASE("bf16: SwiGLU and its gradient in the kernel of the experts' product, 
           CHECK(same(o.y, first.y));
           CHECK(same(o.dx, first.dx));
           CHECK(same(o.dscale, first.dscale));
-        }
+        }, ways);
       }
     }
+  reference::counted();
 }
 
 TEST_CASE("bf16: a product whose first heads are turned, in its kernel where pairs are neighbours and heads a power of two wide") {
@@ -510,7 +500,7 @@ TEST_CASE("bf16: a product whose first heads are turned, in its kernel where pai
         worst = std::max(worst, check_paths(compute, C, wanted, served));
         ++rows;
       }
-  if (reference::emulation_runs) {
+  if (reference::counted()) {
     CHECK(served.tensor_cores == 2 * std::ssize(ways) * rows);
     CHECK(served.warpgroups == std::ssize(ways) * rows);
   }
@@ -518,10 +508,8 @@ TEST_CASE("bf16: a product whose first heads are turned, in its kernel where pai
 }
 
 TEST_CASE("bf16: two products in one call are those of two calls, and one launch; a sum of two is rounded once") {
-  if (!reference::emulation_runs) return;
-  reference::Settings settings;
-  kernels() = &cuda::table;
   Random random(29);
+  const bool counted = reference::counted();
   struct Shape {
     std::int64_t M, N, K;
   };
@@ -581,22 +569,18 @@ TEST_CASE("bf16: two products in one call are those of two calls, and one launch
       return std::pair(results, cuda::emulation::counts().launches - before);
     };
     for (const char* path : {"portable", "mma", "wgmma"}) {
-      CAPTURE(path);
-      setenv("BAM_CUDA_PATH", path, 1);
       const bool in_one = r.launches == 1 && std::string_view(path) != "portable";
-      cuda::emulation::options() = ways[0];
-      const auto wanted = run(false).first;
       decltype(results) first;
-      for (const Options& way : ways) {
-        cuda::emulation::options() = way;
+      reference::emulated(path, [&] {
+        const auto wanted = run(false).first;
         const auto [got, launches] = run(true);
-        if (in_one) CHECK(launches == 1);
-        else CHECK(launches >= (r.second.K ? 2 : 1));
+        if (counted && in_one) CHECK(launches == 1);
+        if (counted && !in_one) CHECK(launches >= (r.second.K ? 2 : 1));
         if (first.empty()) first = got;
         CHECK(got == first);
         if (!r.sum || !in_one) {
           CHECK(got == wanted);
-          continue;
+          return;
         }
         std::vector<double> a, b;
         for (std::int64_t i = 0; i < r.first.M * r.first.N; ++i) {
@@ -606,7 +590,7 @@ TEST_CASE("bf16: two products in one call are those of two calls, and one launch
           a.push_back(static_cast<double>(x)), b.push_back(static_cast<double>(y));
         }
         worst = std::max(worst, reference::error_of(a, b));
-      }
+      }, ways);
     }
   }
   CHECK(worst < 2e-6);
@@ -614,16 +598,12 @@ TEST_CASE("bf16: two products in one call are those of two calls, and one launch
 
 TEST_CASE("cross-entropy of wide rows by the fast CUDA kernels: largest logits anywhere, some of minus infinity") {
   if (!reference::emulation_runs) return;
-  reference::Settings settings;
-  kernels() = &cuda::table;
-  setenv("BAM_CUDA_PATH", "mma", 1);
   Random random(23);
   double worst = 0;
   for (const std::int64_t columns : {5000, 5003, 24})
-    for (const DType out : {DType::f32, DType::bf16})
-      for (const Options& way : ways) {
-        CAPTURE(columns);
-        cuda::emulation::options() = way;
+    for (const DType out : {DType::f32, DType::bf16}) {
+      CAPTURE(columns);
+      reference::emulated("mma", [&] {
         const std::int64_t rows = 4;
         std::vector<float> x;
         std::vector<std::int32_t> target;
@@ -652,7 +632,8 @@ TEST_CASE("cross-entropy of wide rows by the fast CUDA kernels: largest logits a
           if (target[r] < 0) CHECK(nll[r] == 0.0f);
           else CHECK(static_cast<double>(nll[r]) == doctest::Approx(wanted - 1.5 * static_cast<double>(row[target[r]])).epsilon(1e-5));
         }
-      }
+      }, ways);
+    }
   CHECK(worst < 1e-6);
   MESSAGE("worst error of lse " << worst);
 }
@@ -660,7 +641,7 @@ TEST_CASE("cross-entropy of wide rows by the fast CUDA kernels: largest logits a
 TEST_CASE("bf16: a path or a library that is none is refused") {
   if (!reference::emulation_runs) return;
   reference::Settings settings;
-  kernels() = &cuda::table;
+  kernels() = &reference::cuda_on_host_memory;
   const std::vector<Bf16> A(512);
   std::vector<float> C(64);
   GemmArgs s;
@@ -674,7 +655,7 @@ TEST_CASE("bf16: a path or a library that is none is refused") {
   setenv("BAM_CUDA_LIBRARY", "cublas", 1);
   CHECK_THROWS_WITH_AS(kernel::gemm(s), doctest::Contains("wanted cublaslt or nothing, got 'cublas'"), Error);
   setenv("BAM_CUDA_LIBRARY", "cublaslt", 1);
-  CHECK_THROWS_WITH_AS(kernel::gemm(s), doctest::Contains("the emulation runs no library"), Error);
+  if (!reference::on_gpu) CHECK_THROWS_WITH_AS(kernel::gemm(s), doctest::Contains("the emulation runs no library"), Error);
   unsetenv("BAM_CUDA_LIBRARY");
   setenv("BAM_CUDA_PATH", "mma", 1);
   CHECK_NOTHROW(kernel::gemm(s));
@@ -709,7 +690,7 @@ TEST_CASE("bf16: gemm on every instruction set and by the CUDA kernels") {
       w = std::max(w, mode & 8 ? check_gemm<Bf16>(p, random, served) : check_gemm<float>(p, random, served));
       ++rows;
     }
-  if (reference::emulation_runs) CHECK(served.tensor_cores == 2 * (4 * 16 + 8 - 2 * 4) * std::ssize(ways));  // of 37 columns those whose lines run along K; no sums of 8 terms of operands that lie plainly
+  if (reference::counted()) CHECK(served.tensor_cores == 2 * (4 * 16 + 8 - 2 * 4) * std::ssize(ways));  // of 37 columns those whose lines run along K; no sums of 8 terms of operands that lie plainly
   MESSAGE(rows << " rows; worst error " << worst[0] << " into float, " << worst[1] << " into bf16");
 }
 
@@ -749,7 +730,7 @@ TEST_CASE("gemm: a few rows over a long sum, in chains") {  // the gradient of a
         CHECK(reference::same_bits(c, first));
       });
     }
-  CHECK(served.tensor_cores == 0);
+  if (reference::counted()) CHECK(served.tensor_cores == 0);
 }
 
 namespace {

@@ -1,4 +1,4 @@
-// Branches of a computation on two streams of a GPU, emulated: with the same bits in every order that the streams may run in, one by one and recorded; what reads across them, and memory that one would take from the
+// Branches of a computation on two streams of a GPU, emulated or, in bam_gpu_tests, in truth: with the same bits in every order that the streams may run in, one by one and recorded; what reads across them, and memory that one would take from the
 // other, is found.
 #include <cstdlib>
 #include <optional>
@@ -84,11 +84,12 @@ TEST_CASE("branches: both read what was made before them, what follows the join 
     const Tensor thrice = scale(x, 3.0f);
     branches.join();
     CHECK(same_bits(floats(add(twice, thrice)), {5, 10, 15, 20}));
-    CHECK(counts().joins == joins + 1);
+    if (reference::counted()) CHECK(counts().joins == joins + 1);
   }
 }
 
 TEST_CASE("branches: one that reads what the other writes has other bits in some order") {
+  if (!reference::counted()) return;  // a GPU runs them in the order that it likes
   Settings before;
   std::vector<Floats> results;
   for (Order order : orders) {
@@ -205,6 +206,7 @@ TEST_CASE("branches: models train with the same bits on one stream and on two, i
     setenv("BAM_CUDA_BRANCHES", "off", 1);
     std::int64_t joins = counts().joins;
     const std::vector<double> wanted = trained(c, false, false);
+    const bool counted = reference::counted();
     CHECK(counts().joins == joins);
     unsetenv("BAM_CUDA_BRANCHES");
     for (Order order : orders) {
@@ -213,7 +215,7 @@ TEST_CASE("branches: models train with the same bits on one stream and on two, i
       joins = counts().joins;
       const bool graphs = order != Order::first, recompute = order == Order::second;
       CHECK(trained(c, graphs, recompute) == wanted);
-      CHECK(counts().joins == joins + 4 * 2 * 2 * (recompute ? 3 : 2));  // steps, micro-batches, layers, passes
+      if (counted) CHECK(counts().joins == joins + 4 * 2 * 2 * (recompute ? 3 : 2));  // steps, micro-batches, layers, passes
       if (order == Order::alternating) CHECK(trained(c, false, false) == wanted);
     }
   }

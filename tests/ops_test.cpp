@@ -713,10 +713,10 @@ TEST_CASE("adamw: three steps on a strided view, and the sum of squares") {
       Floats p = p0, m = m0, v = v0;
       std::vector<Bf16> m16(at(n)), v16(at(n));
       for (int t = 1; t <= 3; ++t) {
-        AdamWScalars s{1e-2f, static_cast<float>(1 - std::pow(beta1, t)), static_cast<float>(1 - std::pow(beta2, t)), 0.25f};
+        const std::vector<AdamWScalars> scalars{{1e-2f, static_cast<float>(1 - std::pow(beta1, t)), static_cast<float>(1 - std::pow(beta2, t)), 0.25f}};
         AdamWArgs a;
         a.eps = 1e-6f;
-        a.scalars = &s;
+        a.scalars = scalars.data();
         a.moments = r.bf16 ? DType::bf16 : DType::f32;
         a.parts = 1;
         a.part[0] = {r.rows, r.columns, r.stride, r.decay, p.data(), g.data() + (t - 1) * n, m.data(), v.data()};
@@ -776,14 +776,14 @@ TEST_CASE("adamw and the sum of squares: many parameters in one call are each al
   std::int64_t n = 0, blocks = 0;
   for (const Shape& s : shapes) n += s.n(), blocks += SumSquaresArgs::blocks_of(s.n());
   const Floats p0 = draw(n, random), g = draw(n, random);
-  const AdamWScalars scalars{1e-2f, 0.1f, 0.05f, 0.5f};
+  const std::vector<AdamWScalars> scalars{{1e-2f, 0.1f, 0.05f, 0.5f}};
   everywhere([&] {
     auto run = [&](bool together) {
       Floats p = p0, m(at(n)), v(at(n));
       std::vector<double> partial(at(blocks), -1);
       AdamWArgs a;
       SumSquaresArgs s;
-      a.scalars = &scalars;
+      a.scalars = scalars.data();
       s.partial = partial.data();
       auto flush = [&] {
         kernel::adamw(a);

@@ -14,6 +14,7 @@
 #include "bam/bam.hpp"
 #include "bam/cuda/backend.hpp"
 #include "bam/cuda/emulator.hpp"
+#include "free_store.hpp"
 
 namespace reference {
 
@@ -365,27 +366,50 @@ inline constexpr bool emulation_runs = false;
 inline constexpr bool emulation_runs = true;
 #endif
 // bam_gpu_tests: the kernels run on a GPU, and there is no emulation to ask.
-#if defined(BAM_TEST_GPU)
-inline constexpr bool on_gpu = true;
-#else
-inline constexpr bool on_gpu = false;
+inline const bool on_gpu = !bam::cuda::emulated();
+// Whether the emulation counts what runs: products, bank conflicts. A GPU does not, and a test says so.
+inline bool counted() {
+  if (on_gpu) MESSAGE("not counted on a GPU: products on tensor cores, bank conflicts");
+  return emulation_runs && !on_gpu;
+}
+
+// A row of the CUDA backend on host memory, where these tests have what they call rows with: on the device's stream and with its scratch, and done on return. A GPU reaches the free store and nothing else of the
+// host's (gpu_main.cpp): a pointer to anything else is refused here, before it ends all that the process can do there.
+template <auto row, class Args>
+void on_host_memory(const bam::Exec&, const Args& args) {
+#if __has_builtin(__builtin_clear_padding)
+  if (bam::test::reachable) {
+    Args plain = args;
+    __builtin_clear_padding(&plain);
+    bam::cuda::emulation::each_address(&plain, sizeof plain, [](std::size_t at, const void* p) {
+      if (!bam::test::reachable(p)) bam::fail(bam::ErrorKind::internal, "test.pointer", "the pointer at byte ", at, " of the arguments is not of the free store, a GPU would not reach it");
+    });
+  }
 #endif
-// f by the CUDA kernels of a path (BAM_CUDA_PATH) on their emulation, in orders of threads and of blocks that share nothing, with shared memory that holds one or the other pattern, asynchronous copies
-// that land early or late, on a device of 1, 3 and 132 multiprocessors.
+  (bam::cuda::table.*row)(bam::cuda::execution(), args);
+  bam::cuda::synchronize();
+}
+#define BAM_ROW(name, Args) on_host_memory<&bam::KernelTable::name, bam::Args>,
+inline const bam::KernelTable cuda_on_host_memory = {BAM_KERNELS(BAM_ROW)};
+#undef BAM_ROW
+
+using bam::cuda::emulation::Copies;
+using bam::cuda::emulation::Options;
+using bam::cuda::emulation::Order;
+// Orders of threads and of blocks that share nothing, with shared memory that holds one or the other pattern, asynchronous copies that land early or late, on a device of 1, 3 and 132 multiprocessors.
+inline const std::vector<Options> orders{{.order = Order::forward, .fill = 0xff, .copies = Copies::late, .multiprocessors = 3}, {.order = Order::backward, .fill = 0x55, .copies = Copies::early, .multiprocessors = 1},
+                                         {.order = Order::random, .fill = 0xff, .copies = Copies::late, .multiprocessors = 132}};
+// f by the CUDA kernels of a path (BAM_CUDA_PATH): on their emulation once in each of `ways`, on a GPU, which has its own, twice.
 template <class F>
-void emulated(const char* path, F f) {
+void emulated(const char* path, F f, const std::vector<Options>& ways = orders) {
   if (!emulation_runs) return;
-  using bam::cuda::emulation::Copies;
-  using bam::cuda::emulation::Options;
-  using bam::cuda::emulation::Order;
   Settings settings;
-  const std::string name = std::string("CUDA on the emulation, ") + path;
+  const std::string name = std::string(on_gpu ? "CUDA, " : "CUDA on the emulation, ") + path;
   CAPTURE(name);
   setenv("BAM_CUDA_PATH", path, 1);
-  if (!on_gpu) bam::kernels() = &bam::cuda::table;  // rows and tensors that stay, on host memory
+  bam::kernels() = &cuda_on_host_memory;  // rows and tensors that stay, on host memory
   bam::default_device() = bam::Device::cuda;  // models, and tensors that are taken there, on the device's
-  for (const Options& o : {Options{.order = Order::forward, .fill = 0xff, .copies = Copies::late, .multiprocessors = 3}, Options{.order = Order::backward, .fill = 0x55, .copies = Copies::early, .multiprocessors = 1},
-                           Options{.order = Order::random, .fill = 0xff, .copies = Copies::late, .multiprocessors = 132}}) {
+  for (const Options& o : on_gpu ? std::vector<Options>(2) : ways) {
     bam::cuda::emulation::options() = o;
     const int order = static_cast<int>(o.order);
     CAPTURE(order);

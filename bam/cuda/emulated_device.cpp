@@ -68,6 +68,8 @@ Memory& memory() {
   return value;
 }
 
+bool inside(const void* p) { return static_cast<const char*>(p) >= memory().begin && static_cast<const char*>(p) < memory().begin + memory().used; }
+
 void* grow_scratch(void*, int, std::size_t bytes) {
   Memory& m = memory();
   Memory::Scratch& s = m.scratch[m.branch == 2];
@@ -164,7 +166,6 @@ void copy(Way way, void* to, std::int64_t to_pitch, const void* from, std::int64
     if (memory().recording) fail(ErrorKind::internal, "emulator.recording", "emulated device: a copy to or from the host while a recording is made");
     synchronize();
   }
-  auto inside = [](const void* p) { return static_cast<const char*>(p) >= memory().begin && static_cast<const char*>(p) < memory().begin + memory().used; };
   check(inside(to) == (way != Way::to_host) && inside(from) == (way != Way::to_device), "emulator.copy", "emulated device: a copy goes another way than it says");
   const auto run = [=] {
     emulation::Reach reach;
@@ -210,16 +211,9 @@ Range::~Range() {}
 
 // Whatever is an address of this process's memory must be one of the device's.
 void check_arguments(const void* args, std::size_t bytes) {
-  const Memory& m = memory();
-  for (std::size_t at = 0; at + sizeof(std::uintptr_t) <= bytes; at += sizeof(std::uintptr_t)) {
-    std::uintptr_t word;
-    std::memcpy(&word, static_cast<const char*>(args) + at, sizeof word);
-    const auto begin = reinterpret_cast<std::uintptr_t>(m.begin);
-    if (word < std::uintptr_t{1} << 40 || word >= std::uintptr_t{1} << 47 || (word >= begin && word < begin + static_cast<std::uintptr_t>(m.used))) continue;
-    unsigned char resident = 0;
-    if (mincore(reinterpret_cast<void*>(word / 4096 * 4096), 1, &resident) != 0) continue;  // two small numbers side by side, and nothing lies there
-    fail(ErrorKind::internal, "emulator.pointer", "emulated launch: the pointer at byte ", at, " of the arguments is not of the device's memory");
-  }
+  emulation::each_address(args, bytes, [](std::size_t at, const void* p) {
+    if (!inside(p)) fail(ErrorKind::internal, "emulator.pointer", "emulated launch: the pointer at byte ", at, " of the arguments is not of the device's memory");
+  });
 }
 
 }  // namespace bam::cuda

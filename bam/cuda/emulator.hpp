@@ -3,8 +3,11 @@
 // or a block beyond the hardware's. Orders of threads and what unwritten shared memory holds are options, for a right kernel has the same bits under all of them.
 // Only floor 0 is above this; the fibers are Boost.Context's and live in emulator.cpp.
 #pragma once
+#include <sys/mman.h>
+
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 
 namespace bam::cuda::emulation {
@@ -51,6 +54,19 @@ struct Reach {
   Reach(const Reach&) = delete;
   Reach& operator=(const Reach&) = delete;
 };
+
+// f(offset, address) for each word of an args struct that is an address of this process's memory. The bytes between its members are 0.
+template <class F>
+void each_address(const void* args, std::size_t bytes, F f) {
+  for (std::size_t at = 0; at + sizeof(std::uintptr_t) <= bytes; at += sizeof(std::uintptr_t)) {
+    std::uintptr_t word;
+    std::memcpy(&word, static_cast<const char*>(args) + at, sizeof word);
+    if (word < std::uintptr_t{1} << 40 || word >= std::uintptr_t{1} << 47) continue;
+    unsigned char resident = 0;
+    if (mincore(reinterpret_cast<void*>(word / 4096 * 4096), 1, &resident) != 0) continue;  // two small numbers side by side, and nothing lies there
+    f(at, reinterpret_cast<const void*>(word));
+  }
+}
 
 // Whether launches are not run at once (emulated_device.cpp): they are recorded, or wait for the join of two branches. What puts one there.
 bool waiting();
