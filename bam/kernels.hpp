@@ -68,7 +68,7 @@ struct GemmPairArgs {
 
 // SwiGLU (Shazeer 2020): y = s * silu(gate) * up, x (N, 2F) = [gate | up], s an optional scale per row.
 // Backward: dx by write, dscale (N; overwritten) = sum over F of dy * silu(gate) * up, null to skip. F32 or BF16.
-// dy may lie in the second half of dx, where the gradients of up come.
+// dy may lie in the second half of dx, which is overwritten then: where the gradients of up come.
 struct SwigluArgs {
   DType dtype = DType::f32;
   Write write = Write::overwrite;

@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <optional>
+#include <string>
 
 #include "bam/io/file.hpp"
 #include "bam/io/model_config.hpp"
@@ -14,6 +16,25 @@
 using namespace bam;
 
 namespace {
+
+// A setting in the environment while it lives; then it is as it was.
+class With {
+ public:
+  With(const char* name, const char* value) : name_(name) {
+    if (const char* before = std::getenv(name)) before_ = before;
+    setenv(name, value, 1);
+  }
+  ~With() {
+    if (before_) setenv(name_, before_->c_str(), 1);
+    else unsetenv(name_);
+  }
+  With(const With&) = delete;
+  With& operator=(const With&) = delete;
+
+ private:
+  const char* name_;
+  std::optional<std::string> before_;
+};
 
 struct Line {  // launches that are alike
   Row row;
@@ -75,10 +96,8 @@ int main(int argc, char** argv) try {
     few.real.assign(rows.real.begin(), rows.real.begin() + n);
     StepOptions one;
     one.micro_batch = 1;
-    const char* given = std::getenv("BAM_CUDA_PATH");
-    const std::string kept = given ? given : "";
     auto on = [&](const char* path, MicroGraphs* graphs = nullptr) {
-      setenv("BAM_CUDA_PATH", path, 1);
+      const With chosen("BAM_CUDA_PATH", path);
       RouterCounts own;
       const double l = accumulate_gradients(model, few, one, 0, own, nullptr, true, graphs).loss, norm = optimizer.gradient_norm();
       optimizer.zero_grad();
@@ -90,12 +109,9 @@ int main(int argc, char** argv) try {
       check(std::fabs(l / loss - 1) < 1e-2 && std::fabs(g / norm - 1) < 5e-2, "bench.path", "bench: BAM_CUDA_PATH=", path, " has the loss ", l, " and gradients of norm ", g, ", the portable kernels ", loss, " and ", norm);
       MicroGraphs graphs;
       for (int i = 0; i < 3; ++i) check(on(path, &graphs) == std::pair(l, g), "bench.graphs", "bench: BAM_CUDA_PATH=", path, ": a step that is recorded has other bits than its kernels one by one");
-      setenv("BAM_CUDA_BRANCHES", "off", 1);
+      const With one_stream("BAM_CUDA_BRANCHES", "off");
       check(on(path) == std::pair(l, g), "bench.branches", "bench: BAM_CUDA_PATH=", path, ": a step has other bits on one stream than on two");
-      unsetenv("BAM_CUDA_BRANCHES");
     }
-    if (given) setenv("BAM_CUDA_PATH", kept.c_str(), 1);
-    else unsetenv("BAM_CUDA_PATH");
   }
 
   double loss = 0;
@@ -119,9 +135,11 @@ int main(int argc, char** argv) try {
     return median_step(&graphs);
   };
   const double one_by_one = median_step(nullptr);
-  setenv("BAM_CUDA_BRANCHES", "off", 1);
-  const double one_stream = median_recorded();
-  unsetenv("BAM_CUDA_BRANCHES");
+  double one_stream = 0;
+  {
+    const With off("BAM_CUDA_BRANCHES", "off");
+    one_stream = median_recorded();
+  }
   const double median = median_recorded();
   check(loss - loss == 0, "bench.loss", "bench: the loss is ", loss);
 

@@ -666,6 +666,33 @@ Case adamw() {
   return {0, bytes(4 * parameters), bytes(3 * parameters), [=] { kernel::adamw(a); }, check};
 }
 
+// What a dense parallel block of N tokens begins with, or, as a sum, ends with: products with qkv's or attention's weights and with the FFN's.
+Case gemm_pair(bool sum, Index N) {
+  const Index M = sum ? hidden : 3 * hidden, M2 = sum ? hidden : 2 * ffn, K = hidden, K2 = sum ? ffn : hidden;
+  auto x = uniform(N * K), w = uniform(M * K), x2 = sum ? uniform(N * K2) : x, w2 = uniform(M2 * K2), y = Array(N * M), y2 = sum ? y : Array(N * M2);
+  auto product = [](const float* A, const float* B, float* C, Index rows, Index columns, Index k) {
+    GemmArgs a;
+    a.transpose_b = true;
+    a.M = rows, a.N = columns, a.K = k;
+    a.A = A, a.lda = k;
+    a.B = B, a.ldb = k;
+    a.C = C, a.ldc = columns;
+    return a;
+  };
+  GemmPairArgs pair{product(x, w, y, N, M, K), product(x2, w2, y2, N, M2, K2)};
+  if (sum) pair.second.write = Write::add;
+  auto check = [=](Worst& worst) {
+    samples(N * M2, 97, [&](Index at) {
+      const Index i = at / M2, j = at % M2;
+      double total = 0;
+      for (Index k = 0; k < K2; ++k) total += double{x2[i * K2 + k]} * w2[j * K2 + k];
+      for (Index k = 0; sum && k < K; ++k) total += double{x[i * K + k]} * w[j * K + k];
+      worst.see(y2[at], total, sum ? K + K2 : K2);
+    });
+  };
+  return {cost(Row::gemm_pair, pair).flops, 0, 0, [=] { kernel::gemm_pair(pair); }, check};
+}
+
 std::vector<Entry> entries() {
   std::vector<Entry> all;
   auto add = [&](std::string name, std::function<Case()> make) { all.push_back({std::move(name), std::move(make)}); };
@@ -680,6 +707,8 @@ std::vector<Entry> entries() {
                {"gemm/NN_ffn_out", false, false, n, ffn, c},   {"gemm/NN_logits", false, false, 512, c, 32768}, {"gemm/TN_ffn_in", true, false, wide, c, n},
                {"gemm/TN_ffn_out", true, false, c, ffn, n},    {"gemm/TN_logits", true, false, 32768, c, 512}};
   for (const auto& g : gemms) add(str(g.name, "/", g.M, "x", g.N, "x", g.K), [=] { return gemm(g.transpose_a, g.transpose_b, g.M, g.N, g.K); });
+  add("gemm_pair/NT_begin/2048", [=] { return gemm_pair(false, n); });
+  add("gemm_pair/NT_end/2048", [=] { return gemm_pair(true, n); });
   add("grouped_gemm/NT_in/4096x4096x768", [=] { return grouped(false, true, 0, wide, c); });
   add("grouped_gemm/NN_out/4096x2048x768", [=] { return grouped(false, false, 0, ffn, c); });
   add("grouped_gemm/TN_out/768x2048x4096", [=] { return grouped(true, false, c, ffn, 0); });

@@ -351,7 +351,7 @@ TEST_CASE("bf16: grouped gemm on every instruction set and by the CUDA kernels")
   MESSAGE(rows << " rows; worst error " << worst[0] << " into float, " << worst[1] << " into bf16");
 }
 
-TEST_CASE("bf16: SwiGLU and its gradient in the kernel of the experts' product, with the bits of a row of its own") {
+TEST_CASE("bf16: SwiGLU and its gradient in the kernel of the experts' product, with the bits of a row of its own but for dscale's") {
   Random random(29);
   struct Shape {
     std::vector<std::int64_t> counts;

@@ -109,7 +109,8 @@ inline void gemm(const Exec& exec, const GemmArgs& s) {
 }
 
 inline void gemm_pair(const Exec& exec, const GemmPairArgs& s) {
-  const bool narrow = s.first.out == DType::bf16, fast = s.first.dtype == DType::bf16 && !portable() && !library_wanted() && pair_in_kernel(s, [](const GemmArgs& g) { return mma_takes(g) && !short_takes(g) && !thin_takes(g); });
+  auto takes = [](const GemmArgs& g) { return g.dtype == DType::bf16 && mma_takes(g) && !short_takes(g) && !thin_takes(g); };
+  const bool narrow = s.first.out == DType::bf16, fast = takes(s.first) && takes(s.second) && !portable() && !library_wanted() && pair_in_kernel(s);
   if (fast && path() == Path::wgmma && wgmma_takes(s.first) && wgmma_takes(s.second)) return narrow ? gemm_wgmma<Bf16>(exec, s.first, &s.second) : gemm_wgmma<float>(exec, s.first, &s.second);
   if (fast) return narrow ? gemm_mma<Bf16>(exec, s.first, &s.second) : gemm_mma<float>(exec, s.first, &s.second);
   gemm(exec, s.first);

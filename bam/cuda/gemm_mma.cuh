@@ -192,15 +192,14 @@ constexpr bool pair_form(bool sum, bool transpose_a, bool transpose_b) {
   const bool wide = std::is_same_v<Out, float>;
   return sum ? wide && !transpose_a : wide == (transpose_a && !transpose_b) && !(transpose_a && transpose_b);
 }
-// Whether one launch does the work of both. `takes`: what the path asks of a product.
-template <class Takes>
-bool pair_in_kernel(const GemmPairArgs& p, Takes takes) {
+// Whether one launch does the work of both, if the path takes each.
+inline bool pair_in_kernel(const GemmPairArgs& p) {
   const GemmArgs &a = p.first, &b = p.second;
   const bool form = a.out == DType::bf16 ? pair_form<Bf16>(p.sum(), a.transpose_a, a.transpose_b) : pair_form<float>(p.sum(), a.transpose_a, a.transpose_b);
   const bool alike = a.dtype == b.dtype && a.out == b.out && a.transpose_a == b.transpose_a && a.transpose_b == b.transpose_b && !b.turn.positions && (!a.turn.positions || turns_in_kernel(a));
   const bool all = a.M > 0 && a.N > 0 && a.K > 0 && b.M > 0 && b.N > 0 && b.K > 0;
   const bool one_sum = !p.sum() || (a.M == b.M && a.N == b.N && a.ldc == b.ldc && b.write == Write::add && (!b.from || b.from == b.C) && !a.turn.positions);
-  return form && alike && all && one_sum && takes(a) && takes(b);
+  return form && alike && all && one_sum;
 }
 
 // A and B of s are bf16; C is Out. second: of a pair, which pair_in_kernel().
@@ -274,9 +273,9 @@ struct MmaGroupedKernel {
 inline bool grouped_mma_takes(const GroupedGemmArgs& s) {
   return aligned_lines(s.A, s.lda, s.weights ? s.M : s.K) && aligned_lines(s.B, s.ldb, s.weights || !s.transpose_b ? s.N : s.K) && (s.weights || s.expert_stride % 8 == 0);
 }
-// Whether SwiGLU, or its gradient, can be part of the product's kernel, with the bits of the row of its own: up-projections' weights have their lines along K, gradients through the down-projection's have not.
+// Whether SwiGLU, or its gradient, can be part of the product's kernel, with the bits of the row of its own but for dscale, whose sum has another order: up-projections' weights have their lines along K, gradients through the down-projection's have not.
 inline bool gates_in_kernel(const GroupedGemmArgs& s) {
-  return s.out == DType::bf16 && s.N > 0 && (s.swiglu.y ? s.transpose_b && swiglu_aligned(s.swiglu) : !s.transpose_b && swiglu_gradient_aligned(s.swiglu));
+  return s.out == DType::bf16 && s.N > 0 && s.swiglu.write == Write::overwrite && (s.swiglu.y ? s.transpose_b && swiglu_aligned(s.swiglu) : !s.transpose_b && swiglu_gradient_aligned(s.swiglu));
 }
 // f(whether it is of weights, whether B's lines are k, what becomes of the sums, of which a warp has `columns` in a row).
 template <class Out, class F>

@@ -237,7 +237,8 @@ class Decoder {
     shape.kv_heads = c.kv_heads();
     shape.group = c.num_attention_heads / c.num_key_value_heads;
     shape.head_dim = c.head_dim;
-    const bool joint = c.parallel_block && !c.moe() && o.dropout == 0;  // [q k v | gate up] is one product, and both branches' last ones are
+    const bool beside = c.parallel_block && o.dropout == 0;  // attention and FFN read nothing of each other
+    const bool joint = beside && !c.moe();                   // [q k v | gate up] is one product, and both branches' last ones are
     Tensor qkv, gate_up;
     if (joint) std::tie(qkv, gate_up) = qkv_projection(u, computed(l.qkv), rope, shape.heads + shape.kv_heads, computed(l.ffn_in), TurnBack::attention);
     else qkv = qkv_projection(u, computed(l.qkv), rope, shape.heads + shape.kv_heads, TurnBack::attention);
@@ -248,12 +249,12 @@ class Decoder {
       gates = r.gates;
       add_routing(r);
     }
-    Branches branches(device(), c.parallel_block && o.dropout == 0);
+    Branches branches(device(), beside);
     Tensor a = o.cache ? cached_attention(qkv, gates, shape, batch.segments, (*o.cache)[i], o.cache_rows)
                        : attention(qkv, gates, shape, batch.segments, rope);
     Tensor h1 = joint ? Tensor() : o.dropout > 0 ? add(h, drop(linear(a, computed(l.out), DType::f32), 0)) : linear_add(h, a, computed(l.out));
 
-    if (c.parallel_block) branches.second();
+    if (beside) branches.second();
     Tensor u2 = c.parallel_block ? u : normalize(h1, l.post_norm);
     if (c.moe()) {
       Routing r = route(linear(u2, computed(l.ffn_router), DType::f32), c.num_experts_per_tok, c.norm_topk_prob, batch.real, f_of(attention_losses() ? 1 : 0));

@@ -57,7 +57,7 @@ inline void linear_backward(const Tensor& x, const Tensor& w, const Gradient& g)
   if (w.wants_grad()) kernel::gemm(weight_gradient(x, w, dy), x.device());
   if (x.wants_grad()) kernel::gemm(input_gradient(x, w, dy), x.device());
 }
-// Of two products at once; dy2 null: the second has no gradient. x1 and x2 may be the same.
+// Of two products at once; a null dy: that one has no gradient. x1 and x2 may be the same.
 inline void linear_backward(const Tensor& x1, const Tensor& w1, const void* dy1, const Tensor& x2, const Tensor& w2, const void* dy2) {
   auto run = [&](auto gradient, bool first, bool second) {
     first = first && dy1, second = second && dy2;

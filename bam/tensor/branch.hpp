@@ -48,25 +48,33 @@ inline void leave_branches() noexcept {
 // What follows is the first branch, what follows second() is the second, what follows end() may read both; what follows join() may too, while its backward still is the second branch's, which it begins.
 class Branches {
  public:
-  Branches(Device device, bool wanted) : on_(device == Device::cuda && wanted && detail::branch().now == 0 && branches_wanted()) { enter(1); }
-  ~Branches() {
-    if (!on_) return;
-    detail::leave_branches();
-    detail::branch().backward = 0;
+  Branches(Device device, bool wanted) : on_(device == Device::cuda && wanted && detail::branch().now == 0 && branches_wanted()) {
+    try {
+      enter(1);
+    } catch (...) {
+      leave();
+      throw;
+    }
   }
-  void end() { enter(0); }
+  ~Branches() { leave(); }
   Branches(const Branches&) = delete;
   Branches& operator=(const Branches&) = delete;
   void second() { enter(2); }
   void join() {
     if (on_) detail::enter_branch(0);
   }
+  void end() { enter(0); }
 
  private:
   void enter(int which) {
     if (!on_) return;
     detail::branch().backward = which;
     detail::enter_branch(which);
+  }
+  void leave() noexcept {
+    if (!on_) return;
+    detail::leave_branches();
+    detail::branch().backward = 0;
   }
   bool on_;
 };

@@ -68,7 +68,7 @@ inline Cost cost(Row, const GroupedGemmArgs& a) {
   // With SwiGLU y is written beside C; or x is read and dx written instead of C.
   const double beside = a.swiglu.y ? N / 2 : a.swiglu.dx ? 3 * N : 0;
   return {2 * r * N * (a.weights ? M : K), a.weights ? r * (M + N) * size(a.dtype) + E * M * N * written(a.out, a.write) : (r * K + E * K * N) * size(a.dtype) + r * N * written(a.out, a.write) + r * beside * size(a.out),
-          shape + layout(a.weights, a.transpose_b) + str(" over ", a.experts, " experts") + (a.dtype == DType::bf16 ? " bf16" : "") + (a.swiglu.y ? ", SwiGLU" : a.swiglu.dx ? ", SwiGLU's gradient" : "")};
+          shape + layout(a.weights, a.transpose_b) + str(" over ", a.experts, " experts") + (a.swiglu.y ? ", SwiGLU" : a.swiglu.dx ? ", SwiGLU's gradient" : "") + (a.dtype == DType::bf16 ? " bf16" : "")};
 }
 // Reads the segments, so they must be the host's. Causal pairs count at half.
 inline Cost cost(Row row, const AttentionArgs& a) {

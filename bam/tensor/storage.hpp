@@ -61,7 +61,7 @@ class Allocator {
       while (!arenas_.empty()) dissolve_one(arenas_.begin()->first);
       if (give_back()) p = fresh(size);
     }
-    if (!p) fail(ErrorKind::limit, "memory.exhausted", "wanted ", bytes, " bytes on ", name_of(device_), " beside ", stats_.in_use, " in use, there are no more; lower micro_batch or context");
+    if (!p) fail(ErrorKind::limit, "memory.exhausted", "wanted ", bytes, " bytes on ", name_of(device_), " beside ", stats_.in_use, " in use, there are no more; lower micro_batch or context", branch_ ? ", or set BAM_CUDA_BRANCHES=off" : "");
     count();
     stats_.reserved += size;
     sizes_[p] = {size, size, inside_, made_in()};
