@@ -120,6 +120,11 @@ TEST_CASE("study: stopped anywhere it continues to the same results, in which ev
   const study::StudyConfig few = small("arms = [\"bam\", \"btx\"]\n");
   run(few, root + "/data", root + "/few", 1 << 30);
   study::BamStudy(few, root + "/data", root + "/few", "test", {}).prune();
+  const study::StudyConfig with_dense = small("arms = [\"bam\", \"btx\", \"dense\"]\n");  // which begins with the seed alone
+  run(with_dense, root + "/data", root + "/few", 1 << 30);
+  CHECK(fs::exists(root + "/few/runs/d16/r1/seed/checkpoints"));
+  CHECK_FALSE(fs::exists(root + "/few/runs/d16/r1/law/checkpoints"));
+  study::BamStudy(with_dense, root + "/data", root + "/few", "test", {}).prune();
   CHECK(run(config, root + "/data", root + "/few", 1 << 30) == whole);
   // Weights that come out otherwise are not gone on from.
   study::BamStudy(config, root + "/data", root + "/few", "test", {}).prune();

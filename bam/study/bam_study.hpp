@@ -124,6 +124,14 @@ class BamStudy {
     return true;
   }
 
+  // Whether an arm that is not finished begins with the specialists' weights.
+  bool specialists_wanted(const Size& size, std::int64_t r) const {
+    for (std::int64_t m = 1; m <= c_.mixture_seeds; ++m)
+      for (const Arm* arm : c_.arms_of(r))
+        if (arm->kind != ArmKind::dense && arm->kind != ArmKind::copies && !finished(size, r, m, *arm)) return true;
+    return false;
+  }
+
   // Of the upcycled model the figure of its identity check stays.
   std::uintmax_t prune(const Size& size, std::int64_t r, std::int64_t m, const Arm& arm) const {
     std::uintmax_t bytes = 0;
@@ -180,8 +188,13 @@ class BamStudy {
     const std::string seed = run_folder(size, r, 0, "seed");
     train(seed, dense, str("config = ", io::toml_string(config)), {0.7, 0.1, 0.1, 0.1}, c_.seed_tokens, c_.seed_lr, base, c_.steps(c_.seed_tokens) / 10, 0, true);
     std::vector<std::string> parents{io::resolve_model_folder(runs_ + seed)};
+    const bool specialists = specialists_wanted(size, r);
     for (std::size_t d = 1; d < 4; ++d) {
       std::string name = run_folder(size, r, 0, domains[d]);
+      if (!specialists && finished(name, true, r == 1)) {
+        parents.push_back("");
+        continue;
+      }
       std::vector<double> weights{0.1, 0, 0, 0};
       weights[d] = 0.9;
       train(name, dense, str("init_from = ", io::toml_string(parents[0])), weights, c_.expert_tokens, c_.expert_lr, base + d, c_.steps(c_.expert_tokens) / 10, 0, true);
