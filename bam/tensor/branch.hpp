@@ -1,21 +1,12 @@
 // Two branches of a computation on a GPU, neither of which reads what the other writes: their kernels run side by side on two streams, so that one's small kernels and last tiles fill what the other leaves idle. On the
 // CPU nothing happens: a branch follows the other. The backward of what was recorded in a branch runs in that branch (tape.hpp). What both read was made before, and what is made in a branch is not read by the other.
 #pragma once
-#include <cstdlib>
-#include <string_view>
-
 #include "storage.hpp"
 
 namespace bam {
 
 // BAM_CUDA_BRANCHES in the environment. off: one stream; on, or nothing: two where a model has branches. Same bits. Error(usage): another word.
-inline bool branches_wanted() {
-  const char* wish = std::getenv("BAM_CUDA_BRANCHES");
-  const std::string_view word = wish ? wish : "";
-  if (word == "off") return false;
-  if (!word.empty() && word != "on") fail(ErrorKind::usage, "cuda.branches", "BAM_CUDA_BRANCHES: wanted on or off, got '", printable(word), "'");
-  return true;
-}
+inline bool branches_wanted() { return on_unless_off("BAM_CUDA_BRANCHES", "cuda.branches"); }
 
 namespace detail {
 // 0: no branch. The main thread's.

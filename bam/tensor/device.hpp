@@ -1,8 +1,10 @@
 // What the floors above ask of a device: whether it is there, its memory, copies to and from it. A target that links bam::cuda, or its emulation, has BAM_CUDA
 // defined; without it every question about CUDA has the answer that this program was built without.
 #pragma once
+#include <cstdlib>
 #include <cstring>
 #include <string>
+#include <string_view>
 
 #include "../core/device.hpp"
 #include "../core/error.hpp"
@@ -40,6 +42,14 @@ inline bool emulated([[maybe_unused]] Device d) {
 #else
   return false;
 #endif
+}
+
+// A switch in the environment: off, or on, which it also is when it is not there. Error(usage) of this id: another word.
+inline bool on_unless_off(const char* name, const char* id) {
+  const char* wish = std::getenv(name);
+  const std::string_view word = wish ? wish : "";
+  if (!word.empty() && word != "on" && word != "off") fail(ErrorKind::usage, id, name, ": wanted on or off, got '", printable(word), "'");
+  return word != "off";
 }
 
 // Bytes that can still be allocated on a device other than the CPU.

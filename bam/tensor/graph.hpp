@@ -1,9 +1,7 @@
 // Kernels of a GPU that are recorded once and then run again and again as one (CUDA graphs; PyTorch's are the model): hundreds of launches cost what one does. The same kernels run at the same addresses, so a recording
 // holds for the shapes that it was made with, and reads and writes the tensors that it was made with.
 #pragma once
-#include <cstdlib>
 #include <memory>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -13,13 +11,7 @@
 namespace bam {
 
 // BAM_CUDA_GRAPHS in the environment: off, and every kernel is launched by itself; on, or nothing, and training records its steps. Error(usage): another word.
-inline bool graphs_wanted() {
-  const char* wish = std::getenv("BAM_CUDA_GRAPHS");
-  const std::string_view word = wish ? wish : "";
-  if (word == "off") return false;
-  if (!word.empty() && word != "on") fail(ErrorKind::usage, "cuda.graphs", "BAM_CUDA_GRAPHS: wanted on or off, got '", printable(word), "'");
-  return true;
-}
+inline bool graphs_wanted() { return on_unless_off("BAM_CUDA_GRAPHS", "cuda.graphs"); }
 
 // How many recordings this process has run.
 inline std::int64_t& replays() {
