@@ -91,7 +91,7 @@ class Peers:
             b = self.tensor(experts, n, k, dtype=dtype).transpose(1, 2) if layout == "NT" else self.tensor(experts, k, n, dtype=dtype)
         ends = [rows * (e + 1) // experts for e in range(experts)]
         begins = [0] + ends[:-1]
-        after = lambda y: y  # what our kernel does beside the product
+        after = None  # what our kernel does beside the product
         if "gradient" in shape:
             x = self.tensor(rows, 2 * n, dtype=dtype, grad=True)
             y = self.compile(self.swiglu)(x)
@@ -101,11 +101,12 @@ class Peers:
         found = []
         if hasattr(torch, "_grouped_mm") and dtype == torch.bfloat16:
             offsets = torch.tensor(ends, device=self.device, dtype=torch.int32)
-            found.append(("_grouped_mm", lambda: after(torch._grouped_mm(a, b, offsets))))
+            found.append(("_grouped_mm", (lambda: after(torch._grouped_mm(a, b, offsets))) if after else lambda: torch._grouped_mm(a, b, offsets)))
         if layout == "TN":
             found.append(("mm each", lambda: [torch.mm(a[:, i:j], b[i:j]) for i, j in zip(begins, ends)]))
         else:
-            found.append(("mm each", lambda: after(torch.cat([torch.mm(a[i:j], b[e]) for e, (i, j) in enumerate(zip(begins, ends))]))))
+            each = lambda: [torch.mm(a[i:j], b[e]) for e, (i, j) in enumerate(zip(begins, ends))]
+            found.append(("mm each", (lambda: after(torch.cat(each()))) if after else each))
         return found
 
     def attention(self, shape, backward):
