@@ -35,7 +35,7 @@ inline std::string final_hash(const std::string& running, const AdamW& optimizer
     h.update(v.data(), v.size() * 4);
   }
   for (auto& s : optimizer.state()) {
-    for (const Tensor& moment : {s.m.to(Device::cpu), s.v.to(Device::cpu)}) h.update(moment.raw(), static_cast<std::size_t>(moment.numel()) * size_of(moment.dtype()));
+    for (const Tensor& moment : {s.m.to(Device::cpu), s.v.to(Device::cpu)}) h.update(moment.raw(), static_cast<std::size_t>(moment.numel() * size_of(moment.dtype())));
   }
   return h.hex();
 }
