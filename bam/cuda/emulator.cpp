@@ -128,6 +128,7 @@ struct Machine {
   void (*body)(const void*) = nullptr;
   const void* kernel = nullptr;
   int threads = 0, ready = 0, done = 0, arrived = 0, sync_line = 0;
+  bool woken = false;                           // some that waited for a barrier can go on
   std::string failure;
   Random random{1};
   void* race = nullptr;                         // ThreadSanitizer's fiber of the scheduler
@@ -246,27 +247,30 @@ void run_block() {
 #endif
   }
   m.tiles_copying = 0;
+  // Warps that move together hide a barrier that is missing: the first of all goes on as far as it can, before the others and again as soon as one wakes it, or, at random, any for 1 to 8192 steps. Backward,
+  // positions count from the last thread.
   const Order order = options().order;
-  int from = 0;
+  const int warps = m.threads / warp_lanes;
+  auto thread_at = [&](int position) { return order == Order::backward ? m.threads - 1 - position : position; };
+  auto ready = [&](int warp, int lane) {  // the position of its next lane, from this one on, that can go on; -1: none
+    for (int n = 0; n < warp_lanes; ++n)
+      if (const int position = warp * warp_lanes + (lane + n) % warp_lanes; fiber(thread_at(position)).state == State::ready) return position;
+    return -1;
+  };
+  auto below = [&](int n) { return static_cast<int>(m.random.below(static_cast<std::uint64_t>(n))); };
   while (m.done < m.threads && m.failure.empty()) {
     if (m.ready == 0) {
       if (land_tile()) continue;
       m.failure = str("threads wait for others that never come: ", listing());
       break;
     }
-    if (order == Order::random) {
-      for (int burst = 1 << m.random.below(7); burst > 0 && m.ready > 0 && m.failure.empty(); --burst) {
-        int i = static_cast<int>(m.random.below(static_cast<std::uint64_t>(m.threads)));
-        while (fiber(i).state != State::ready) i = (i + 1) % m.threads;
-        resume(i);
-      }
-      continue;
+    int warp = order == Order::random ? below(warps) : 0, next;
+    while ((next = ready(warp, 0)) < 0) warp = (warp + 1) % warps;
+    m.woken = false;
+    for (int steps = order == Order::random ? 1 << below(14) : -1; steps != 0 && next >= 0 && !m.woken && m.failure.empty(); --steps) {
+      resume(thread_at(next));
+      next = ready(warp, order == Order::random ? below(warp_lanes) : next % warp_lanes + 1);
     }
-    for (int n = 0; n < m.threads && m.failure.empty(); ++n) {
-      const int i = order == Order::forward ? (from + n) % m.threads : m.threads - 1 - n;
-      if (fiber(i).state == State::ready) resume(i);
-    }
-    from = 0;
   }
   if (m.failure.empty() && m.tiles_copying > 0) m.failure = str(m.tiles_copying, " copies of tiles are under way when the block ends");
   if (m.failure.empty()) return;
@@ -289,6 +293,7 @@ void sync(int line) {
   if (++m.arrived == m.threads) {
     m.arrived = 0;
     ++m.sync_round;
+    m.woken = true;
     ++counts().syncs;
     for (int i = 0; i < m.threads; ++i)
       if (Fiber& other = fiber(i); other.state == State::in_sync) {
@@ -399,6 +404,7 @@ void settle(std::uint64_t* word, Phase p) {
   if (p.left == 0 && p.bytes == 0) {
     p.count_and_parity ^= 1;
     p.left = p.count_and_parity / 2;
+    m.woken = true;
     for (int i = 0; i < m.threads; ++i)
       if (Fiber& f = fiber(i); f.state == State::in_barrier && f.barrier == word) {
         f.state = State::ready;

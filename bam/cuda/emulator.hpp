@@ -14,7 +14,7 @@ namespace bam::cuda::emulation {
 
 // When an asynchronous copy lands: at its start, or as late as at the wait for it, with 0xff in its place until then. The first finds a stage refilled while it is read, the second a wait too few.
 enum class Copies : std::uint8_t { early, late };
-enum class Order : std::uint8_t { forward, backward, random };  // of the threads; random: bursts of random threads, blocks in a random order
+enum class Order : std::uint8_t { forward, backward, random };  // of the threads: always the first warp that can go on, or the last; random: any for a burst of steps, blocks in a random order
 // How what two branches were told is run when they are joined: only what a branch itself was told is in order.
 enum class Branches : std::uint8_t { first, second, alternating };  // the one wholly before the other, or in turns
 struct Options {
