@@ -475,6 +475,191 @@ TEST_CASE("emulator: a product of a warpgroup whose left operand is in registers
   }
 }
 
+TEST_CASE("emulator: mma has its operands where PTX's tables of fragments say") {
+  Restore restore;
+  Random random(11);
+  auto draw = [&](std::size_t n) {  // small integers: sums are exact
+    std::vector<float> v(n);
+    for (float& x : v) x = static_cast<float>(random.below(17)) - 8;
+    return v;
+  };
+  const std::vector<float> a = draw(16 * 16), b = draw(16 * 8), c = draw(16 * 8);
+  std::vector<float> got(16 * 8);
+  const float *pa = a.data(), *pb = b.data(), *pc = c.data();
+  float* to = got.data();
+  for (Order order : {Order::forward, Order::backward, Order::random}) {
+    emulation::options().order = order;
+    got.assign(got.size(), 0.0f);
+    start({1, 32, 0}, of([=] {
+            // PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type".
+            const int group = thread() >> 2, in_group = thread() % 4;
+            FragmentA fa{};
+            for (int i = 0; i < 8; ++i) {
+              const int row = i < 2 || (i >= 4 && i < 6) ? group : group + 8, column = in_group * 2 + (i & 1) + (i < 4 ? 0 : 8);
+              fa.r[i / 2] |= static_cast<std::uint32_t>(to_bf16(pa[row * 16 + column]).bits) << i % 2 * 16;
+            }
+            FragmentB fb{};
+            for (int i = 0; i < 4; ++i) {
+              const int row = in_group * 2 + (i & 1) + (i < 2 ? 0 : 8), column = group;
+              fb.r[i / 2] |= static_cast<std::uint32_t>(to_bf16(pb[row * 8 + column]).bits) << i % 2 * 16;
+            }
+            FragmentC fc;
+            auto at = [&](int i) { return (i < 2 ? group : group + 8) * 8 + in_group * 2 + (i & 1); };
+            for (int i = 0; i < 4; ++i) fc.v[i] = pc[at(i)];
+            mma(fc, fa, fb);
+            for (int i = 0; i < 4; ++i) to[at(i)] = fc.v[i];
+          }));
+    for (std::size_t i = 0; i < 16; ++i)
+      for (std::size_t j = 0; j < 8; ++j) {
+        float sum = c[i * 8 + j];
+        for (std::size_t k = 0; k < 16; ++k) sum += a[i * 16 + k] * b[k * 8 + j];
+        CHECK(got[i * 8 + j] == sum);
+      }
+  }
+}
+
+TEST_CASE("emulator: ldmatrix, plain and transposed, of rows that lie anywhere") {
+  Restore restore;
+  std::vector<std::uint16_t> x(32 * 8);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<std::uint16_t>(i);
+  std::vector<std::uint32_t> plain(32 * 4), turned(32 * 4);
+  const std::uint16_t* from = x.data();
+  std::uint32_t *p = plain.data(), *t = turned.data();
+  start({1, 32, 32 * 16}, of([=] {
+          // Lane l has the address of row l % 8 of matrix l / 8, which lies in line 5 l + 3 of 32.
+          std::uint16_t* const own = shared<std::uint16_t>() + (5 * thread() + 3) % 32 * 8;
+          for (int i = 0; i < 8; ++i) own[i] = from[thread() * 8 + i];
+          sync_warp();
+          std::uint32_t r[4];
+          load_matrices<false>(r, own);
+          for (int i = 0; i < 4; ++i) p[thread() * 4 + i] = r[i];
+          load_matrices<true>(r, own);
+          for (int i = 0; i < 4; ++i) t[thread() * 4 + i] = r[i];
+        }));
+  for (std::uint32_t lane = 0; lane < 32; ++lane)
+    for (std::uint32_t m = 0; m < 4; ++m) {
+      auto element = [&](std::uint32_t row, std::uint32_t column) { return (m * 8 + row) * 8 + column; };
+      const std::uint32_t i = lane / 4, j = lane % 4 * 2;
+      CHECK(plain[lane * 4 + m] == (element(i, j) | element(i, j + 1) << 16));
+      CHECK(turned[lane * 4 + m] == (element(j, i) | element(j + 1, i) << 16));
+    }
+}
+
+TEST_CASE("emulator: two floats in a register, the first in its lower half, rounded to even") {
+  CHECK(pack(1.0f, -2.0f) == 0xc0003f80u);
+  CHECK(pack(1.0f + 0x1p-8f, 1.0f + 0x3p-8f) == 0x3f823f80u);
+  CHECK(pack(1.0f + 0x1.02p-8f, 0.0f) == 0x00003f81u);
+  CHECK(pack(3.4e38f, -__builtin_inff()) == 0xff807f80u);  // the first is nearer to what would be the next
+}
+
+TEST_CASE("emulator: groups of copies: empty ones count, what is in none is not waited for, what is not valid is 16 zeros") {
+  Restore restore;
+  alignas(16) static const int x[4] = {1, 2, 3, 4};
+  for (const emulation::Copies copies : {emulation::Copies::early, emulation::Copies::late}) {
+    emulation::options().copies = copies;
+    const bool late = copies == emulation::Copies::late;
+    std::vector<int> y(8 * 4);
+    int* to = y.data();
+    start({1, 32, 32 * 5 * 16}, of([=] {
+            int(*const own)[4] = shared<int[4]>() + thread() * 5;
+            auto look = [&](int moment, int first, int second) {
+              if (thread() == 7) to[moment * 2] = own[first][3], to[moment * 2 + 1] = own[second][0];
+            };
+            copy_async(own[0], x, true);
+            commit_copies();
+            copy_async(own[1], x, true);
+            commit_copies();
+            wait_copies<1>();
+            look(0, 0, 1);
+            commit_copies();
+            wait_copies<1>();  // the last group is empty
+            look(1, 0, 1);
+            for (int i = 0; i < 4; ++i) own[2][i] = own[3][i] = own[4][i] = 77;
+            copy_async(own[3], x, false);
+            wait_copies<0>();
+            if (thread() == 7) to[4] = own[3][0], to[5] = own[2][3];
+            commit_copies();
+            wait_copies<0>();
+            if (thread() == 7)
+              for (int i = 0; i < 4; ++i) to[8 + i] = own[3][i];
+            if (thread() == 7) to[12] = own[2][3], to[13] = own[4][0];
+          }));
+    CHECK(y[0] == 4);
+    CHECK(y[1] == (late ? -1 : 1));
+    CHECK(y[2] == 4);
+    CHECK(y[3] == 1);
+    CHECK(y[4] == (late ? -1 : 0));
+    CHECK(y[5] == 77);
+    for (std::size_t i = 8; i < 12; ++i) CHECK(y[i] == 0);
+    CHECK(y[12] == 77);
+    CHECK(y[13] == 77);
+  }
+}
+
+TEST_CASE("emulator: descriptors of operands, bit by bit, and where they point") {
+  // PTX ISA, "Matrix Descriptor": address / 16 in bits 0 to 13, leading byte offset / 16 from bit 16, stride byte offset / 16 from bit 32, 1 in bits 62 and 63 for the 128-byte swizzle.
+  CHECK(matrix_descriptor<false, 64>(0x400) == 0x4000'0040'0001'0040);
+  CHECK(matrix_descriptor<true, 64>(0x8000) == 0x4000'0040'0200'0800);
+  CHECK(matrix_descriptor<true, 16>(0x3fff0) == 0x4000'0040'0080'3fff);
+  // Eight lines of 128 bytes are a stride; of what runs along k in its lines, 64 rows are a leading offset. Chunks of 16 bytes change places with the line.
+  CHECK(operand_address(0x4000'0040'0001'0040, false, 9, 3) == 0x400 + 0x400 + 0x80 + 0x10 + 6);
+  CHECK(operand_address(0x4000'0040'0001'0040, false, 7, 15) == 0x400 + 7 * 0x80 + 6 * 0x10 + 14);
+  CHECK(operand_address(0x4000'0040'0200'0800, true, 70, 9) == 0x8000 + 0x2000 + 0x400 + 0x80 + 0x10 + 12);
+  CHECK(operand_address(0x4000'0040'0200'0800, true, 63, 0) == 0x8000 + 126);
+}
+
+TEST_CASE("emulator: a product of a warpgroup into 64 columns, of a left operand whose lines run along k, with what was there and without") {
+  Restore restore;
+  Random random(12);
+  std::vector<Bf16> a(32 * 64), b(64 * 64);  // (k, row), (column, k)
+  for (auto* v : {&a, &b})
+    for (Bf16& e : *v) e = to_bf16(static_cast<float>(random.below(17)) - 8);
+  const TensorMap left = tensor_map(a.data(), 32, 64, 64, 32), right = tensor_map(b.data(), 64, 64, 64, 64);
+  std::vector<float> d(2 * 64 * 64);
+  float* to = d.data();
+  for (const emulation::Copies copies : {emulation::Copies::early, emulation::Copies::late}) {
+    emulation::options().copies = copies;
+    d.assign(d.size(), 0.0f);
+    start({1, 128, 1024 + 96 * 128}, of([=] {
+            Barrier* const ready = shared<Barrier>();
+            unsigned char* const tile = shared<unsigned char>() + 1024;
+            const int t = thread();
+            if (t == 0) init_barrier(ready, 1);
+            sync();
+            if (t == 0) {
+              arrive_expecting(ready, 96 * 128);
+              copy_tile(tile, left, 0, 0, ready);
+              copy_tile(tile + 32 * 128, right, 0, 0, ready);
+            }
+            wait_barrier(ready, 0);
+            float sums[32], fresh[32];
+            for (int i = 0; i < 32; ++i) sums[i] = fresh[i] = 5;
+            const std::uint32_t at = shared_address(tile);
+            fence_products();
+            for (std::uint32_t k = 0; k < 32; k += 16) multiply<true, false>(sums, matrix_descriptor<true, 32>(at + k * 128), matrix_descriptor<false, 64>(at + 32 * 128 + 2 * k));
+            multiply<true, false, false>(fresh, matrix_descriptor<true, 32>(at), matrix_descriptor<false, 64>(at + 32 * 128));
+            commit_products();
+            wait_products<0>();
+            // PTX ISA, "WGMMA .m64nNk16 register fragment layout for accumulator matrix D".
+            for (int i = 0; i < 32; ++i) {
+              const int row = t / 32 * 16 + t % 32 / 4 + i / 2 % 2 * 8, column = i / 4 * 8 + t % 4 * 2 + i % 2;
+              to[row * 64 + column] = sums[i];
+              to[64 * 64 + row * 64 + column] = fresh[i];
+            }
+          }));
+    for (std::size_t i = 0; i < 64; ++i)
+      for (std::size_t j = 0; j < 64; ++j) {
+        float sum = 0, both = 0;
+        for (std::size_t k = 0; k < 32; ++k) {
+          both += to_float(a[k * 64 + i]) * to_float(b[j * 64 + k]);
+          if (k == 15) sum = both;
+        }
+        CHECK(d[i * 64 + j] == 5 + both);
+        CHECK(d[64 * 64 + i * 64 + j] == sum);
+      }
+  }
+}
+
 TEST_CASE("emulator: a tile lies in shared memory as the 128-byte swizzle says, and a map of lines that are not aligned is refused") {
   Restore restore;
   std::vector<Bf16> x(16 * 72);
