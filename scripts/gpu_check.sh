@@ -2,7 +2,7 @@
 # All that only a GPU can tell, in one go: is the backend right there, and how fast. Leaves DIR/gpu.jsonl, one object a line, and DIR/*.log.
 #   scripts/gpu_check.sh OUT            build with nvcc and run, results in OUT
 #   scripts/gpu_check.sh --pack DIR     build, and put everything that a machine with a driver but nothing installed needs into DIR; there: DIR/gpu_check.sh OUT
-# PyTorch is compared with where python3 has it; compute-sanitizer runs where it is. Exit code 77 where there is no GPU.
+# First the tests, then the figures, then compute-sanitizer; then the same for the kernels of compute capability 9.0 (wgmma), for a fault of theirs ends all that shares the process with them. What hangs is ended. PyTorch is compared with where python3 has it; compute-sanitizer runs where it is. Exit code 77 where there is no GPU.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -39,32 +39,28 @@ cd "$root"
 results=$out/gpu.jsonl
 : > "$results"
 failed=0
+limit=1200  # seconds of one command
 note() { printf '%s\n' "$1" | tee -a "$results"; }
 # check NAME COMMAND...: its log, and a line that says whether it held
 check() {
   local name=$1 start=$SECONDS held=true
   shift
-  "$@" > "$out/$name.log" 2>&1 || { held=false; failed=1; tail -n 20 "$out/$name.log"; }
+  if [ "$(type -t "$1")" = function ]; then "$@"; else timeout -k 10 $limit "$@"; fi > "$out/$name.log" 2>&1 || { held=false; failed=1; tail -n 20 "$out/$name.log"; }
   note "{\"check\": \"$name\", \"held\": $held, \"seconds\": $((SECONDS - start))}"
 }
 
 note "{\"gpu\": \"$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | head -n 1)\", \"date\": \"$(date -u +%F)\"}"
 check doctor "$bam" doctor --device cuda
-check tests "$tests" --minimal
-if command -v compute-sanitizer > /dev/null; then
-  for tool in memcheck racecheck initcheck synccheck; do check "$tool" compute-sanitizer --tool $tool --error-exitcode 1 "$tests" --minimal --source-file='*device_test.cpp'; done
-  # Every kernel of every path, by the row tests: some thousands of small launches. Their operands are the host's, which initcheck does not follow.
-  for tool in memcheck racecheck synccheck; do check "$tool-rows" compute-sanitizer --tool $tool --error-exitcode 1 "$tests" --minimal --source-file='*ops_test.cpp,*bf16_test.cpp'; done
-else
-  note '{"check": "compute-sanitizer", "held": null, "why": "not installed"}'
-fi
+# A file of tests is a process; none of wgmma among them, which has its own below.
+export BAM_TEST_WGMMA=off
+for file in bf16_test golden_test kernel_test laws_test ops_test branch_test device_test memory_test recorded_test train_test; do check "tests-$file" "$tests" --minimal --source-file="*$file.cpp"; done
 # The same bits in 50 repeated steps while another process loads the GPU.
 repeated() {
-  "$step" --config "$configs/s-btx.json" --micro-batch 1 --steps 10000 > /dev/null 2>&1 &
+  timeout -k 10 $limit "$step" --config "$configs/s-btx.json" --micro-batch 1 --steps 10000 > /dev/null 2>&1 &
   local load=$! first= loss= same=0
   for i in 1 2; do
     kill -0 $load || { echo "the load ended"; return 1; }
-    loss=$("$step" --config "$configs/s-bam.json" --micro-batch 1 --steps 50 --json | grep -o '"loss": [^,}]*') || same=1
+    loss=$(timeout -k 10 $limit "$step" --config "$configs/s-bam.json" --micro-batch 1 --steps 50 --json | grep -o '"loss": [^,}]*') || same=1
     [ -n "$first" ] || first=$loss
     [ "$loss" = "$first" ] || same=1
     echo "$loss"
@@ -78,7 +74,7 @@ check repeated repeated
 timed() {
   local name=$1 file=$out/$2
   shift 2
-  if env "$@" "$step" --config "$configs/$name.json" --json > "$file.json" 2> "$file.log"; then
+  if timeout -k 10 $limit env "$@" "$step" --config "$configs/$name.json" --json > "$file.json" 2> "$file.log"; then
     { tr -d '\n' < "$file.json" | sed "s/^{/{\"step\": \"$name\", \"with\": \"${1:-}\", /"; echo; } >> "$results"
     echo "$name ${1:-}"
     grep -E '"(tokens_per_second|floor_seconds|step_seconds)"' "$file.json" | head -n 3
@@ -87,13 +83,13 @@ timed() {
     note "{\"step\": \"$name\", \"with\": \"${1:-}\", \"failed\": true}"
   fi
 }
-# Where cuBLASLt lies: in the toolkit, or beside PyTorch.
-library=$(ls /usr/local/cuda/lib64/libcublasLt.so.* 2> /dev/null | head -n 1 || true)
-[ -n "$library" ] || library=$(python3 -c 'import pathlib, torch; print(next(iter(sorted(pathlib.Path(torch.__file__).parents[1].glob("nvidia/**/libcublasLt.so.*"))), ""))' 2> /dev/null || true)
+# Where cuBLASLt lies, of the version that the program opens: in the toolkit, or beside PyTorch.
+soname=$(grep -ao 'libcublasLt\.so\.[0-9]*' "$step" | head -n 1 || true)
+library=/usr/local/cuda/lib64/$soname
+[ -f "$library" ] || library=$(python3 -c 'import pathlib, sys, torch; print(next(iter(sorted(pathlib.Path(torch.__file__).parents[1].glob("nvidia/**/" + sys.argv[1]))), ""))' "$soname" 2> /dev/null || true)
 for config in "$configs"/*.json; do
   name=$(basename "$config" .json)
   timed "$name" "step-$name"
-  timed "$name" "step-$name-wgmma" BAM_CUDA_PATH=wgmma
   if [ -n "$library" ]; then timed "$name" "step-$name-cublaslt" BAM_CUDA_LIBRARY=cublaslt LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}:$(dirname "$library")"; fi
   if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2> /dev/null; then
     for flag in "" --compile; do
@@ -106,5 +102,23 @@ for config in "$configs"/*.json; do
     fi
   fi
 done
+if command -v compute-sanitizer > /dev/null; then
+  for tool in memcheck racecheck initcheck synccheck; do check "$tool" compute-sanitizer --tool $tool --error-exitcode 1 "$tests" --minimal --source-file='*device_test.cpp'; done
+  # Every kernel of every path, by the row tests: some thousands of small launches. Their operands are the host's, which initcheck does not follow.
+  for tool in memcheck racecheck synccheck; do check "$tool-rows" compute-sanitizer --tool $tool --error-exitcode 1 "$tests" --minimal --source-file='*ops_test.cpp,*kernel_test.cpp,*bf16_test.cpp'; done
+else
+  note '{"check": "compute-sanitizer", "held": null, "why": "not installed"}'
+fi
+# The kernels of compute capability 9.0: their tests, then their steps.
+export BAM_TEST_WGMMA=only
+if nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | grep -qx 9.0; then
+  for file in bf16_test golden_test train_test; do check "tests-$file-wgmma" "$tests" --minimal --source-file="*$file.cpp"; done
+  for config in "$configs"/*.json; do name=$(basename "$config" .json); timed "$name" "step-$name-wgmma" BAM_CUDA_PATH=wgmma; done
+  if command -v compute-sanitizer > /dev/null; then
+    for tool in memcheck racecheck synccheck; do check "$tool-rows-wgmma" compute-sanitizer --tool $tool --error-exitcode 1 "$tests" --minimal --source-file='*bf16_test.cpp'; done
+  fi
+else
+  note '{"check": "wgmma", "held": null, "why": "the device is not of compute capability 9.0"}'
+fi
 echo "results: $results"
 exit $failed

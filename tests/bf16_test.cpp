@@ -84,7 +84,7 @@ double check_paths(Compute compute, const std::vector<Out>& C, const std::vector
   double worst = error();
   CHECK(worst < bound);
   if (!reference::emulation_runs) return worst;
-  for (const char* path : {"mma", "wgmma"}) {
+  for (const char* path : reference::fast_paths()) {
     std::vector<Out> again;
     reference::emulated(path, [&] {
       served.run(compute);
@@ -249,7 +249,7 @@ TEST_CASE("bf16: attention on every instruction set and by the CUDA kernels") {
     if (!reference::emulation_runs) continue;
     tensor_rows += t.head_dim != 24;
     warpgroup_rows += t.head_dim == 128;
-    for (const char* path : {"mma", "wgmma"}) {
+    for (const char* path : reference::fast_paths()) {
       AttentionResult fast;
       reference::emulated(path, [&] {
         AttentionResult r;
@@ -439,7 +439,7 @@ TEST_CASE("bf16: SwiGLU and its gradient in the kernel of the experts' product, 
         return one;
       };
       reference::everywhere([&] { check_both(true); });
-      for (const char* path : {"mma", "wgmma"}) {
+      for (const char* path : reference::fast_paths()) {
         const bool fused = f % 8 == 0;
         Outputs first;
         reference::emulated(path, [&] {
@@ -579,7 +579,9 @@ TEST_CASE("bf16: two products in one call are those of two calls, and one launch
       }
       return std::pair(results, cuda::emulation::counts().launches - before);
     };
-    for (const char* path : {"portable", "mma", "wgmma"}) {
+    std::vector<const char*> paths = reference::fast_paths();
+    paths.insert(paths.begin(), "portable");
+    for (const char* path : paths) {
       const bool in_one = r.launches == 1 && std::string_view(path) != "portable";
       decltype(results) first;
       reference::emulated(path, [&] {

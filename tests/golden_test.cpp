@@ -166,7 +166,7 @@ TEST_CASE("golden models in bf16: right to its rounding, on the CPU, by the port
         CHECK(reference::same_bits(o.tensors[i].second, first->tensors[i].second));
       }
     });
-    for (const char* path : {"mma", "wgmma"}) {
+    for (const char* path : reference::fast_paths()) {
       std::optional<Outcome> fast;
       const cuda::emulation::Counts before_path = cuda::emulation::counts();
       reference::emulated(path, [&] {

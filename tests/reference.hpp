@@ -399,6 +399,14 @@ using bam::cuda::emulation::Order;
 // Orders of threads and of blocks that share nothing, with shared memory that holds one or the other pattern, asynchronous copies that land early or late, on a device of 1, 3 and 132 multiprocessors.
 inline const std::vector<Options> orders{{.order = Order::forward, .fill = 0xff, .copies = Copies::late, .multiprocessors = 3}, {.order = Order::backward, .fill = 0x55, .copies = Copies::early, .multiprocessors = 1},
                                          {.order = Order::random, .fill = 0xff, .copies = Copies::late, .multiprocessors = 132}};
+// The fast paths. On a GPU a fault of a kernel ends all that its process can do there, so that those of compute capability 9.0 can be left out, or tested alone: BAM_TEST_WGMMA=off or only.
+inline std::vector<const char*> fast_paths() {
+  const char* const wish = std::getenv("BAM_TEST_WGMMA");
+  const std::string_view word = wish ? wish : "";
+  if (word == "off") return {"mma"};
+  if (word == "only") return {"wgmma"};
+  return {"mma", "wgmma"};
+}
 // f by the CUDA kernels of a path (BAM_CUDA_PATH): on their emulation once in each of `ways`, on a GPU, which has its own, twice.
 template <class F>
 void emulated(const char* path, F f, const std::vector<Options>& ways = orders) {
