@@ -31,7 +31,7 @@ TEST_CASE("training: the GPU's recorded micro-steps, emulated, have the bits of 
   const cuda::emulation::Options options_before = cuda::emulation::options();
   default_device() = Device::cuda;
   default_dtype() = DType::bf16;
-  const Set plain{"train.steps=4", "train.dropout=0", "train.gradient_leaves=1", "train.lr=0.02"};
+  const Set plain{"model.config=" + (b.f / "flash.json"), "train.steps=4", "train.dropout=0", "train.gradient_leaves=1", "train.lr=0.02"};
   auto with = [&](Set more) {
     more.insert(more.begin(), plain.begin(), plain.end());
     return more;
@@ -48,6 +48,7 @@ TEST_CASE("training: the GPU's recorded micro-steps, emulated, have the bits of 
     setenv("BAM_CUDA_GRAPHS", "off", 1);
     const std::string hash = told(set, replayed);
     CHECK(replayed == 0);
+    if (cuda::emulated()) CHECK(cuda::emulation::launches_of("FlashKeyGradientKernel") > 0);
     unsetenv("BAM_CUDA_GRAPHS");
     const std::int64_t before_run = launches(Device::cuda);
     CHECK(told(set, replayed) == hash);

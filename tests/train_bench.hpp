@@ -39,9 +39,15 @@ struct Bench {
       io::write_file_atomic(f / (domain ? "math.jsonl" : "general.jsonl"), lines);
     }
     io::write_file_atomic(f / "tokenizer.json", io::dump(trainer.train(320)));
-    io::write_file_atomic(f / "config.json", R"({"model_type": "bam", "vocab_size": 320, "hidden_size": 32, "intermediate_size": 40,
+    io::Json config = io::parse_json(R"({"model_type": "bam", "vocab_size": 320, "hidden_size": 32, "intermediate_size": 40,
       "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "tie_word_embeddings": true, "num_experts": 4,
-      "num_experts_per_tok": 2, "num_attention_experts": 3, "attention_routing": "soft", "router_aux_loss_coef": 0.01, "router_z_loss_coef": 0.001})");
+      "num_experts_per_tok": 2, "num_attention_experts": 3, "attention_routing": "soft", "router_aux_loss_coef": 0.01, "router_z_loss_coef": 0.001})", "config.json");
+    io::write_file_atomic(f / "config.json", io::dump(config));
+    // With heads that the GPU's kernels for tensor cores take.
+    config.set("head_dim", 32);
+    config.set("num_attention_heads", 1);
+    config.set("num_attention_experts", 2);
+    io::write_file_atomic(f / "flash.json", io::dump(config));
     io::write_file_atomic(f / "run.toml", R"([model]
 config = "config.json"
 tokenizer = "tokenizer.json"

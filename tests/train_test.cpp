@@ -102,7 +102,8 @@ TEST_CASE("training: the fast CUDA kernels, emulated, in fp32 and bf16: 50 steps
   Settings before;
   const cuda::emulation::Options options_before = cuda::emulation::options();
   const int most = cuda::emulated() ? 50 : 200;
-  const Set all{str("train.steps=", most)}, three{"train.steps=3"};
+  const std::string flash_config = "model.config=" + (b.f / "flash.json");
+  const Set all{flash_config, "train.micro_batch=4", str("train.steps=", most)}, three{flash_config, "train.micro_batch=4", "train.steps=3"};
   const std::string cpu = b.fresh();
   b.run(cpu, all);
   const std::vector<double> wanted = losses_of(cpu);
@@ -112,8 +113,11 @@ TEST_CASE("training: the fast CUDA kernels, emulated, in fp32 and bf16: 50 steps
     CAPTURE(type);
     default_dtype() = dtype;
     const std::string out = b.fresh();
-    const int steps = dtype == DType::f32 ? 10 : most;
+    const int steps = dtype == DType::f32 ? 5 : most;
+    const std::int64_t on_cpu = launches(Device::cpu), flash = cuda::emulation::launches_of("FlashKeyGradientKernel");
     b.run(out, all, false, steps);
+    CHECK(launches(Device::cpu) == on_cpu);
+    if (cuda::emulated()) CHECK((cuda::emulation::launches_of("FlashKeyGradientKernel") > flash) == (dtype == DType::bf16));
     const std::vector<double> losses = losses_of(out);
     REQUIRE(std::ssize(losses) == steps);
     double worst = 0;
@@ -125,6 +129,39 @@ TEST_CASE("training: the fast CUDA kernels, emulated, in fp32 and bf16: 50 steps
     CHECK(b.run(b.fresh(), three).hash == hash);
     cuda::emulation::options() = options_before;
   }
+}
+
+TEST_CASE("training: the kernels of compute capability 9.0, emulated, in bf16 with heads of 128: the CPU's losses, and one hash, recorded or not") {
+  const char* const wish = std::getenv("BAM_TEST_WGMMA");  // reference.hpp
+  if (wish && std::string_view(wish) == "off") return;
+  Bench& b = bench();
+  Settings before;
+  const cuda::emulation::Options options_before = cuda::emulation::options();
+  io::Json config = io::parse_json(io::read_file(b.f / "flash.json"), "flash.json");
+  config.set("num_attention_heads", 2);
+  config.set("head_dim", 128);
+  config.set("num_hidden_layers", 1);
+  io::write_file_atomic(b.f / "wide.json", io::dump(config));
+  const Set set{"model.config=" + (b.f / "wide.json"), "train.steps=4", "train.batch=4", "train.micro_batch=2", "train.dropout=0", "train.gradient_leaves=1"};
+  const std::string cpu = b.fresh(), one_by_one = b.fresh();
+  b.run(cpu, set);
+  default_device() = Device::cuda;
+  default_dtype() = DType::bf16;
+  setenv("BAM_CUDA_PATH", "wgmma", 1);
+  setenv("BAM_CUDA_GRAPHS", "off", 1);
+  const std::string hash = b.run(one_by_one, set).hash;
+  unsetenv("BAM_CUDA_GRAPHS");
+  const std::vector<double> wanted = losses_of(cpu), losses = losses_of(one_by_one);
+  REQUIRE(losses.size() == wanted.size());
+  for (std::size_t i = 0; i < losses.size(); ++i) CHECK(losses[i] == doctest::Approx(wanted[i]).epsilon(2e-2));
+  const std::int64_t replayed = replays();
+  cuda::emulation::options() = {.order = cuda::emulation::Order::random, .fill = 0x55, .copies = cuda::emulation::Copies::early, .multiprocessors = 132};
+  CHECK(b.run(b.fresh(), set).hash == hash);
+  cuda::emulation::options() = options_before;
+  CHECK(replays() > replayed);
+  unsetenv("BAM_CUDA_PATH");
+  if (cuda::emulated())
+    for (const char* kernel : {"WgmmaForwardKernel", "WgmmaQueryGradientKernel", "WgmmaKeyGradientKernel", "WgmmaGemmKernel"}) CHECK_MESSAGE(cuda::emulation::launches_of(kernel) > 0, kernel);
 }
 #endif
 

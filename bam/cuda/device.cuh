@@ -26,6 +26,7 @@
 #include "runtime.cuh"
 #else
 #include <cmath>
+#include <typeinfo>
 
 #include "emulator.hpp"
 #endif
@@ -205,7 +206,11 @@ BAM_DEVICE float reciprocal_fast(float x) { return 1.0f / x; }
 inline int multiprocessors() { return emulation::options().multiprocessors; }
 template <class K>
 void launch(const Exec&, Grid grid, const K& kernel) {
-  auto start = [grid](const K& k) { emulation::run(grid.blocks, grid.threads, grid.shared_bytes, [](const void* p) { (*static_cast<const K*>(p))(); }, &k); };
+  auto start = [grid](const K& k) {
+    static std::int64_t& times = emulation::launches()[typeid(K).name()];
+    times += grid.blocks > 0;
+    emulation::run(grid.blocks, grid.threads, grid.shared_bytes, [](const void* p) { (*static_cast<const K*>(p))(); }, &k);
+  };
   if (emulation::waiting()) emulation::wait([start, kernel] { start(kernel); });
   else start(kernel);
 }

@@ -9,6 +9,9 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <map>
+#include <string>
+#include <string_view>
 
 namespace bam::cuda::emulation {
 
@@ -39,6 +42,16 @@ struct Counts {
 };
 inline Counts counts_of_process;
 inline Counts& counts() { return counts_of_process; }
+
+// Launches of each kernel, by the name of its type; of those whose names have `part` in them.
+inline std::map<std::string, std::int64_t> launches_of_process;
+inline std::map<std::string, std::int64_t>& launches() { return launches_of_process; }
+inline std::int64_t launches_of(std::string_view part) {
+  std::int64_t n = 0;
+  for (const auto& [name, times] : launches())
+    if (name.find(part) != std::string::npos) n += times;
+  return n;
+}
 
 struct Place {
   int thread = 0, threads = 0;
