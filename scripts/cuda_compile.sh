@@ -16,10 +16,33 @@ flags=(-std=c++20 -O3 -fmad=false -ftz=false -prec-div=true -prec-sqrt=true --ex
 "$nvcc" "${flags[@]}" -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a -Xptxas -v -keep -keep-dir "$work" -c bam/cuda/backend.cu -o "$work/backend.o" 2> "$work/log"
 for host in runtime cublaslt; do "$nvcc" "${flags[@]}" -gencode arch=compute_80,code=sm_80 -c bam/cuda/$host.cu -o "$work/$host.o"; done
 cat "$work"/*.ptx > "$work/all.ptx"
-if grep -nE '^\s*(atom|red)\..*\.(f16|bf16|f32|f64)' "$work/all.ptx"; then echo "FAILED: float atomics, whose sums have no order"; exit 1; fi
-for claimed in mma.sync.aligned.m16n8k16 ldmatrix.sync.aligned.m8n8.x4.shared ldmatrix.sync.aligned.m8n8.x4.trans cp.async.cg wgmma.mma_async.sync.aligned.m64n128k16 cp.async.bulk.tensor.2d fence.proxy.async mbarrier.try_wait.parity ld.global.v4 st.global.v4; do
+if grep -nE '^\s*(@!?%p[0-9]+\s+)?(atom|red)\..*\.(f16|bf16|f32|f64)' "$work/all.ptx"; then echo "FAILED: float atomics, whose sums have no order"; exit 1; fi
+for claimed in ld.global.v4 st.global.v4; do
   grep -q "$claimed" "$work/all.ptx" || { echo "FAILED: no $claimed in the PTX"; exit 1; }
 done
+# What every instance of a fast kernel is made of: architecture, part of its name, patterns.
+while read -r arch kernel claimed; do
+  awk -v kernel="$kernel" -v claimed="$claimed" '
+    function told(i) { for (i = 1; own && i <= n; ++i) if (!(i in seen)) { print "FAILED: no " wanted[i] " in " name; bad = 1 } delete seen }
+    BEGIN { n = split(claimed, wanted, " ") }
+    /\.entry / { told(); own = index($0, kernel) > 0; found += own; name = $NF }
+    own { for (i = 1; i <= n; ++i) if ($0 ~ wanted[i]) seen[i] = 1 }
+    END { told(); if (!found) print "FAILED: no " kernel; exit bad || !found }' "$work/backend.compute_$arch.ptx"
+done <<'TABLE'
+80 Flash mma[.]sync[.]aligned[.]m16n8k16 ldmatrix[.]sync[.]aligned[.]m8n8[.]x4[.]shared ldmatrix[.]sync[.]aligned[.]m8n8[.]x4[.]trans cp[.]async[.]cg
+80 MmaGemmKernel mma[.]sync[.]aligned[.]m16n8k16 ldmatrix[.]sync[.]aligned[.]m8n8[.]x4 cp[.]async[.]cg
+80 MmaPairKernel mma[.]sync[.]aligned[.]m16n8k16 ldmatrix[.]sync[.]aligned[.]m8n8[.]x4 cp[.]async[.]cg
+80 MmaGroupedKernel mma[.]sync[.]aligned[.]m16n8k16 ldmatrix[.]sync[.]aligned[.]m8n8[.]x4 cp[.]async[.]cg
+90a MmaGemmKernel mma[.]sync[.]aligned[.]m16n8k16 ldmatrix[.]sync[.]aligned[.]m8n8[.]x4 cp[.]async[.]cg
+90a MmaPairKernel mma[.]sync[.]aligned[.]m16n8k16 ldmatrix[.]sync[.]aligned[.]m8n8[.]x4 cp[.]async[.]cg
+90a MmaGroupedKernel mma[.]sync[.]aligned[.]m16n8k16 ldmatrix[.]sync[.]aligned[.]m8n8[.]x4 cp[.]async[.]cg
+90a Flash mma[.]sync[.]aligned[.]m16n8k16 ldmatrix[.]sync[.]aligned[.]m8n8[.]x4[.]shared ldmatrix[.]sync[.]aligned[.]m8n8[.]x4[.]trans cp[.]async[.]cg
+90a WgmmaForwardKernel wgmma[.]mma_async[.]sync[.]aligned[.]m64n128k16 cp[.]async[.]bulk[.]tensor[.]2d mbarrier[.]try_wait[.]parity setmaxnreg
+90a WgmmaQueryGradientKernel wgmma[.]mma_async[.]sync[.]aligned[.]m64n cp[.]async[.]bulk[.]tensor[.]2d mbarrier[.]try_wait[.]parity setmaxnreg
+90a WgmmaKeyGradientKernel wgmma[.]mma_async[.]sync[.]aligned[.]m64n cp[.]async[.]bulk[.]tensor[.]2d mbarrier[.]try_wait[.]parity setmaxnreg
+90a WgmmaGemmKernel wgmma[.]mma_async[.]sync[.]aligned[.]m64n128k16 cp[.]async[.]bulk[.]tensor[.]2d mbarrier[.]try_wait[.]parity setmaxnreg
+90a WgmmaGroupedKernel wgmma[.]mma_async[.]sync[.]aligned[.]m64n128k16 (cp[.]async[.]bulk[.]tensor[.]2d|fence[.]proxy[.]async) mbarrier[.]try_wait[.]parity setmaxnreg
+TABLE
 if grep -E 'C75[0-9]{2}|warning' "$work/log"; then echo "FAILED: warnings"; exit 1; fi
 {
   echo "# nvcc $version: kernel, architecture, registers, bytes of stack, bytes of spills; written by scripts/cuda_compile.sh --write"
