@@ -726,6 +726,19 @@ TEST_CASE("race: an exchange through shared memory inside a warp without sync_wa
         }));
   CHECK(y[0] == 1);
 }
+TEST_CASE("race: a matrix that lanes have written, loaded without sync_warp" * doctest::skip(true)) {
+  std::vector<std::uint32_t> y(32);
+  std::uint32_t* p = y.data();
+  start({1, 32, 32 * 16}, of([=] {
+          const int lane = thread();
+          std::uint16_t* const row = shared<std::uint16_t>() + lane * 8;
+          for (int i = 0; i < 8; ++i) row[i] = 1;
+          std::uint32_t r[4];
+          load_matrices<false>(r, row);
+          p[lane] = r[0];
+        }));
+  CHECK(y[0] == 0x10001);
+}
 TEST_CASE("race: two blocks write one address" * doctest::skip(true)) {
   std::vector<int> y(1);
   int* p = y.data();

@@ -150,7 +150,7 @@ BAM_DEVICE int block_threads() { return emulation::running().threads; }
 BAM_DEVICE std::int64_t block() { return emulation::running().block; }
 BAM_DEVICE std::int64_t grid_blocks() { return emulation::running().blocks; }
 BAM_DEVICE void sync(int line = __builtin_LINE()) { emulation::sync(line); }
-BAM_DEVICE void sync_warp(int line = __builtin_LINE()) { emulation::exchange(nullptr, 0, line); }
+BAM_DEVICE void sync_warp(int line = __builtin_LINE()) { emulation::exchange(nullptr, 0, line, true); }
 template <class T>
 BAM_DEVICE T shuffle_xor(T x, int mask, int line = __builtin_LINE()) {
   return static_cast<const T*>(emulation::exchange(&x, sizeof x, line))[(emulation::running().thread % warp_lanes) ^ mask];

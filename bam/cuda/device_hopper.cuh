@@ -140,7 +140,7 @@ BAM_DEVICE void commit_products() { emulation::commit_products(); }
 template <int left>
 BAM_DEVICE void wait_products(int line = __builtin_LINE()) {
   emulation::wait_products(left);
-  emulation::exchange(nullptr, 0, line);  // a warp's wait, not a thread's
+  emulation::exchange(nullptr, 0, line, true);  // a warp's wait, not a thread's: what all lanes' parts read has been read
 }
 inline float shared_element(std::uint64_t descriptor, bool lines_are_k, int row, int k) { return to_float(*static_cast<const Bf16*>(emulation::at_shared(operand_address(descriptor, lines_are_k, row, k), 2))); }
 // Each thread works out its own part, where the descriptors point: at the start, or as late as at the wait.

@@ -309,7 +309,7 @@ void sync(int line) {
   acquire(order);
 }
 
-const void* exchange(const void* value, std::size_t bytes, int line) {
+const void* exchange(const void* value, std::size_t bytes, int line, bool orders_memory) {
   Machine& m = machine();
   const int self = running().thread, lane = self % warp_lanes;
   Fiber& f = fiber(self);
@@ -317,7 +317,7 @@ const void* exchange(const void* value, std::size_t bytes, int line) {
   if (w.arrived == 0) w.line = line, w.bytes = bytes;
   if ((w.line != line || w.bytes != bytes) && m.failure.empty()) m.failure = str("a warp has lanes in collectives at lines ", w.line, " and ", line, " at once");
   f.line = line;
-  char* const order = bytes == 0 ? &w.order[f.round % 2] : nullptr;
+  char* const order = orders_memory ? &w.order[f.round % 2] : nullptr;
   if (order) release(order);
   unsigned char* values = reinterpret_cast<unsigned char*>(w.values[f.round++ % 2]);
   for (std::size_t i = 0; i < bytes; ++i) values[static_cast<std::size_t>(lane) * bytes + i] = static_cast<const unsigned char*>(value)[i];

@@ -88,8 +88,8 @@ void run(std::int64_t blocks, int threads, std::int64_t shared_bytes, void (*bod
 
 // Called by kernels.
 void sync(int line);
-// Hands `bytes` (up to 64) in and gets the 32 values of the warp once all lanes have; valid until the lane's next but one collective.
-const void* exchange(const void* value, std::size_t bytes, int line);
+// Hands `bytes` (up to 64) in and gets the 32 values of the warp once all lanes have; valid until the lane's next but one collective. Whether what lanes wrote before is seen by all after it: a barrier's alone is.
+const void* exchange(const void* value, std::size_t bytes, int line, bool orders_memory = false);
 void* shared();
 // An asynchronous copy of 16 bytes to shared memory, or of 16 zeros; its group; the wait until at most `left` groups are under way.
 void copy(void* to, const void* from, bool valid);
