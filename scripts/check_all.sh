@@ -23,6 +23,11 @@ if command -v clang++ > /dev/null; then
 else
   echo "skipped: there is no clang++"
 fi
+step "the CUDA kernels in every mode of the emulation"
+BAM_TEST_MODES=all build/ci/tests/bam_tests --minimal --source-file='*bf16_test.cpp,*kernel_test.cpp,*ops_test.cpp'
+step "bam with emulated CUDA kernels"
+make emulated
+build/emulated/bam doctor --device cuda
 step "races in the CUDA kernels"
 scripts/racecheck.sh || [ $? -eq 77 ]
 step "200,000 inputs to each reader of files"

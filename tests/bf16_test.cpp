@@ -15,7 +15,7 @@ using cuda::emulation::Order;
 namespace {
 
 // In which the kernels on tensor cores run.
-const std::vector<Options> ways{{.order = Order::forward, .copies = Copies::late, .multiprocessors = 1}, {.order = Order::random, .copies = Copies::early, .multiprocessors = 3}, {.order = Order::backward, .copies = Copies::late, .multiprocessors = 132}};
+const std::vector<Options> ways = reference::modes({{.order = Order::forward, .copies = Copies::late, .multiprocessors = 1}, {.order = Order::random, .copies = Copies::early, .multiprocessors = 3}, {.order = Order::backward, .fill = 0x55, .copies = Copies::late, .multiprocessors = 132}});
 
 struct Problem {
   std::int64_t batch, M, N, K;

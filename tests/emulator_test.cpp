@@ -113,6 +113,13 @@ TEST_CASE("emulator: what is wrong in a kernel is found") {
                   })) == "nothing");
     CHECK(y == std::vector<int>(64, 1));
   }
+  for (const int thread_off : {-1, 20}) {
+    const std::string told = failure({1, 64, 64 * 16 + 2}, of([=] {
+      std::uint32_t r[4];
+      load_matrices<false>(r, shared<unsigned char>() + thread() * 16 + (thread() == 32 + thread_off ? 2 : 0));
+    }));
+    CHECK(told.find(thread_off < 0 ? "thread 31 loads is not aligned to 16 bytes" : "thread 52 loads is not aligned to 16 bytes") != std::string::npos);
+  }
   CHECK(failure({1, 48, 0}, of([] {})).find("whole warps") != std::string::npos);
   CHECK(failure({1, 2048, 0}, of([] {})).find("32 to 1024 threads") != std::string::npos);
   CHECK(failure({1, 32, 228 * 1024}, of([] {})).find("bytes of shared memory") != std::string::npos);

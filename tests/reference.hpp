@@ -396,9 +396,19 @@ inline const bam::KernelTable cuda_on_host_memory = {BAM_KERNELS(BAM_ROW)};
 using bam::cuda::emulation::Copies;
 using bam::cuda::emulation::Options;
 using bam::cuda::emulation::Order;
-// Orders of threads and of blocks that share nothing, with shared memory that holds one or the other pattern, asynchronous copies that land early or late, on a device of 1, 3 and 132 multiprocessors.
-inline const std::vector<Options> orders{{.order = Order::forward, .fill = 0xff, .copies = Copies::late, .multiprocessors = 3}, {.order = Order::backward, .fill = 0x55, .copies = Copies::early, .multiprocessors = 1},
-                                         {.order = Order::random, .fill = 0xff, .copies = Copies::late, .multiprocessors = 132}};
+// Orders of threads and of blocks that share nothing, with shared memory that holds one or the other pattern, asynchronous copies that land early or late, on a device of 1, 3 and 132 multiprocessors: each at least once,
+// or, with BAM_TEST_MODES=all (make check-all), every order with every kind of copies and every pattern.
+inline std::vector<Options> modes(std::vector<Options> some) {
+  const char* const wish = std::getenv("BAM_TEST_MODES");
+  if (!wish || std::string_view(wish) != "all") return some;
+  std::vector<Options> all;
+  for (Order order : {Order::forward, Order::backward, Order::random})
+    for (Copies copies : {Copies::early, Copies::late})
+      for (int fill : {0xff, 0x55}) all.push_back({.order = order, .fill = static_cast<unsigned char>(fill), .copies = copies, .multiprocessors = some[all.size() % some.size()].multiprocessors});
+  return all;
+}
+inline const std::vector<Options> orders = modes({{.order = Order::forward, .fill = 0xff, .copies = Copies::late, .multiprocessors = 3}, {.order = Order::backward, .fill = 0x55, .copies = Copies::early, .multiprocessors = 1},
+                                         {.order = Order::random, .fill = 0xff, .copies = Copies::late, .multiprocessors = 132}});
 // The fast paths. On a GPU a fault of a kernel ends all that its process can do there, so that those of compute capability 9.0 can be left out, or tested alone: BAM_TEST_WGMMA=off or only.
 inline std::vector<const char*> fast_paths() {
   const char* const wish = std::getenv("BAM_TEST_WGMMA");

@@ -522,6 +522,8 @@ void wait_products(int left) {
   f.multiplying -= done;
 }
 void count_conflicts(const void* const* rows, int matrices) {
+  for (int i = 0; i < 8 * matrices; ++i)
+    if (reinterpret_cast<std::uintptr_t>(rows[i]) % 16) complain(str("a row of a matrix that thread ", running().thread / warp_lanes * warp_lanes + i, " loads is not aligned to 16 bytes"));
   for (int phase = 0; phase < matrices; ++phase) {
     unsigned seen = 0;  // groups of four banks
     for (int i = 0; i < 8; ++i) seen |= 1u << (reinterpret_cast<std::uintptr_t>(rows[phase * 8 + i]) / 16 % 8);

@@ -121,7 +121,7 @@ void multiply(Product& product);
 void commit_products();
 void wait_products(int left);
 
-// Counts the conflicts of a warp's 32 row addresses, eight at a time.
+// Counts the conflicts of a warp's row addresses, eight at a time. Error(internal): one is not aligned to 16 bytes.
 void count_conflicts(const void* const* rows, int matrices);
 
 }  // namespace bam::cuda::emulation
