@@ -73,7 +73,8 @@ inline constexpr const char* groups_text =
     R"(<p>Single-task at the largest k, with equally many examples in all: languages of the Latin script, of other scripts, and of both, tested on the unseen languages of either kind.</p>
 )";
 inline constexpr const char* bases_text =
-    R"(<p>Bases that are BAM mixtures, upcycled from branches over groups of languages, less dense ones of equal active size, over the unseen languages at the largest k.</p>
+    R"(<p>Bases that are mixtures, upcycled from branches over groups of languages, less dense ones: of the same shape, and of about as many active parameters (those a token is computed with). A base that is "dense" has read less
+text than a mixture; "dense-continued" has read as much of each language. Over the unseen languages at the largest k.</p>
 )";
 inline constexpr const char* samples_text =
     R"(<p>What the first replicate's models wrote for a few test items, with the check of a program.</p>

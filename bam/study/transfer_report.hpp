@@ -76,8 +76,8 @@ class Page {
     auto line = [&](std::string_view key, std::string_view value) { s += str("<dt>", key, "</dt><dd>", value.empty() ? "not given" : value, "</dd>"); };
     std::string models, split[3];
     for (const Json& z : list(r_, "sizes")) {
-      models += str(models.empty() ? "" : "; ", esc(text(z, "name")), ": ", si(number(z, "parameters")), " parameters, ", si(number(z, "non_embedding")), text(z, "base") == "bam" ? " active" : "", " without embeddings");
-      if (text(z, "base") == "bam") models += ", a BAM mixture";
+      models += str(models.empty() ? "" : "; ", esc(text(z, "name")), ": ", si(number(z, "parameters")), " parameters, ", si(number(z, "non_embedding")), number(z, "active_parameters") < number(z, "parameters") ? " active" : "", " without embeddings");
+      if (text(z, "base") != "dense") models += ", " + esc(text(z, "base"));
       if (text(z, "family") == "llama") models += ", Llama's block";
     }
     for (const Json* l : languages_) {
@@ -403,9 +403,9 @@ class Page {
       rows += row(esc(text(g, "task")), words(text(g, "size")), words(text(g, "trained_on")), words(text(g, "tested_on")), td(si(number(g, "n"))), td(fixed(number(g, "mean"), 3)), td(number(g, "n") > 1 ? bounds(g) : "<span class=none>no interval</span>"));
     s += rows.empty() ? missing("groups of languages were not run in this study (study.groups = true).") : body("Groups of training languages", heads({"task", "size", "trained on", "tested on", "n", "mean", "95% interval"}), rows, "ledger");
     for (const Json& b : list(r_, "bases"))
-      bases += row(str(esc(text(b, "bam")), " less ", esc(text(b, "dense"))), words(text(b, "task")), words(text(b, "setting")), words(text(b, "what")), td(si(number(b, "n"))), td(fixed(number(b, "mean"), 3, true)), td(bounds(b)));
+      bases += row(str(esc(text(b, "mixture")), " less ", esc(text(b, "dense"))), td(flag(b, "same_shape") ? "yes" : "no"), td(fixed(number(b, "active_ratio"), 2)), words(text(b, "task")), words(text(b, "setting")), words(text(b, "what")), td(si(number(b, "n"))), td(fixed(number(b, "mean"), 3, true)), td(bounds(b)));
     s += "<h3>Mixtures and dense bases</h3>\n" + std::string(bases_text);
-    s += bases.empty() ? missing("no size has both a dense and a BAM base in this study.") : body("Bases", heads({"bases", "task", "setting", "of", "n", "mean", "95% interval"}), bases, "ledger");
+    s += bases.empty() ? missing("no dense base has the shape, or about as many active parameters, of a mixture in this study.") : body("Bases", heads({"bases", "same shape", "active, dense / mixture", "task", "setting", "of", "n", "mean", "95% interval"}), bases, "ledger");
     return section("groups", "8. Language groups and bases", s);
   }
 

@@ -38,8 +38,10 @@ class Results {
       languages.push_back(Json::object({{"code", code}, {"split", c_.split_of(code)}, {"script", l.script}, {"family", l.family}}));
     }
     for (const BaseSize& s : c_.sizes) {
-      const std::int64_t total = parameters(s), dense = count_parameters(s.dense(c_.vocab_size, c_.context)).total;
-      sizes.push_back(Json::object({{"name", s.name}, {"base", s.bam ? "bam" : "dense"}, {"family", s.family == Family::llama ? "llama" : "cohere"}, {"parameters", total}, {"dense_parameters", dense}, {"non_embedding", dense - c_.vocab_size * s.hidden}}));
+      const ModelConfig model = s.model(c_.vocab_size, c_.context);
+      const ParameterCount n = count_parameters(model);
+      sizes.push_back(Json::object({{"name", s.name}, {"base", s.base()}, {"family", s.family == Family::llama ? "llama" : "cohere"}, {"parameters", n.total}, {"active_parameters", n.active},
+                                    {"non_embedding", n.active - c_.vocab_size * s.hidden}, {"flops_per_token", static_cast<double>(count_flops(model, c_.context).train_per_token)}}));
     }
     for (const std::string& t : c_.tasks) primary.set(t, c_.primary_of(t));
     j.set("languages", std::move(languages));
@@ -79,31 +81,26 @@ class Results {
   // Every training with what it took; unlike json() it holds times.
   io::Json ledger() const {
     io::Json list = io::Json::array({});
-    auto add = [&](const std::string& run, const BaseSize& size, std::int64_t replicate, bool mixture) {
+    auto add = [&](const std::string& run, const BaseSize& size, std::int64_t replicate, const ModelConfig& model) {
       if (!io::exists(runs_ + run + "/done.json")) return;
       const io::Json done = read(run, "done.json");
       const double seconds = done.at("seconds").as_double(run), peak = done.at("peak_flops").as_double(run), tokens = done.at("tokens").as_double(run);
-      const ModelConfig dense = size.dense(c_.vocab_size, c_.context);
-      const double flops = tokens * static_cast<double>(count_flops(mixture ? upcycled_config(dense, 4, UpcycleOptions{}) : dense, c_.context).train_per_token), share = flops / seconds / peak;
+      const double flops = tokens * static_cast<double>(count_flops(model, c_.context).train_per_token), share = flops / seconds / peak;
       list.push_back(io::Json::object({{"run", run}, {"size", size.name}, {"replicate", replicate}, {"lr", done.at("lr")}, {"tokens", done.at("tokens")}, {"flops", flops}, {"seconds", seconds},
                                        {"share_of_peak", std::isfinite(share) ? io::Json(share) : io::Json()}, {"device", done.find("device") ? *done.find("device") : io::Json()}, {"hash", done.at("hash")}}));
     };
     for (const BaseSize& size : c_.sizes)
       for (std::int64_t r = 1; r <= c_.replicates; ++r) {
-        for (const char* name : {"base", "branch-pivot", "branch-seen", "branch-unseen"}) add(replicate_folder(size, r) + "/" + name, size, r, false);
-        add(replicate_folder(size, r) + "/mixture", size, r, true);
+        for (const Phase& p : phases(size, c_)) add(replicate_folder(size, r) + "/" + p.name, size, r, p.model);
         for (const Tuning& t : plan_.tunings())
-          if (t.size == &size && t.replicate == r) add(t.run, size, r, size.bam);
+          if (t.size == &size && t.replicate == r) add(t.run, size, r, size.model(c_.vocab_size, c_.context));
       }
     return list;
   }
 
  private:
   static io::Json cell(const clt::Cell& c) { return c && std::isfinite(*c) ? io::Json(*c) : io::Json(); }
-  std::int64_t parameters(const BaseSize& s) const {
-    const ModelConfig dense = s.dense(c_.vocab_size, c_.context);
-    return count_parameters(s.bam ? upcycled_config(dense, 4, UpcycleOptions{}) : dense).total;
-  }
+  ParameterCount parameters(const BaseSize& s) const { return count_parameters(s.model(c_.vocab_size, c_.context)); }
   std::string main_group() const { return str("all ", joined_codes(c_.seen)); }
   io::Json read(const std::string& run, const char* file) const { return io::parse_json(io::read_file(runs_ + run + "/" + file), run + "/" + file); }
 
@@ -150,11 +147,11 @@ class Results {
           rows_.push_back(std::move(row));
           if (nll) continue;
           (p.control == Control::none ? entries_ : control_entries_).push_back(entry);
-          // docs/method.md, 2.2 is about dense models, and about sizes of one family
-          if (!is_primary || p.control != Control::none || (p.size->bam && !all_bam()) || p.size->family != c_.sizes[0].family) continue;
+          // docs/method.md, 2.2 is about sizes of one kind
+          if (!is_primary || p.control != Control::none || p.size->base() != c_.sizes[0].base() || p.size->family != c_.sizes[0].family) continue;
           if (p.languages.starts_with("only ")) continue;  // of the matrix
           const clt::Split split = code == c_.pivot ? clt::Split::english : std::string_view(c_.split_of(code)) == "seen" ? clt::Split::seen : clt::Split::unseen;
-          scores_.push_back({p.task, p.setting, parameters(*p.size), p.k, p.languages, code, split, p.replicate, entry.score, entry.value, entry.n, entry.chance, is_share(entry.score) ? std::nullopt : std::optional(entry.stderr_above)});
+          scores_.push_back({p.task, p.setting, parameters(*p.size).total, p.k, p.languages, code, split, p.replicate, entry.score, entry.value, entry.n, entry.chance, is_share(entry.score) ? std::nullopt : std::optional(entry.stderr_above)});
         }
       }
       if (p.control == Control::none && p.replicate == 1 && p.languages == main_group())
@@ -165,9 +162,6 @@ class Results {
           samples_.push_back(std::move(one));
         }
     }
-  }
-  bool all_bam() const {
-    return std::all_of(c_.sizes.begin(), c_.sizes.end(), [](const BaseSize& s) { return s.bam; });
   }
 
   static constexpr double z95 = 1.959963984540054;
@@ -428,12 +422,15 @@ class Results {
     return list;
   }
 
-  // Mixture bases against dense ones of equal active size (the same shape): gain over unseen languages at the largest k, and the score itself.
+  // Mixtures against dense bases of the same shape, and those that compute with as many parameters (within a tenth): gain over unseen languages at the largest k, and the score itself.
   io::Json bases() const {
     io::Json list = io::Json::array({});
     for (const BaseSize& bam : c_.sizes)
       for (const BaseSize& dense : c_.sizes) {
-        if (!bam.bam || dense.bam || bam.hidden != dense.hidden || bam.layers != dense.layers || bam.ffn != dense.ffn) continue;
+        if (!bam.mixture || dense.mixture || dense.family != bam.family) continue;
+        const bool same_shape = bam.shape() == dense.shape();
+        const double active = static_cast<double>(parameters(dense).active) / static_cast<double>(parameters(bam).active);
+        if (!same_shape && std::abs(active - 1) > 0.1) continue;
         for (const std::string& task : c_.tasks)
           for (const std::string& setting : c_.settings)
             for (const char* what : {"score", "gain"}) {
@@ -444,7 +441,7 @@ class Results {
                 const bool gain = std::string_view(what) == "gain";
                 if (clt::Cell d = gain ? clt::difference(clt::mean_gain(of(bam, 0), of(bam, k)), clt::mean_gain(of(dense, 0), of(dense, k))) : clt::difference(clt::mean(of(bam, k)), clt::mean(of(dense, k)))) found.push_back(*d);
               }
-              io::Json row = io::Json::object({{"bam", bam.name}, {"dense", dense.name}, {"task", task}, {"setting", setting}, {"what", what}});
+              io::Json row = io::Json::object({{"mixture", bam.name}, {"dense", dense.name}, {"same_shape", same_shape}, {"active_ratio", active}, {"task", task}, {"setting", setting}, {"what", what}});
               put_interval(row, found);
               list.push_back(std::move(row));
             }
