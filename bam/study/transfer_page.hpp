@@ -45,8 +45,8 @@ inline constexpr const char* curves_text =
 a point (the same in all its languages and replicates, so each counts once); a hollow point cannot be told from chance; where that is one number (exact, rank) it is the horizontal dashed line. The first k is 0: the pivot's examples alone.</p>
 )";
 inline constexpr const char* measures_text =
-    R"(<p>One value a replicate, their mean and 95% t-interval. Gain: (y(k) &minus; y(0)) / y(0), mean over languages. Gap: seen less unseen. Tracking: Pearson's r over k of the seen and unseen means.
-Data to plateau: the least k whose unseen score is within 1% of the best. Oscillation: mean absolute second difference over k. A dash has no cells that can be told from chance.</p>
+    R"(<p>One value a replicate, their mean and 95% t-interval. Gain: (y(k) &minus; y(0)) / y(0), mean over languages. Gap: seen less unseen. Tracking: Pearson's r over k of the seen and unseen means; mean and
+interval are those of Fisher's z. Data to plateau: the least k whose unseen score is within 1% of the best, 0 counting as the least k above it; geometric mean, interval by logarithms. Oscillation: mean absolute second difference over k. A dash has no cells that can be told from chance.</p>
 )";
 inline constexpr const char* interference_text =
     R"(<p>Multi-task less single-task score at the same k; left of 0 the other tasks' examples hurt. <b>Equal task data</b>: the multi-task model has seen as many examples of the task, and those
@@ -61,8 +61,9 @@ languages have no own run, so only the gain stands there.</p>
 )";
 inline constexpr const char* variance_text =
     R"(<p>Shares of the variance of the cell means over the complete part of the grid: main effects, their two-way interactions, and all higher ones; intervals are bootstraps over replicates. No single
-variable explains transfer if the largest main effect in y(k) - y(0), unseen languages, stays below one half. The scores themselves differ mostly by how hard a task is. A cell that cannot be
-told from chance is left out; y(0) may be at chance, as nothing is divided by it.</p>
+variable explains transfer if the largest main effect in y(k) - y(0), unseen languages, stays below one half. The scores themselves differ mostly by how hard a task is. A cell is one language; one that
+cannot be told from chance, its replicates together, is left out, and the complete part has the same languages everywhere; y(0) may be at chance, as nothing is divided by it. Groups of languages
+were trained on at the largest k alone, single-task, so they have a grid of their own, without the group of all seen languages, which has more examples.</p>
 )";
 inline constexpr const char* controls_text =
     R"(<p><b>Shuffled completions</b>: the largest k with each prompt's completion exchanged for that of another prompt of its template; whatever a score shows above chance must then be gone. It passes where the score cannot be told from chance, which with few items is a weak test: an excess
@@ -70,10 +71,12 @@ as small as the interval allows may be there, and a cell that is above chance by
 <b>English alone, once more</b>: a further run without any seen language must give every score of y(0), to the bit.</p>
 )";
 inline constexpr const char* groups_text =
-    R"(<p>Single-task at the largest k, with equally many examples in all: languages of the Latin script, of other scripts, and of both, tested on the unseen languages of either kind.</p>
+    R"(<p>Single-task at the largest k, with equally many examples in all: languages of the Latin script, of other scripts, and of both, tested on the unseen languages of either kind,
+in each replicate on those that all groups tell from chance.</p>
 )";
 inline constexpr const char* bases_text =
-    R"(<p>Bases that are BAM mixtures, upcycled from branches over groups of languages, less dense ones of equal active size, over the unseen languages at the largest k.</p>
+    R"(<p>Bases that are BAM mixtures, upcycled from branches over groups of languages, less dense ones of equal active size, over the unseen languages at the largest k,
+in each replicate over those that both tell from chance.</p>
 )";
 inline constexpr const char* samples_text =
     R"(<p>What the first replicate's models wrote for a few test items, with the check of a program.</p>

@@ -369,13 +369,14 @@ class Page {
 
   std::string variance() const {
     std::string s = variance_text;
-    for (const auto& [split, of, title] : {std::tuple{"unseen", "change", "Transfer: changes since k = 0 in unseen languages"}, {"seen", "change", "Changes since k = 0 in seen languages"},
-                                           {"unseen", "score", "Scores in unseen languages"}, {"seen", "score", "Scores in seen languages"}}) {
+    for (const auto& [design, split, of, title] : {std::tuple{"amounts", "unseen", "change", "Transfer: changes since k = 0 in unseen languages"}, {"groups", "unseen", "change", "Language groups: changes since k = 0 in unseen languages, single-task, largest k"},
+                                                   {"amounts", "seen", "change", "Changes since k = 0 in seen languages"}, {"amounts", "unseen", "score", "Scores in unseen languages"}, {"amounts", "seen", "score", "Scores in seen languages"},
+                                                   {"groups", "unseen", "score", "Language groups: scores in unseen languages, single-task, largest k"}}) {
       std::string rows, about;
       for (const Json& v : list(r_, "variance")) {
-        if (text(v, "split") != split || text(v, "of") != of) continue;
+        if (text(v, "design") != design || text(v, "split") != split || text(v, "of") != of) continue;
         const double share = number(v, "share"), low = number(v, "low"), high = number(v, "high");
-        about = str(esc(text(v, "cells")), " cells of ", esc(text(v, "replicates")), " replicates, ", esc(text(v, "left_out")), " scores outside the complete grid left out; the replicates' own spread is ", fixed(number(v, "noise") * 100, 0),
+        about = str(esc(text(v, "cells")), " cells (levels: ", esc(text(v, "grid")), ") of ", esc(text(v, "languages")), " languages and ", esc(text(v, "replicates")), " replicates, ", esc(text(v, "left_out")), " scores outside the complete grid left out; the replicates' own spread is ", fixed(number(v, "noise") * 100, 0),
                     "% of the variance.");
         if (!(share > 0.0005)) continue;
         auto percent = [](double x) { return str(std::round(std::clamp(x, 0.0, 1.0) * 1000) / 10); };
@@ -400,12 +401,12 @@ class Page {
   std::string groups() const {
     std::string s = "<h3>Scripts</h3>\n" + std::string(groups_text), rows, bases;
     for (const Json& g : list(r_, "groups"))
-      rows += row(esc(text(g, "task")), words(text(g, "size")), words(text(g, "trained_on")), words(text(g, "tested_on")), td(si(number(g, "n"))), td(fixed(number(g, "mean"), 3)), td(number(g, "n") > 1 ? bounds(g) : "<span class=none>no interval</span>"));
-    s += rows.empty() ? missing("groups of languages were not run in this study (study.groups = true).") : body("Groups of training languages", heads({"task", "size", "trained on", "tested on", "n", "mean", "95% interval"}), rows, "ledger");
+      rows += row(esc(text(g, "task")), words(text(g, "size")), words(text(g, "trained_on")), words(text(g, "tested_on")), td(si(number(g, "n"))), td(fixed(number(g, "mean"), 3)), td(bounds(g)), td(esc(text(g, "languages")), "class='words long'"));
+    s += rows.empty() ? missing("groups of languages were not run in this study (study.groups = true).") : body("Groups of training languages", heads({"task", "size", "trained on", "tested on", "n", "mean", "95% interval", "over languages (replicates)"}), rows, "ledger");
     for (const Json& b : list(r_, "bases"))
-      bases += row(str(esc(text(b, "bam")), " less ", esc(text(b, "dense"))), words(text(b, "task")), words(text(b, "setting")), words(text(b, "what")), td(si(number(b, "n"))), td(fixed(number(b, "mean"), 3, true)), td(bounds(b)));
+      bases += row(str(esc(text(b, "bam")), " less ", esc(text(b, "dense"))), words(text(b, "task")), words(text(b, "setting")), words(text(b, "what")), td(si(number(b, "n"))), td(fixed(number(b, "mean"), 3, true)), td(bounds(b)), td(esc(text(b, "languages")), "class='words long'"));
     s += "<h3>Mixtures and dense bases</h3>\n" + std::string(bases_text);
-    s += bases.empty() ? missing("no size has both a dense and a BAM base in this study.") : body("Bases", heads({"bases", "task", "setting", "of", "n", "mean", "95% interval"}), bases, "ledger");
+    s += bases.empty() ? missing("no size has both a dense and a BAM base in this study.") : body("Bases", heads({"bases", "task", "setting", "of", "n", "mean", "95% interval", "over languages (replicates)"}), bases, "ledger");
     return section("groups", "8. Language groups and bases", s);
   }
 
