@@ -1,4 +1,5 @@
 // What a transfer study finds, from run folders that are made up: the values of its lists, the verdicts of its directions, its tables and its page.
+#include <cstring>
 #include <filesystem>
 #include <functional>
 
@@ -25,7 +26,8 @@ struct Run {
   std::int64_t k;
   bool multi() const { return has(tuning.run, "/multi/"); }
   bool trained(const std::string& l) const { return has(tuning.run.substr(tuning.run.rfind('/')), l); }
-  bool seen() const { return language == "gl1" || language == "gl3" || language == "gl5" || language == "gl7"; }
+  bool seen() const { return language == "gl1" || language == "gl5"; }
+  bool small() const { return tuning.size->name == "small"; }
 };
 using Rank = std::function<double(const Run&)>;  // its share of items whose right answer is first
 
@@ -59,7 +61,7 @@ class Folder {
       for (const std::string& task : t.tasks)
         for (const std::string& l : c.languages()) {
           const auto hits = static_cast<std::int64_t>(std::llround(rank({t, task, l, k}) * static_cast<double>(items)));
-          cells.push_back(io::Json::object({{"task", task}, {"language", l}, {"items", items}, {"exact", 0}, {"rank", hits}, {"rank_chance", 0.1}, {"nll", 1.0}, {"nll_stderr", 0.1}, {"tokens", 1000}, {"likelihood", 0.5},
+          cells.push_back(io::Json::object({{"task", task}, {"language", l}, {"items", items}, {"exact", 0}, {"rank", hits}, {"rank_chance", l == c.pivot ? 0.2 : 0.1}, {"nll", 1.0}, {"nll_stderr", 0.1}, {"tokens", 1000}, {"likelihood", 0.5},
                                             {"likelihood_stderr", 0.01}, {"rivals", 0.4}, {"above_stderr", 0.01}}));
           samples.push_back(io::Json::object({{"task", task}, {"language", l}, {"item", 0}, {"prompt", hostile}, {"answer", hostile}, {"text", hostile}, {"right", false}}));
         }
@@ -132,6 +134,140 @@ TEST_CASE("transfer results: groups and bases are compared over the languages th
     CHECK(number(row, "mean") == 0);
     CHECK(row.at("languages").as_string("languages") == "gl2 (2), gl4 (2)");
   }
+}
+
+TEST_CASE("transfer results: measures have the values of their cells") {
+  const Folder f(config("tasks = [\"instructions\"]\nsettings = [\"single\"]\n"), [](const Run& r) {
+    const int at = r.k == 0 ? 0 : r.k == 10 ? 1 : r.k == 100 ? 2 : 3;
+    if (r.language == "gl6") return at == 1 ? 0.11 : 0.9;  // at chance at k = 10: no part of any curve
+    const double unseen[2][4]{{0.2, 0.3, 0.4, 0.4}, {0.2, 0.3, 0.38, 0.4}}, seen[2][4]{{0.2, 0.4, 0.4, 0.4}, {0.2, 0.3, 0.3, 0.5}};
+    return (r.seen() ? seen : unseen)[r.tuning.replicate - 1][at];
+  });
+  auto measure = [&](const char* name, double mean, double low, double high) {
+    const io::Json row = f.row("measures", {{"measure", name}});
+    CAPTURE(name);
+    CHECK(number(row, "n") == 2);
+    CHECK(number(row, "mean") == doctest::Approx(mean).epsilon(1e-5));
+    CHECK(number(row, "low") == doctest::Approx(low).epsilon(1e-4));
+    CHECK(number(row, "high") == doctest::Approx(high).epsilon(1e-4));
+  };
+  measure("gain, unseen, k 10", 0.5, 0.5, 0.5);
+  measure("gain, seen, k 1000", 1.25, 1.25 - 12.706 * 0.25, 1.25 + 12.706 * 0.25);
+  measure("seen-unseen gap, k 10", 0.05, 0.05 - 12.706 * 0.05, 0.05 + 12.706 * 0.05);
+  measure("tracking r", 0.845287, 0.028901, 0.985214);  // of 0.870388 and 0.815803, by Fisher's z
+  measure("data to plateau, unseen", std::sqrt(100.0 * 1000), 10, 1000);  // of 100 and 1000; the interval ends at the least and largest k
+  measure("oscillation, unseen", 0.045, 0, 0.045 + 12.706 * 0.005);     // of 0.05 and 0.04
+  for (const io::Json& c : f.results.at("curves").items("curves"))
+    if (c.at("score").as_string("score") == "rank") CHECK(c.at("above_chance").as_bool("above_chance") == (number(c, "low") > number(c, "chance")));
+}
+
+TEST_CASE("transfer results: band and mark of a curve agree between whole numbers of items") {
+  // At chance 0.1 and 400 items a score is told from chance above 0.1294, 51.76 items: the mean, 51.67, is not, though it rounds to 52.
+  const Folder f(config("tasks = [\"instructions\"]\nsettings = [\"single\"]\n"), [](const Run& r) { return r.language == "gl2" ? 51.0 / items : 52.0 / items; });
+  const io::Json row = f.row("curves", {{"score", "rank"}, {"split", "unseen"}, {"k", "10"}});
+  CHECK_FALSE(row.at("above_chance").as_bool("above_chance"));
+  CHECK(number(row, "low") < 0.1);
+  CHECK(f.row("curves", {{"score", "rank"}, {"split", "seen"}, {"k", "10"}}).at("above_chance").as_bool("above_chance"));
+}
+
+TEST_CASE("transfer results: interference and the matrix") {
+  const Folder f(config("matrix = true\ntasks = [\"summary\", \"arithmetic\"]\n"), [](const Run& r) {
+    if (r.k == 0) return 0.2;
+    if (r.multi()) return r.language == "gl6" ? 0.11 : r.tuning.replicate == 1 ? 0.3 : 0.2;
+    const bool one = r.trained("gl1"), five = r.trained("gl5");
+    if (one && five) return r.language == "gl6" ? 0.9 : 0.4;
+    if (one) return r.language == "gl1" ? 0.6 : r.language == "gl5" ? 0.3 : 0.5;
+    return r.language == "gl1" ? 0.2 : r.language == "gl5" ? 0.4 : 0.11;
+  });
+  const io::Json lost = f.row("interference", {{"task", "summary"}, {"k", "100"}, {"split", "unseen"}});
+  CHECK(lost.at("at").as_string("at") == "equal task data");
+  CHECK(number(lost, "n") == 2);
+  CHECK(number(lost, "mean") == doctest::Approx(-0.15));  // of -0.1 and -0.2; gl6 is at chance in one of the settings
+  CHECK(number(lost, "high") == doctest::Approx(-0.15 + 12.706 * 0.05));
+  auto matrix = [&](const char* source, const char* target) { return f.row("matrix", {{"task", "arithmetic"}, {"source", source}, {"target", target}}); };
+  CHECK(number(matrix("gl1", "gl1"), "transfer_mean") == doctest::Approx(1));
+  CHECK(number(matrix("gl1", "gl5"), "transfer_mean") == doctest::Approx(0.5));
+  CHECK(number(matrix("gl5", "gl1"), "transfer_mean") == doctest::Approx(0));
+  CHECK(number(matrix("gl1", "gl2"), "gained_mean") == doctest::Approx(0.3));
+  CHECK(number(matrix("gl1", "gl2"), "gained_high") == doctest::Approx(0.3));
+  CHECK(number(matrix("gl1", "gl2"), "gained_n") == 2);
+  CHECK(number(matrix("gl1", "gl2"), "transfer_n") == 0);  // no run of its own
+  CHECK(matrix("gl5", "gl2").at("gained_mean").is_null());
+  CHECK(number(matrix("gl5", "gl2"), "gained_n") == 0);
+  // A size without runs has no matrix on the page, and n and interval stand in each cell.
+  const TransferConfig two = config("matrix = true\ntasks = [\"instructions\"]\nsettings = [\"single\"]\n", large);
+  Folder half(two, [](const Run& r) { return 0.2 + 0.1 * (r.k > 0); });
+  fs::remove_all(half.root() + "/runs/large");
+  const std::string page = transfer_report(Results(two, half.root()).json(), half.ledger, "");
+  CHECK(has(page, "<summary>instructions, small</summary>"));
+  CHECK_FALSE(has(page, "<summary>instructions, large</summary>"));
+  CHECK(has(page, "<small>[+0.10, +0.10] n 2</small>"));
+}
+
+TEST_CASE("transfer results: verdicts of the directions") {
+  auto finding = [](const Folder& f, const char* claim) {
+    for (const io::Json& d : f.results.at("directions").items("directions"))
+      if (has(d.at("claim").as_string("claim"), claim)) return std::string(d.at("finding").as_string("finding"));
+    return std::string("no such claim");
+  };
+  const std::vector<const char*> claims{"gains most", "ten times", "plateau earlier", "does not close", "hurts math", "no single variable"};
+  auto steps = [](const Run& r) { return r.k == 0 ? 0.0 : r.k == 10 ? 1.0 : r.k == 100 ? 2.0 : 3.0; };
+  // Math reaches its plateau at 1000, a large model at 100; the other tasks at 100 and 10.
+  const Rank paper = [&](const Run& r) {
+    const bool math = r.task == "arithmetic";
+    const double most = (math ? 3.0 : 2.0) - !r.small(), rise = std::min(steps(r), most) / most;
+    return 0.3 + (math ? 0.2 : 0.06) * rise + (r.small() ? 0 : 0.08) + (r.seen() ? 0.05 : 0) - (r.multi() && math && r.small() ? 0.04 : 0);
+  };
+  const Folder shown(config("", large), paper);
+  for (const char* claim : {"gains most", "ten times", "plateau earlier", "does not close", "hurts math"}) CHECK_MESSAGE(finding(shown, claim) == "shown", claim);
+  const Folder several(config("", large), [&](const Run& r) { return 0.2 + steps(r) * (0.01 + (r.small() ? 0 : 0.02) + (r.multi() ? 0.02 : 0) + (r.task == "summary" ? 0.02 : 0)); });
+  CHECK(finding(several, "no single variable") == "shown");
+  const Folder contrary(config("", large), [&](const Run& r) {
+    const bool math = r.task == "arithmetic";
+    const double rise = math || r.small() ? std::min(steps(r), 1.0) : steps(r) / 3;
+    return 0.3 + (math ? 0.05 : 0.3) * rise + (r.seen() && r.k == 10 ? 0.05 : 0) + (r.multi() && math ? 0.04 : 0);
+  });
+  for (const char* claim : {"gains most", "ten times", "plateau earlier", "does not close", "hurts math"}) CHECK_MESSAGE(finding(contrary, claim) == "not shown", claim);
+  const Folder one_variable(config("", large), [](const Run& r) { return r.k == 0 ? 0.3 : r.small() ? 0.4 : 0.6 + (r.multi() ? 0.01 : 0); });
+  CHECK(finding(one_variable, "no single variable") == "not shown");
+  const Folder once(config("replicates = 1\n", large), paper);
+  for (const char* claim : claims) CHECK_MESSAGE(finding(once, claim) == "undecided", claim);
+  const Folder nothing(config("", large), [](const Run&) { return 0.1; });
+  for (const char* claim : claims) CHECK_MESSAGE(finding(nothing, claim) == "not testable here", claim);
+  CHECK(has(transfer_report(nothing.results, nothing.ledger, ""), "no task has scores of both settings that can be told from chance"));
+}
+
+TEST_CASE("transfer results: every table has its columns, language groups are a factor, and the page escapes what it is given") {
+  const TransferConfig all = config("groups = true\nmatrix = true\ncontrols = true\nbranch_tokens = 2048\nmix_tokens = 2048\n", "[[size]]\nname = \"mixture\"\nbase = \"bam\"\nhidden = 8\nffn = 8\nlayers = 1\nheads = 1\n");
+  const Folder f(all, [](const Run& r) { return 0.2 + 0.001 * static_cast<double>(r.k) * (r.trained("gl1") ? 0.2 : 0.1) + (r.task == "summary" ? 0.05 : 0); });
+  io::Json none = f.results;
+  for (const study::Table& t : tables)
+    if (none.contains(t.name)) none.set(t.name, io::Json::array({}));
+  for (const auto& [results, ledger] : {std::pair(f.results, f.ledger), std::pair(none, io::Json::array({}))}) {
+    study::write_tables(f.root() + "/tables", results, ledger, tables);
+    for (const study::Table& t : tables) {
+      const std::string csv = io::read_file(f.root() + "/tables/" + t.name + ".csv");
+      CHECK(csv.substr(0, csv.find('\n')) == t.columns);
+    }
+  }
+  double share = -1;
+  for (const io::Json& v : f.rows("variance", {{"design", "groups"}, {"split", "unseen"}, {"of", "change"}})) {
+    CHECK(v.at("grid").as_string("grid") == "task 3 x size 1 x language group 3");
+    if (v.at("effect").as_string("effect") == "language group") share = number(v, "share");
+  }
+  CHECK(share == doctest::Approx(1));  // changes of 0.2 (gl1), 0.1 (gl5) and 0.1 (both, half of the examples each), of all tasks alike
+  CHECK(has(summary(f.results), " 400\n"));
+
+  std::string text = io::dump(f.results);  // a task and a size of that name too, which charts have
+  for (const char* name : {"\"summary\"", "\"small\""})
+    for (std::size_t at = 0; (at = text.find(name, at)) != text.npos;) text.replace(at, std::strlen(name), io::dump(io::Json(Folder::hostile)));
+  const std::string page = transfer_report(io::parse_json(text, "results"), f.ledger, "/* charts */");
+  CHECK_FALSE(has(page, "<img"));
+  CHECK_FALSE(has(page, "</script><img"));
+  CHECK(has(page, "&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;"));
+  CHECK(has(page, "\\u003c/script>\\u003cimg"));
+  CHECK(has(page, "chance of pivot"));
+  CHECK(has(page, "chance of seen, unseen"));
 }
 
 }  // namespace bam::transfer_results_test

@@ -12,9 +12,26 @@
 #include "../io/file.hpp"
 #include "../io/hash.hpp"
 #include "../io/json.hpp"
+#include "tables.hpp"
 #include "transfer_config.hpp"
 
 namespace bam::study::transfer {
+
+// The tables of a study, with the columns of a list that is empty.
+inline const std::vector<Table> tables{
+    {"runs", "task,setting,size,k,languages,language,split,replicate,score,value,n,chance,low,high,above_chance,primary,control,run"},
+    {"directions", "claim,finding,n,mean,low,high,note"},
+    {"curves", "task,setting,size,score,split,k,mean,low,high,n,chance,above_chance,cells,told,replicates"},
+    {"measures", "measure,task,setting,size,n,mean,low,high"},
+    {"interference", "task,size,k,split,at,n,mean,low,high"},
+    {"matrix", "task,size,source,target,transfer_n,transfer_mean,transfer_low,transfer_high,gained_n,gained_mean,gained_low,gained_high"},
+    {"groups", "task,size,trained_on,tested_on,n,mean,low,high,languages"},
+    {"bases", "bam,dense,task,setting,what,n,mean,low,high,languages"},
+    {"variance", "design,split,of,effect,share,low,high,grid,cells,languages,replicates,left_out,noise"},
+    {"controls", "control,task,score,value,low,high,n,expected,passes"},
+    {"tests", "task,setting,size,k,languages,language,split,replicate,score,value,n,chance,low,high,above_chance,test"},
+    {"data", "task,language,train,test"},
+    {"ledger", "run,size,replicate,lr,tokens,flops,seconds,share_of_peak,device,hash"}};
 
 class Results {
  public:
@@ -267,11 +284,11 @@ class Results {
         for (const BaseSize& size : c_.sizes) f(task, setting, size);
   }
   // possible: no value can lie outside, so an interval that reaches farther ends there.
-  static void put_interval(io::Json& row, const Interval& i, const Bounds& possible = {-HUGE_VAL, HUGE_VAL}) {
-    row.set("n", i.n);
-    row.set("mean", i.n > 0 ? io::Json(i.mean) : io::Json());
-    row.set("low", std::isfinite(i.low) ? io::Json(std::max(i.low, possible.low)) : io::Json());
-    row.set("high", std::isfinite(i.high) ? io::Json(std::min(i.high, possible.high)) : io::Json());
+  static void put_interval(io::Json& row, const Interval& i, const Bounds& possible = {-HUGE_VAL, HUGE_VAL}, const std::string& of = "") {
+    row.set(of + "n", i.n);
+    row.set(of + "mean", i.n > 0 ? io::Json(i.mean) : io::Json());
+    row.set(of + "low", std::isfinite(i.low) ? io::Json(std::max(i.low, possible.low)) : io::Json());
+    row.set(of + "high", std::isfinite(i.high) ? io::Json(std::min(i.high, possible.high)) : io::Json());
   }
 
   // Of every score, means over languages and replicates with the 95% interval over their items.
@@ -367,7 +384,7 @@ class Results {
     return list;
   }
 
-  // T[a, b] at the largest k, single-task, mean over replicates; y beside it for targets that have no data of their own.
+  // T[a, b] at the largest k, single-task, over replicates; y(a) - y(0) beside it, also for targets that have no data of their own.
   io::Json matrix() const {
     io::Json list = io::Json::array({});
     if (!c_.matrix) return list;
@@ -392,9 +409,10 @@ class Results {
         }
         for (const std::string& a : c_.seen)
           for (const std::string& b : targets) {
-            auto mean = [](const std::vector<double>& v) { return v.empty() ? io::Json() : io::Json(t_interval(v).mean); };
-            list.push_back(io::Json::object({{"task", task}, {"size", size.name}, {"source", a}, {"target", b}, {"transfer", mean(shares[{a, b}])}, {"gained", mean(gained[{a, b}])},
-                                             {"n", static_cast<std::int64_t>(gained[{a, b}].size())}}));
+            io::Json row = io::Json::object({{"task", task}, {"size", size.name}, {"source", a}, {"target", b}});
+            put_interval(row, t_interval(shares[{a, b}]), {-HUGE_VAL, HUGE_VAL}, "transfer_");
+            put_interval(row, t_interval(gained[{a, b}]), {-HUGE_VAL, HUGE_VAL}, "gained_");
+            list.push_back(std::move(row));
           }
       }
     return list;
