@@ -349,7 +349,8 @@ TEST_CASE("transfer: files of real languages, with tasks that not all of them ha
   // Translation has nothing in the pivot: at k = 0 the base model itself.
   CHECK(io::parse_json(io::read_file(root + "/whole/runs/d8/r1/translation/en/done.json"), "done").at("tokens").as_int("tokens") == 0);
   const io::Json ledger = Results(config, root + "/whole").ledger();
-  study::write_tables(root + "/tables", results, ledger, {"runs", "tests", "data", "ledger"});
+  study::write_tables(root + "/tables", results, ledger, tables);
+  for (const study::Table& t : tables) CHECK(lines_of(root + "/tables/" + t.name + ".csv")[0] == t.columns);
   const std::string page = transfer_report(results, ledger, "");
   for (const char* words : {"those of real languages", "Further tests", "parallel, nll per byte", "Examples by task and language"}) CHECK_MESSAGE(page.find(words) != page.npos, words);
   const auto list = estimates(config, false);

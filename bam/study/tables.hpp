@@ -29,10 +29,16 @@ inline std::string fixed(double x, int decimals) {
 }
 }  // namespace detail
 
+struct Table {
+  const char* name;
+  const char* columns = "";  // where the list is empty
+  Table(const char* n, const char* c = "") : name(n), columns(c) {}
+};
+
 // NAME.csv of each list of the results, and ledger.csv; the columns are named like the keys.
-inline void write_tables(const std::string& folder, const io::Json& results, const io::Json& ledger, std::initializer_list<const char*> names) {
+inline void write_tables(const std::string& folder, const io::Json& results, const io::Json& ledger, const std::vector<Table>& tables) {
   io::make_folder(folder);
-  for (const char* name : names) {
+  for (const auto& [name, columns] : tables) {
     std::string text;
     for (const io::Json& row : (std::string_view(name) == "ledger" ? ledger : results.at(name)).items(name)) {
       if (text.empty()) {
@@ -48,6 +54,7 @@ inline void write_tables(const std::string& folder, const io::Json& results, con
       }
       text += line + "\n";
     }
+    if (text.empty() && *columns) text = str(columns, "\n");
     io::write_file_atomic(folder + "/" + name + ".csv", text);
   }
 }

@@ -256,6 +256,9 @@ struct Place {
   std::int64_t replicate;
   std::string run;
   Control control = Control::none;
+  std::vector<std::string> trained_on;  // beside the pivot
+
+  bool group() const { return languages.starts_with("latin ") || languages.starts_with("other ") || languages.starts_with("mixed "); }
 };
 
 inline std::string joined_codes(const std::vector<std::string>& languages) {
@@ -375,7 +378,7 @@ class Plan {
       if (std::find(with.begin(), with.end(), l) != with.end()) named.push_back(l);
     const char* kind = control == Control::shuffled ? "shuffled-" : control == Control::repeated ? "repeated-" : "";
     t.run = str(replicate_folder(size, r), "/", kind, single ? tasks[0] : setting, "/", named.empty() ? "en" : str(joined_codes(named), "-k", each));
-    for (const std::string& task : measured) places_.push_back({task, setting, &size, k, group == "none" ? group : str(group, " ", joined_codes(languages)), r, t.run, control});
+    for (const std::string& task : measured) places_.push_back({task, setting, &size, k, group == "none" ? group : str(group, " ", joined_codes(languages)), r, t.run, control, languages});
     if (std::none_of(tunings_.begin(), tunings_.end(), [&](const Tuning& other) { return other.run == t.run; })) tunings_.push_back(std::move(t));
   }
 
