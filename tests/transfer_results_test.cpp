@@ -30,6 +30,7 @@ struct Run {
   bool small() const { return tuning.size->name == "small"; }
 };
 using Rank = std::function<double(const Run&)>;  // its share of items whose right answer is first
+using Items = std::function<std::string(const Run&)>;  // and which they are, of the control
 
 TransferConfig config(const std::string& set = "", const std::string& sizes = "") {
   auto given = [&](const char* key, const char* line) { return has(set, key) ? std::string() : std::string(line) + "\n"; };
@@ -42,7 +43,7 @@ constexpr const char* large = "[[size]]\nname = \"large\"\nhidden = 16\nffn = 16
 // The folder as a finished study leaves it, pruned.
 class Folder {
  public:
-  Folder(const TransferConfig& c, const Rank& rank) : root_((fs::temp_directory_path() / "bam_transfer_results").string()) {
+  Folder(const TransferConfig& c, const Rank& rank, const Items& by_item = {}) : root_((fs::temp_directory_path() / "bam_transfer_results").string()) {
     fs::remove_all(root_);
     io::Json chance = io::Json::object();
     for (const std::string& t : c.tasks) {
@@ -61,8 +62,10 @@ class Folder {
       for (const std::string& task : t.tasks)
         for (const std::string& l : c.languages()) {
           const auto hits = static_cast<std::int64_t>(std::llround(rank({t, task, l, k}) * static_cast<double>(items)));
-          cells.push_back(io::Json::object({{"task", task}, {"language", l}, {"items", items}, {"exact", 0}, {"rank", hits}, {"rank_chance", l == c.pivot ? 0.2 : 0.1}, {"nll", 1.0}, {"nll_stderr", 0.1}, {"tokens", 1000}, {"likelihood", 0.5},
-                                            {"likelihood_stderr", 0.01}, {"rivals", 0.4}, {"above_stderr", 0.01}}));
+          io::Json cell = io::Json::object({{"task", task}, {"language", l}, {"items", items}, {"exact", 0}, {"rank", hits}, {"rank_chance", l == c.pivot ? 0.2 : 0.1}, {"nll", 1.0}, {"nll_stderr", 0.1}, {"tokens", 1000}, {"likelihood", 0.5},
+                                            {"likelihood_stderr", 0.01}, {"rivals", 0.4}, {"above_stderr", 0.01}});
+          if (by_item && t.control == Control::shuffled) cell.set("rank_items", by_item({t, task, l, k}));
+          cells.push_back(std::move(cell));
           samples.push_back(io::Json::object({{"task", task}, {"language", l}, {"item", 0}, {"prompt", hostile}, {"answer", hostile}, {"text", hostile}, {"right", false}}));
         }
       io::make_folder(root_ + "/runs/" + t.run);
@@ -202,6 +205,26 @@ TEST_CASE("transfer results: interference and the matrix") {
   CHECK(has(page, "<summary>instructions, small</summary>"));
   CHECK_FALSE(has(page, "<summary>instructions, large</summary>"));
   CHECK(has(page, "<small>[+0.10, +0.10] n 2</small>"));
+}
+
+TEST_CASE("transfer results: the control of shuffled completions is tested by the spread of items, where runs have recorded them") {
+  // 54 of 400 items right in each of six languages: 0.135, at a chance of 0.2 in the pivot and 0.1 in the others, 0.1167 in all.
+  const TransferConfig c = config("controls = true\ntasks = [\"instructions\"]\nsettings = [\"single\"]\n");
+  const Rank rank = [](const Run&) { return 54.0 / items; };
+  auto control = [&](const Items& by_item) { return Folder(c, rank, by_item).row("controls", {{"control", "shuffled completions"}, {"score", "rank"}}); };
+  const io::Json old = control({}), together = control([](const Run&) { return std::string(54, '1') + std::string(items - 54, '0'); }), apart = control([&](const Run& r) {
+    const auto languages = c.languages();
+    std::string s(items, '0');
+    return s.replace(static_cast<std::size_t>(std::find(languages.begin(), languages.end(), r.language) - languages.begin()) * 54, 54, std::string(54, '1'));
+  });
+  for (const io::Json& row : {old, together, apart}) CHECK(number(row, "value") == doctest::Approx(0.135));
+  CHECK(old.at("passes").as_bool("passes"));
+  CHECK_FALSE(old.at("by_item").as_bool("by_item"));
+  CHECK(together.at("passes").as_bool("passes"));  // one item in all languages says no more than once
+  CHECK(number(together, "low") == doctest::Approx(0.135 - (1.96 + 2.4 / 399) * std::sqrt(0.135 * 0.865 / 399)));
+  CHECK_FALSE(apart.at("passes").as_bool("passes"));  // 324 items right in one of six languages
+  CHECK(number(apart, "low") == doctest::Approx(0.135 - (1.96 + 2.4 / 399) * std::sqrt(0.81 * 0.19 / 399) / 6));
+  CHECK(has(test::error_of(ErrorKind::input, [&] { control([](const Run&) { return std::string("1"); }); }), "rank_items of gl0 has 1 right items, rank says 54"));
 }
 
 TEST_CASE("transfer results: verdicts of the directions") {

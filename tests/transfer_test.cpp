@@ -92,6 +92,7 @@ TEST_CASE("transfer: stopped anywhere it continues to the same results; sets are
   CHECK(results.at("groups").size() == 2 * 3 * 2);
   for (const io::Json& c : results.at("controls").items("controls"))
     if (c.at("control").as_string("control") == "English alone, once more") CHECK(c.at("passes").as_bool("passes"));
+    else CHECK(c.at("by_item").as_bool("by_item") == (c.at("score").as_string("score") != "likelihood"));
   // Of the same task and language, a smaller k lies inside a larger one, in single and multi alike.
   auto set_of = [&](const std::string& name, const std::string& language) {
     std::set<std::string> found;

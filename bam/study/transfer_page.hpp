@@ -29,7 +29,7 @@ inline constexpr const char* scores_files_text = R"(<p>Of files, rivals are the 
 inline constexpr const char* examples_text = R"(<p>Training examples of each task in each language, below them the test items that are used. Examples that validation or test hold too, by id or prompt, are left out.</p>
 )";
 inline constexpr const char* further_tests_text =
-    R"(<p>Taken by the same models; no measure or direction counts them. Below each score stand chance, the 95% interval and n, the items or what else a mean is over; <b>?</b> marks what cannot be told from it in half of the replicates or more. Nll per byte, of text
+    R"(<p>Taken by the same models; no measure or direction counts them. Below each score stand chance, the 95% interval and n, the items or what else a mean is over; <b>?</b> marks what cannot be told from it, as above. Nll per byte, of text
 without a prompt, in nats, has no chance. Likelihoods and nats per token are in tests.csv.</p>
 )";
 inline constexpr const char* directions_text =
@@ -54,7 +54,7 @@ of the other tasks besides. <b>Equal total data</b>: it has seen as many example
 )";
 inline constexpr const char* languages_text =
     R"(<p>The primary score in each language, mean over replicates; below it the 95% interval over the items, which replicates share, and n, their number. More colour is better within a table; <b>?</b>
-marks what cannot be told from chance in half of the replicates or more.</p>
+marks what cannot be told from chance, a mean of likelihoods or the like in half of the replicates or more.</p>
 )";
 inline constexpr const char* matrix_text =
     R"(<p>T[a, b]: trained on the pivot and k examples in a (rows), tested on b (columns), the gain over the pivot alone as a share of the gain that b's own examples bring. Below it the gain itself, each with
@@ -67,7 +67,8 @@ cannot be told from chance, its replicates together, is left out, and the comple
 were trained on at the largest k alone, single-task, so they have a grid of their own, without the group of all seen languages, which has more examples.</p>
 )";
 inline constexpr const char* controls_text =
-    R"(<p><b>Shuffled completions</b>: the largest k with each prompt's completion exchanged for that of another prompt of its template; whatever a score shows above chance must then be gone. It passes where the score cannot be told from chance, which with few items is a weak test: an excess
+    R"(<p><b>Shuffled completions</b>: the largest k with each prompt's completion exchanged for that of another prompt of its template; whatever a score shows above chance must then be gone. It passes where the score cannot be told from chance. Where the run has recorded each item,
+the interval comes from the spread of items over all languages (n marked *); else each item counts once, as if its languages went together, which is a weak test: an excess
 as small as the interval allows may be there, and a cell that is above chance by no more than that should not be trusted.
 <b>English alone, once more</b>: a further run without any seen language must give every score of y(0), to the bit.</p>
 )";

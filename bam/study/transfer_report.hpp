@@ -53,10 +53,10 @@ class Page {
     const Json* p = r_.find("primary");
     return p ? text(*p, task) : "";
   }
-  static std::string bounds(const Json& j, int digits = 3, const std::string& of = "") {
+  static std::string bounds(const Json& j, int digits = 3, const std::string& of = "", bool sign = true) {
     const double low = number(j, of + "low"), high = number(j, of + "high");
     if (!std::isfinite(low) || !std::isfinite(high)) return "<span class=none>no interval</span>";
-    return str("[", fixed(low, digits, true), ", ", fixed(high, digits, true), "]");
+    return str("[", fixed(low, digits, sign), ", ", fixed(high, digits, sign), "]");
   }
   // Scores of one cell over replicates, whose items are the same. The interval is over the items, as of the curves.
   struct Scored {
@@ -72,10 +72,9 @@ class Page {
       share = text(r, "score") == "exact" || text(r, "score") == "rank";
     }
     double mean() const { return value / n; }
-    std::string small() const {
-      const Bounds b = share && items >= 1 ? wilson_of_share(std::clamp(mean(), 0.0, 1.0), std::llround(items)) : Bounds{mean() - half / n, mean() + half / n};
-      return str("<small>[", fixed(b.low, 2), ", ", fixed(b.high, 2), "]</small><small>n ", si(items), "</small>");
-    }
+    Bounds bounds() const { return share && items >= 1 ? wilson_of_share(std::clamp(mean(), 0.0, 1.0), std::llround(items)) : Bounds{mean() - half / n, mean() + half / n}; }
+    bool above_chance() const { return share ? bounds().low > chance / n : 2 * told > n; }
+    std::string small() const { return str("<small>[", fixed(bounds().low, 2), ", ", fixed(bounds().high, 2), "]</small><small>n ", si(items), "</small>"); }
   };
   static std::string finding(const std::string& f) {
     return f == "shown" ? mark(true, "shown") : f == "not shown" ? mark(false, "not shown") : str("<span class=open>", f == "undecided" ? "? " : "\xe2\x80\x93 ", esc(f), "</span>");
@@ -190,31 +189,36 @@ class Page {
   std::string measures() const {
     std::vector<std::string> order;
     std::map<std::string, std::map<std::string, const Json*>> found;  // measure; task, setting, size
+    std::set<std::string> known_sizes;
     bool any = false;
     for (const Json& m : list(r_, "measures")) {
       const std::string measure = text(m, "measure");
       if (!found.contains(measure)) order.push_back(measure);
       found[measure][str(text(m, "task"), "\n", text(m, "setting"), "\n", text(m, "size"))] = &m;
+      if (std::isfinite(number(m, "mean"))) known_sizes.insert(text(m, "size"));
       any = true;
     }
     if (!any) return section("measures", "3. Gain, gap, tracking, plateau, oscillation", str(measures_text, missing("no measure.")));
     std::string s = measures_text;
+    std::vector<std::string> sizes;  // those that have a measure
+    for (const std::string& size : sizes_)
+      if (known_sizes.contains(size)) sizes.push_back(size);
     for (const std::string& task : tasks_) {
       std::string groups = th("measure", "scope=col rowspan=2"), header, rows;
-      for (const std::string& size : sizes_) {
+      for (const std::string& size : sizes) {
         groups += th(esc(size), str("scope=colgroup class=edge colspan=", settings_.size()));
         for (std::size_t i = 0; i < settings_.size(); ++i) header += th(esc(settings_[i]), i ? "scope=col" : "scope=col class=edge");
       }
       for (const std::string& measure : order) {
         std::string cells;
         bool known = false;
-        for (const std::string& size : sizes_)
+        for (const std::string& size : sizes)
           for (std::size_t i = 0; i < settings_.size(); ++i) {
             auto at = found[measure].find(str(task, "\n", settings_[i], "\n", size));
             const double mean = at == found[measure].end() ? nan : number(*at->second, "mean");
             const bool whole = measure.starts_with("data");
             known = known || std::isfinite(mean);
-            cells += std::isfinite(mean) ? td(str(fixed(mean, whole ? 0 : 3, !whole), "<small>", number(*at->second, "n") > 1 ? bounds(*at->second, whole ? 0 : 2) : "", " n ", si(number(*at->second, "n")), "</small>"), i ? "" : "class=edge")
+            cells += std::isfinite(mean) ? td(str(fixed(mean, whole ? 0 : 3, !whole), "<small>", number(*at->second, "n") > 1 ? bounds(*at->second, whole ? 0 : 2, "", !whole) : "", " n ", si(number(*at->second, "n")), "</small>"), i ? "" : "class=edge")
                                          : td("\xe2\x80\x93", i ? "class=empty" : "class='empty edge'");
           }
         if (known) rows += row(esc(measure), cells);
@@ -284,8 +288,7 @@ class Page {
                 continue;
               }
               const double mean = sum->second.mean();
-              const bool told = 2 * sum->second.told > sum->second.n;
-              cells += td(str(fixed(mean, 2), told ? "" : " ?", sum->second.small()), heat(best > least ? 0.75 * (mean - least) / (best - least) : 0));
+              cells += td(str(fixed(mean, 2), sum->second.above_chance() ? "" : " ?", sum->second.small()), heat(best > least ? 0.75 * (mean - least) / (best - least) : 0));
             }
             rows += row(str(esc(size), ", ", esc(setting), ", k ", k), cells);
           }
@@ -298,15 +301,12 @@ class Page {
     auto once = [](std::vector<std::string>& to, std::string x) {
       if (std::find(to.begin(), to.end(), x) == to.end()) to.push_back(std::move(x));
     };
-    bool planned = false;
     for (const Json& m : list(r_, "matrix")) {
-      planned = true;
-      if (!std::isfinite(number(m, "gained_mean"))) continue;
-      matrices[{text(m, "task"), text(m, "size")}][{text(m, "source"), text(m, "target")}] = &m;
       once(sources, text(m, "source"));
       once(targets, text(m, "target"));
+      if (std::isfinite(number(m, "gained_mean"))) matrices[{text(m, "task"), text(m, "size")}][{text(m, "source"), text(m, "target")}] = &m;
     }
-    if (planned && matrices.empty()) return section("languages", "5. Languages", s + missing("no run of the matrix is finished, or its scores cannot be told from chance."));
+    if (matrices.empty() && !sources.empty()) return section("languages", "5. Languages", s + missing("no run of the matrix is finished, or its scores cannot be told from chance."));
     if (matrices.empty()) return section("languages", "5. Languages", s + missing("the matrix was not run in this study (study.matrix = true): it needs a run for each seen language alone, of each task, size and replicate."));
     for (const auto& [key, cells_of] : matrices) {
       std::string header = th("trained on", "scope=col"), rows;
@@ -382,7 +382,7 @@ class Page {
           }
           const Scored& x = sum->second;
           const bool bare = key.second == "nll per byte";  // which has no chance
-          cells += td(str(fixed(x.mean(), 3), bare || 2 * x.told > x.n ? "" : " ?", bare ? "" : str("<small>", fixed(x.chance / x.n, 3), "</small>"), x.small()));
+          cells += td(str(fixed(x.mean(), 3), bare || x.above_chance() ? "" : " ?", bare ? "" : str("<small>", fixed(x.chance / x.n, 3), "</small>"), x.small()));
         }
         rows += row(esc(model), cells);
       }
@@ -417,7 +417,7 @@ class Page {
     for (const Json& c : list(r_, "controls")) {
       const bool share = text(c, "control") == "shuffled completions";
       rows += row(esc(text(c, "control")), words(text(c, "task")), words(text(c, "score")), td(share ? fixed(number(c, "value"), 3) : str(fixed(number(c, "value") * 100, 0), "% equal")), td(share ? str("[", fixed(number(c, "low"), 3), ", ", fixed(number(c, "high"), 3), "]") : ""),
-                  td(share ? fixed(number(c, "expected"), 3) : "100%"), td(si(number(c, "n"))), td(mark(flag(c, "passes"), flag(c, "passes") ? "passes" : "fails"), "class=words"));
+                  td(share ? fixed(number(c, "expected"), 3) : "100%"), td(str(si(number(c, "n")), flag(c, "by_item") ? " *" : "")), td(mark(flag(c, "passes"), flag(c, "passes") ? "passes" : "fails"), "class=words"));
     }
     return section("controls", "7. Controls", str(controls_text, rows.empty() ? missing("no control was run.") : body("Controls", heads({"control", "task", "score", "value", "95% interval", "expected", "n", "check"}), rows)));
   }

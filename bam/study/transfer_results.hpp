@@ -28,7 +28,7 @@ inline const std::vector<Table> tables{
     {"groups", "task,size,trained_on,tested_on,n,mean,low,high,languages"},
     {"bases", "mixture,dense,same_shape,active_ratio,task,setting,what,n,mean,low,high,languages"},
     {"variance", "design,split,of,effect,share,low,high,grid,cells,languages,replicates,left_out,noise"},
-    {"controls", "control,task,score,value,low,high,n,expected,passes"},
+    {"controls", "control,task,score,value,low,high,n,expected,by_item,passes"},
     {"tests", "task,setting,size,k,languages,language,split,replicate,score,value,n,chance,low,high,above_chance,test"},
     {"data", "task,language,train,test"},
     {"ledger", "run,size,replicate,lr,tokens,flops,seconds,share_of_peak,device,hash"}};
@@ -196,6 +196,7 @@ class Results {
     bool told = false;  // from chance
     double stderr_value = 0, stderr_above = 0;  // of means: of the value, of its difference to chance
     Bounds bounds = {};
+    std::string by_item = "";  // "1", "0" or "." of each, where the run has recorded it
   };
   static bool is_share(const std::string& score) { return score == "exact" || score == "rank"; }  // of items; other scores are means over them
   // The scores of a cell of eval.json.
@@ -206,7 +207,10 @@ class Results {
     auto share = [&](const char* score, double by_chance) {
       const std::int64_t hits = e.at(score).as_int(score, 0, n);
       const double value = static_cast<double>(hits) / static_cast<double>(n);
-      list.push_back({place, code, score, value, n, by_chance, clt::told_from_chance(value, n, by_chance), 0, 0, wilson_interval(hits, n)});
+      const io::Json* by_item = e.find(str(score, "_items"));
+      list.push_back({place, code, score, value, n, by_chance, clt::told_from_chance(value, n, by_chance), 0, 0, wilson_interval(hits, n), by_item ? std::string(by_item->as_string(score)) : ""});
+      if (const auto right = std::count(list.back().by_item.begin(), list.back().by_item.end(), '1'); by_item && right != hits)
+        fail(ErrorKind::input, "study.eval", place.run, "/eval.json: ", score, "_items of ", code, " has ", right, " right items, ", score, " says ", hits, "; remove the run's folder to run it again");
     };
     auto mean = [&](const std::string& score, double value, double error, std::int64_t of) -> Entry& {
       return list.emplace_back(Entry{place, code, score, value, of, std::nullopt, false, error, 0, {value - z95 * error, value + z95 * error}});
@@ -511,16 +515,34 @@ class Results {
     return list;
   }
 
+  // A pool of shares whose runs have recorded each item: an item's languages go together, but no more than they do. Items of all cells; how many of the cells have each.
+  struct ByItem {
+    std::vector<double> hits, cells;
+    bool all = true;
+    void add(const std::string& items) {
+      all = all && !items.empty();
+      if (items.size() > hits.size()) hits.resize(items.size()), cells.resize(items.size());
+      for (std::size_t i = 0; i < items.size(); ++i) hits[i] += items[i] == '1', cells[i] += items[i] != '.';
+    }
+    // Half of the 95% interval of the mean, by the spread of items; nothing where some run has no record.
+    std::optional<double> half() const {
+      const auto n = std::count_if(cells.begin(), cells.end(), [](double c) { return c > 0; });
+      return all && n > 1 ? std::optional(t_quantile(n - 1) * ratio_stderr(hits, cells)) : std::nullopt;
+    }
+  };
+
   // Shuffled completions must leave every task at chance; English alone, trained once more, must give the bits of y(0).
   io::Json controls() const {
     io::Json list = io::Json::array({});
     for (const std::string& task : c_.tasks) {
       std::map<std::string, Pool> shuffled;
+      std::map<std::string, ByItem> items;
       std::int64_t same = 0, compared = 0;
       for (const Entry& e : control_entries_) {
         if (e.place.task != task) continue;
         if (e.place.control == Control::shuffled) {
           shuffled[e.score].add(e);
+          items[e.score].add(e.by_item);
         } else if (e.score == c_.primary_of(task)) {
           const auto zero = values(task, e.place.setting, *e.place.size, 0, main_group(), 1, {e.language}, false);
           ++compared;
@@ -528,13 +550,14 @@ class Results {
         }
       }
       for (const auto& [score, pool] : shuffled) {
-        const Bounds b = pool.bounds();
+        const std::optional<double> half = items[score].half();
+        const Bounds b = half ? Bounds{std::max(0.0, pool.mean() - *half), std::min(1.0, pool.mean() + *half)} : pool.bounds();
         list.push_back(io::Json::object({{"control", "shuffled completions"}, {"task", task}, {"score", score}, {"value", pool.mean()}, {"low", b.low}, {"high", b.high}, {"n", pool.items}, {"expected", pool.by_chance()},
-                                         {"passes", !pool.above_chance()}}));
+                                         {"by_item", half.has_value()}, {"passes", half ? !(pool.mean() - pool.by_chance() > *half) : !pool.above_chance()}}));
       }
       if (compared > 0)
         list.push_back(io::Json::object({{"control", "English alone, once more"}, {"task", task}, {"score", c_.primary_of(task)}, {"value", static_cast<double>(same) / static_cast<double>(compared)}, {"low", nullptr}, {"high", nullptr}, {"n", compared},
-                                         {"expected", 1.0}, {"passes", same == compared}}));
+                                         {"expected", 1.0}, {"by_item", false}, {"passes", same == compared}}));
     }
     return list;
   }

@@ -310,6 +310,15 @@ class TransferStudy {
       io::Json cell = io::Json::object({{"task", set.info.name}, {"language", set.language}, {"items", s.items}});
       if (set.info.written) cell.set("exact", s.exact);
       if (set.info.competes) cell.set("rank", s.rank), cell.set("rank_chance", s.rank_chance);
+      if (t.control == Control::shuffled) {  // what each item came to, "1", "0" or "." where it is left out: the control is tested by items
+        auto by_item = [&](const std::vector<std::uint8_t>& hits) {
+          std::string all(set.place.back() + 1, '.');
+          for (std::size_t i = 0; i < hits.size(); ++i) all[set.place[i]] = hits[i] ? '1' : '0';
+          return all;
+        };
+        if (set.info.written) cell.set("exact_items", by_item(s.right));
+        if (set.info.competes) cell.set("rank_items", by_item(s.first));
+      }
       for (const auto& [key, value] : {std::pair{"nll", s.nll}, {"nll_stderr", s.nll_stderr}}) cell.set(key, value);
       cell.set("tokens", s.tokens);
       if (set.info.competes)
