@@ -223,7 +223,7 @@ class BamStudy {
         upcycle_folders(from, arm.method, upcycle_options(arm, seed), init, false, version_);
       }
     }
-    // Arms without a branch phase see its documents too.
+    // Arms without a branch phase get its tokens of each domain too.
     std::vector<double> weights(4, 0.25);
     if (!branches(arm)) {
       const auto e = static_cast<double>(c_.expert_tokens), x = static_cast<double>(c_.mixture_tokens);

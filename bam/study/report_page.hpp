@@ -38,8 +38,9 @@ below it. More colour is better within a column; the best of a column is bold an
 each other.</p>
 )";
 inline constexpr const char* differences_text =
-    R"(<p>Each replicate gives one difference, arm minus BTX, both matched by data, with the same seed model and the same data order; a point is their mean, its
-bar the 95% interval of Student's t. <b>Left of 0 is better than BTX.</b> A filled point has an interval that excludes 0, a hollow one has not,
+    R"(<p>Each replicate gives one difference, arm minus BTX, from the same seed model; a point is their mean, its bar the 95% interval of Student's t.
+<b>Data-matched</b>, both have read as many tokens of each domain of the same corpus: mixtures of the specialists the same documents in the same order, arms without
+specialists others of them. <b>Compute-matched</b>, the arm has had the training FLOPs of BTX. <b>Left of 0 is better than BTX.</b> A filled point has an interval that excludes 0, a hollow one has not,
 or has no interval because n is below 2. A number with an arrow lies beyond the scale.</p>
 <p>The paper's gains of BAM over BTX are 0.083 to 0.107 nats per token (590M parameters, own keys and values, data-matched), 0.016 to 0.027 (shared
 keys and values, compute-matched) and 0.017 to 0.027 at 2B. They are per token of a tokenizer of 256,000 words; tokenizers differ, so they stand here
