@@ -21,10 +21,10 @@ constexpr int replicates = 3, draws = 2;
 
 // The folder of a study. Each level is in nats per byte; replicates lie far apart, so that only paired differences tell anything, and the draws of a replicate lie 0.05 on either side.
 struct Made {
-  std::string root = (fs::temp_directory_path() / "bam_results_test").string();
+  test::TemporaryFolder folder;
+  std::string root = folder.path;
   bool compute;
-  explicit Made(bool compute_matched) : compute(compute_matched) { fs::remove_all(root); }
-  ~Made() { fs::remove_all(root); }
+  explicit Made(bool compute_matched) : compute(compute_matched) {}
 
   using Levels = std::array<double, 4>;  // general, code, law, math
   static Levels all(double x) { return {x, x, x, x}; }

@@ -204,6 +204,15 @@ TEST_CASE("study: completions are checked by the generator's parser, and the tru
   CHECK(results.at("completions").size() == 5 * 4);  // seed, three specialists, btx; four domains
   CHECK(results.at("completions").at(0).at("arm").as_string("arm") == "seed");
   CHECK(results.at("baselines").at("law").at("zstd_nats_per_byte").as_double("zstd") > 0);
+  // The table of the terminal has what is above the entropy of the text, which the documents here do not give.
+  CHECK(study::summary(results).find("excess") == std::string::npos);
+  io::Json known = results, floor = io::Json::object();
+  for (const char* d : study::domains) floor.set(d, 0.25);
+  known.set("floor", std::move(floor));
+  const std::string table = study::summary(known);
+  const std::size_t law = table.find("d16 law", table.find("nats per byte")), end = table.find('\n', law);
+  CHECK(table.find("      mean    excess\n") != std::string::npos);
+  CHECK(std::stod(table.substr(end - 20, 10)) - std::stod(table.substr(end - 10, 10)) == doctest::Approx(0.25).epsilon(1e-3));
   fs::remove_all(root);
   fs::remove_all(out);
 }
