@@ -28,6 +28,9 @@ inline bool trained(const Arm& a) { return a.kind != ArmKind::ensemble && a.kind
 // Arms that are not made of specialists get their tokens of each domain in their own training.
 inline bool branches(const Arm& a) { return a.kind != ArmKind::dense && a.kind != ArmKind::copies; }
 
+// Of each domain's validation text, those on which gates and loads are counted.
+inline constexpr std::size_t load_documents = 8;
+
 class Plan {
  public:
   explicit Plan(StudyConfig config) : c_(std::move(config)) {}
