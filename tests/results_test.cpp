@@ -103,7 +103,7 @@ std::map<std::string, Found> verdicts(const Json& results) {
 }
 
 struct Expected {
-  const char *claim, *verdict;
+  std::string claim, verdict;
   int n;
   double mean;
 };

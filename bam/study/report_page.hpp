@@ -27,7 +27,7 @@ specialists together (a specialist's own, in its row), and what comes after them
 The best of each column is bold, among the dense models and among the rest. An arm that was not run keeps its row.</p>
 )";
 inline constexpr const char* baselines_text = R"(<p>Nats per byte. The 5-gram is interpolated Kneser-Ney over the training text of the domain alone, with the same tokenizer; zstd packs the whole of
-the validation text, which it has not seen. Below a figure what it is above the entropy of the text, where that is known. The last rows have by how much the 5-gram is worse than the seed
+the validation text, which it has not seen. In brackets the excess above the entropy of the text, where that is known. The last rows have by how much the 5-gram is worse than the seed
 trained on, in percent of the latter's nats per byte.</p>
 )";
 inline constexpr const char* trainings_text = R"(<p>Every training with its tokens, FLOPs, time and hash. Points of one arm share their trunk, which is counted with each of them. The peak is that of
@@ -38,7 +38,7 @@ over replicates.</p>
 )";
 inline constexpr const char* matrix_text =
     R"(<p>Rows are models, columns the domain of the held-out text. A cell has the perplexity, e to the power of the nats per token, and the nats per token
-below it, for generated text with what they are above its entropy. More colour is better within a column; the best of a column is bold and named. Perplexity counts tokens, so columns cannot be compared with
+below it, for generated text with the excess above its entropy in brackets. More colour is better within a column; the best of a column is bold and named. Perplexity counts tokens, so columns cannot be compared with
 each other.</p>
 )";
 inline constexpr const char* differences_text =
@@ -52,7 +52,8 @@ for direction and order of size only.</p>
 )";
 inline constexpr const char* verdicts_text =
     R"(<p>A claim is shown when the 95% interval of its paired difference excludes 0 in the claimed direction, refuted when it does in the other, else
-undecided. "No better" and "no worse" allow 0.002 nats per byte. A claim on every domain needs all of them.</p>
+undecided. "No better" and "no worse" allow 0.002 nats per byte. A claim on every domain needs all of them. Best at home stands with the difference to the rival of the least
+loss. General text has a verdict of its own: a tenth of what a specialist reads is general text, so that it need not forget it.</p>
 )";
 inline constexpr const char* loads_text =
     R"(<p>How the gates share the tokens of each domain among the experts, per layer, in percent, means over the replicates: for attention the mean weight of
@@ -72,7 +73,7 @@ largest difference, relative; an upcycling with a value of 0.00001 or more is re
 )";
 inline constexpr const char* completions_text =
     R"(<p>What models write after a held-out prompt, checked by a program: does the text parse, and is it right (the assert holds, the sum is correct, the
-reference resolves)? Below the counts the share that is right and its 95% Wilson interval: so few prompts tell little.</p>
+reference resolves)? Below the counts the share that is right and its 95% Wilson interval; few prompts tell little.</p>
 )";
 
 inline constexpr const char* choice_text =
@@ -155,9 +156,9 @@ inline constexpr const char* study_charts = R"(
         borderDash: [[], [7, 4], [2, 3]][Math.floor(s.style / 7) % 3] };
     });
     const right = to === Infinity ? Math.max(...parts.flatMap(s => s.points.map(p => p.x))) : to;
-    data.curves.floors?.forEach(f => sets.push({ label: f.label, first: true, data: [{ x: from, y: f.y }, { x: right, y: f.y }], borderColor: color('c' + f.style), backgroundColor: color('c' + f.style),
+    const floors = (data.curves.floors ?? []).map(f => ({ label: f.label, first: true, data: [{ x: from, y: f.y }, { x: right, y: f.y }], borderColor: color('c' + f.style), backgroundColor: color('c' + f.style),
       borderWidth: 1.5, pointRadius: 0, pointHitRadius: 6, borderDash: [2, 4] }));
-    charts.push(new Chart(canvas, { type: 'line', plugins: [phases(data.curves.phases)], data: { datasets: sets },
+    charts.push(new Chart(canvas, { type: 'line', plugins: [phases(data.curves.phases)], data: { datasets: [...floors, ...sets] },
       options: { animation: false, maintainAspectRatio: false, parsing: false, normalized: true, interaction: { mode: 'nearest', intersect: false },
         scales: {
           x: { type: 'linear', min: from, max: to === Infinity ? undefined : to, grid: { color: color('line') },

@@ -165,7 +165,8 @@ class ReproductionPage {
     std::string s = "## Claims\n\nPaired differences per replicate, in nats per byte, mean of the domains: shown when the 95% interval of Student's t excludes 0 in the claimed direction,\n"
                     "refuted when it does in the other, else undecided. \"No better\" and \"<=\" allow 0.002. A claim on every domain needs all four,\n"
                     "and is refuted where one refutes it; the interval is that of their mean. \"Close behind\" is shown where the difference is surely above 0 and\n"
-                    "surely below half of that of BTX.\n\n";
+                    "surely below half of that of BTX. \"Best at home\" stands with the difference to the rival of the least loss. General text has a verdict of its own: a tenth of what a specialist\n"
+                    "reads is general text, so that it need not forget it.\n\n";
     for (const Finished& f : studies_) {
       s += str("### ", f.name, "\n\n", detail::md_head({"claim", "verdict", "n", "mean difference, interval"}));
       for (const io::Json& v : report::list(f.results, "verdicts")) {
@@ -193,7 +194,7 @@ class ReproductionPage {
 
   // Every arm's level, the entropy, counting and compression.
   std::string levels() const {
-    std::string s = "## All arms\n\nNats per byte, mean of the domains and of the replicates (n of them); behind it, for generated text, what it is above the entropy of the text.\n\n";
+    std::string s = "## All arms\n\nNats per byte, mean of the domains and of the replicates (n of them); behind it, for generated text, the excess above its entropy.\n\n";
     for (const Finished& f : studies_) {
       const report::Runs runs(f.results, f.ledger);
       double floor = 0;
