@@ -73,7 +73,7 @@ inline std::string summary(const io::Json& results) {
   const io::Json* floor = results.find("floor");
   if (floor && !floor->is_object()) floor = nullptr;
   auto entropy = [&](const std::string& d) { return floor->at(d).as_double("floor"); };
-  // The mean over the domains, and what it is above the entropy of the text.
+  // The mean over the domains, and what it is above the entropy of the text: the difference of the figures as they are printed, so that the columns add up.
   auto head = [&](const std::string& title, bool mean) {
     out += pad(title, width, true);
     for (const io::Json& d : columns) out += pad(std::string(d.as_string("domain")), 10, false);
@@ -89,7 +89,7 @@ inline std::string summary(const io::Json& results) {
       if (floor) least += entropy(domain) / static_cast<double>(columns.size());
       out += pad(detail::fixed(x, decimals), 10, false);
     }
-    out += (with_mean ? pad(detail::fixed(mean, decimals), 10, false) : "") + (with_mean && floor ? pad(detail::fixed(mean - least, decimals), 10, false) : "") + "\n";
+    out += (with_mean ? pad(detail::fixed(mean, decimals), 10, false) : "") + (with_mean && floor ? pad(detail::fixed(std::stod(detail::fixed(mean, decimals)) - std::stod(detail::fixed(least, decimals)), decimals), 10, false) : "") + "\n";
   };
   head("perplexity", false);
   for (const std::string& arm : order)
