@@ -314,6 +314,10 @@ wrong 3 'text.jsonl:1: wanted the key "prompt"' eval --model small --choice c=te
 printf '{"prompt": "the cat", "choices": [" sat", ""], "answer_index": 0}\n' >items.jsonl
 wrong 3 'none of 1 items' eval --model small --choice c=items.jsonl
 
+# The plan of the study of BAM, with evaluation.
+printf '[study]\narms = ["btx", "dense"]\nseed_tokens = 64\nexpert_tokens = 64\nmixture_tokens = 64\nvocab_size = 280\ncontext = 16\nbatch = 2\ndocuments = 10\neval_documents = 1\n[[size]]\nname = "d8"\nhidden = 8\nffn = 8\nlayers = 1\nheads = 1\n' >bam.toml
+right '"runs": \[\{"run": "d8/r1/seed", "arm": "seed", "tokens": [0-9]+, .*"eval_tokens": [1-9]' study bam bam.toml --plan --json
+right 'hours at the speeds measured now' study bam bam.toml --plan
 # The study of transfer.
 printf '[study]\nseen = ["gl1"]\nunseen = ["gl2"]\ntasks = ["instructions"]\nsettings = ["single"]\nk = [0, 2]\nenglish = 4\npretrain_tokens = 600\nvocab_size = 280\ncontext = 384\nbatch = 1\nitems = 2\nrivals = 1\nvalidation = 0\ncontrols = false\n[[size]]\nname = "d8"\nhidden = 8\nffn = 8\nlayers = 1\nheads = 1\n' >clt.toml
 right '"runs": \[\{"run": "d8/r1/base", "tokens": [0-9.]+, "flops": ' study clt clt.toml --plan --json
