@@ -303,7 +303,7 @@ printf '{"prompt": "the cat", "choices": [" sat", " mat", " on"], "answer_index"
 right '"sets": \{\}, "choice": \{"c": \{"n": 2, "cut": 1, "dropped": 0, "chance": 0.41666666666666[0-9]*, "accuracy_sum": .*"accuracy_per_byte": .*"low": .*"high": ' eval --model small --choice c=items.jsonl --json
 right '"models": \{"m": \{"sets": .*"choice": .*\}, "n": .*"ngram": ' eval --model m=small --model n=small --data a=text.jsonl --choice c=items.jsonl --ngram 2 --ngram-train text.jsonl --json
 right 'c +n +chance +accuracy per byte' eval --model small --choice c=items.jsonl
-wrong 2 'wanted --model DIR and --data NAME=FILE or --choice' eval --model small
+wrong 2 'wanted --model DIR and --data NAME=FILE, --choice NAME=FILE or --generate' eval --model small
 wrong 2 '--ngram-train PATH go together' eval --model small --data a=text.jsonl --ngram 3
 wrong 2 '--ngram-train PATH go together' eval --model small --data a=text.jsonl --ngram-train text.jsonl
 wrong 2 '--ngram: wanted an integer from 1 to 12' eval --model small --data a=text.jsonl --ngram 13 --ngram-train text.jsonl
@@ -313,6 +313,34 @@ wrong 3 'absent.jsonl' eval --model small --data a=text.jsonl --ngram 3 --ngram-
 wrong 3 'text.jsonl:1: wanted the key "prompt"' eval --model small --choice c=text.jsonl
 printf '{"prompt": "the cat", "choices": [" sat", ""], "answer_index": 0}\n' >items.jsonl
 wrong 3 'none of 1 items' eval --model small --choice c=items.jsonl
+
+# Answers that are written.
+printf '{"prompt": "the cat", "completion": "sat 3", "lang": "en"}\n{"prompt": "the mat and the cat and the mat", "answer": "4", "lang": "fr"}\n' >written.jsonl
+right '"sets": \{\}, "generate": \{"w": \{"n": 2, "cut": 1, "unfinished": [012], "tokens": [0-9]+, "metrics": \{"number": \{"n": 2, "value": 0.0, "low": 0.0, "high": 0.65.*"by_language": \{"en": \{"n": 1, ' eval --model small --generate w=written.jsonl --metric number --json
+for batch in 1 2; do
+  right '"difference": \{"to": "a", "n": 2, "value": 0.0, "low": 0.0, "high": 0.0, "p": 1.0\}' eval --model a=small --model b=small --generate w=written.jsonl --metric number --metric w=chrf --max-new-tokens 6 --micro-batch $batch --generations written$batch.jsonl --json
+done
+[ "$(wc -l <written1.jsonl)" = 4 ] && cmp -s written1.jsonl written2.jsonl || { echo 'FAILED: eval --generations depends on the batch'; failed=$((failed + 1)); }
+first=$(sed -n '1s/.*"text": "\(.*\)", "stopped_by".*/\1/p' written1.jsonl)
+"$bam" generate --model small --prompt 'the cat' --max-new-tokens 6 --json >out 2>err
+grep -Fq "\"text\": \"$first\"" out || { echo 'FAILED: eval --generate writes another text than bam generate'; failed=$((failed + 1)); }
+done=$((done + 2))
+right '^w +n +cut +no end +chrf, difference to a' eval --model a=small --model b=small --generate w=written.jsonl --metric chrf
+printf '{"prompt": "the cat", "checks": [{"kind": "no_commas"}, {"kind": "language", "lang": "en"}], "lang": "en"}\n' >checked.jsonl
+printf '{"text": "the cat sat", "lang": "en"}\n{"text": "le chat noir", "lang": "fr"}\n' >lang.jsonl
+head -n 1 lang.jsonl >en.lang.jsonl
+right '"instructions": \{"n": 0, .*"undecided": 1' eval --model small --generate w=checked.jsonl --metric instructions --json
+right '"language": \{"n": 1, ' eval --model small --generate w=checked.jsonl --generate v=written.jsonl --metric w=language --metric v=match --language-text lang.jsonl --json
+wrong 2 'w wants a --metric' eval --model small --generate w=written.jsonl
+wrong 2 'did you mean match' eval --model small --generate w=written.jsonl --metric matsh
+wrong 2 "no --generate has the name 'v'" eval --model small --generate w=written.jsonl --metric v=match
+wrong 2 'want --generate' eval --model small --data a=text.jsonl --metric match
+wrong 2 'wants --language-text' eval --model small --generate w=written.jsonl --metric language
+wrong 2 'is there already; --force' eval --model small --generate w=written.jsonl --metric match --generations lang.jsonl
+wrong 3 'written.jsonl:2: --language-text has no texts of the language fr' eval --model small --generate w=written.jsonl --metric language --language-text en.lang.jsonl
+wrong 3 'written.jsonl:1: the metric instructions wants "checks"' eval --model small --generate w=written.jsonl --metric instructions
+wrong 3 'max-new-tokens: wanted less than the context of 16' eval --model small --generate w=written.jsonl --metric match --max-new-tokens 16
+wrong 3 'chat.tokens|--special' eval --model small --generate w=written.jsonl --metric match --template cohere
 
 # The study of transfer.
 printf '[study]\nseen = ["gl1"]\nunseen = ["gl2"]\ntasks = ["instructions"]\nsettings = ["single"]\nk = [0, 2]\nenglish = 4\npretrain_tokens = 600\nvocab_size = 280\ncontext = 384\nbatch = 1\nitems = 2\nrivals = 1\nvalidation = 0\ncontrols = false\n[[size]]\nname = "d8"\nhidden = 8\nffn = 8\nlayers = 1\nheads = 1\n' >clt.toml
