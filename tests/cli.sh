@@ -253,6 +253,8 @@ wrong 3 'bare: wanted tokenizer.json' chat --model bare
 right '"sets": \{"a": \{"documents": 2, .*"dropped": 1, "by_language": \{"en": \{"nll": .*"by_task"' eval --model ft --data a=chat.jsonl --template plain --json
 cp out scored
 right 'steps' train ft.toml --out fteval --json --set 'eval=[{name = "a", path = "chat.jsonl", format = "chat"}]'
+grep -q '"event": "overlap", .*eval.* a: 2 of 2 are in' fteval/events.jsonl && grep -q 'warning: .*2 of 2' err || { echo 'FAILED: train says nothing of an example in [[data]] and [[eval]]'; failed=$((failed + 1)); }
+done=$((done + 1))
 nll=$(sed -n 's/.*"eval": "a", "nll": \([0-9.]*\),.*/\1/p' fteval/metrics.jsonl | tail -n 1)
 right "\"nll\": $nll" eval --model fteval --data a=chat.jsonl --template plain --json
 right '^perplexity' eval --model ft --data a=chat.jsonl --template plain
@@ -280,6 +282,15 @@ wrong 3 'additive.kk is no key .*languages, k' data mix mix.toml --out mix2 --se
 printf '{"task": "t", "parallel_id": "p2", "prompt": "x", "completion": "a"}\n' >held.jsonl
 wrong 3 'en.jsonl:2: is held out too, by its id: .*held.jsonl:1' data mix mix.toml --out mix2 --set 'held_out=["held.jsonl"]'
 right '"dropped_held_out": 2' data mix mix.toml --out mix6 --set 'held_out=["held.jsonl"]' --set drop_held_out=true --json
+mkdir -p split/train split/validation split/test
+cp en.jsonl split/train
+sed -n 3p fr.jsonl >split/validation/fr.jsonl
+wrong 3 'en.jsonl:3: is held out too, by its id: .*split/validation/fr.jsonl:1; .*drop_held_out' data mix mix.toml --out mix2 --set 'sources=["split", "fr.jsonl"]'
+right '"held_out": \["split/validation", "split/test"\], "held_out_examples": 1, "in_two_splits": 0, "dropped_held_out": 2' data mix mix.toml --out mix7 --set 'sources=["split", "fr.jsonl"]' --set drop_held_out=true --json
+cp split/validation/fr.jsonl split/test
+wrong 3 'test/fr.jsonl:1: is in test and in validation too, by its id: .*drop_held_out = true' data mix mix.toml --out mix2 --set 'sources=["split", "fr.jsonl"]'
+right '"in_two_splits": 1, "dropped_held_out": 2' data mix mix.toml --out mix9 --set 'sources=["split", "fr.jsonl"]' --set drop_held_out=true --json
+right '"held_out": \[\]' data mix mix.toml --out mix8 --set 'sources=["split", "fr.jsonl"]' --set own_splits=false --json
 wrong 3 'chat.jsonl:2: wanted an example with "task" and "lang"' data mix mix.toml --out mix2 --set 'sources=["chat.jsonl"]'
 wrong 3 'absent.jsonl' data mix mix.toml --out mix2 --set 'sources=["absent.jsonl"]'
 wrong 2 'wanted --out DIR' data mix mix.toml

@@ -37,6 +37,14 @@ TEST_CASE("written: what an item's answer is") {
   REQUIRE(items.size() == 4);
   CHECK(score_written(number, items, {"1234", "it is 18.", "7,5", "3"}).value == 1);
   CHECK(score_written(number, items, {"1", "no", "7", "4 3 2"}).value == 0);
+  const auto sums = items_of(dir, R"({"prompt": "a", "completion": "3"})"
+                                  "\n"
+                                  R"({"prompt": "b", "completion": "3.0"})"
+                                  "\n"
+                                  R"({"prompt": "c", "references": ["4", "4!"], "completion": "4"})"
+                                  "\n", {number, match});
+  CHECK(score_written(number, sums, {"", "", ""}).further.at("constant").as_double("") == doctest::Approx(2.0 / 3));
+  CHECK(score_written(match, sums, {"", "", ""}).further.at("constant").as_double("") == doctest::Approx(1.0 / 3));
   CHECK(items[1].references == std::vector<std::string>{"no"});
   CHECK(items[2].references == std::vector<std::string>{"7.5"});
   CHECK(items[3].prompt().size() == 3);

@@ -109,7 +109,8 @@ class WrittenSets {
         const Metric m = s.metrics[i];
         const WrittenScore& score = scores.emplace_back(score_written(m, s.items, texts, identifier_ ? &*identifier_ : nullptr));
         io::Json j = written_json(m, score, s.items);
-        head.push_back(name_of(m));
+        const io::Json* constant = j.find("constant");
+        head.push_back(str(name_of(m), constant ? fmt::format(" (constant {:.3f})", constant->as_double("constant")) : ""));
         row.push_back(fmt::format("{:.3f} [{:.3f}, {:.3f}]{}", score.value, score.bounds.low, score.bounds.high, score.n < n ? fmt::format(" of {}", score.n) : ""));
         if (!s.first.empty()) {
           const BootstrapResult d = written_difference(score, s.first[i]);

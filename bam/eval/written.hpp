@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <limits>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -209,6 +210,17 @@ inline WrittenScore score_written(Metric m, const std::vector<WrittenItem>& item
     for (double x : v) sum += x / static_cast<double>(v.size());
     return sum;
   };
+  if (m == Metric::number || m == Metric::match) {  // what the best answer that is always the same gets
+    std::map<std::string, std::int64_t> golds;
+    std::int64_t most = 0;
+    for (const WrittenItem& item : items) {
+      std::set<std::string> right;
+      if (m == Metric::number) right.insert(*gold_number(item.number));
+      else for (const std::string& r : item.references) right.insert(normalize_answer(r));
+      for (const std::string& r : right) most = std::max(most, ++golds[r]);
+    }
+    s.further.set("constant", items.empty() ? 0.0 : static_cast<double>(most) / static_cast<double>(items.size()));
+  }
   if (m == Metric::rouge) s.further = io::Json::object({{"rouge_1", mean(rouge_1)}, {"rouge_2", mean(rouge_2)}});
   if (m == Metric::chrf && !items.empty()) s.further.set("corpus", corpus_chrf(texts, references) / 100);
   if (m == Metric::instructions)
