@@ -200,6 +200,8 @@ config ', "max_position_embeddings": 32, "bos_token_id": 1, "eos_token_id": 2' |
 printf '[model]\nconfig = "dense.json"\ntokenizer = "tok"\n[[data]]\npath = "chat.jsonl"\nformat = "chat"\n[train]\ncontext = 32\nbatch = 2\nsteps = 2\npacking = false\n' >ft.toml
 right '"mask": \[0, .*, 1\]' data show ft.toml --rows 2 --json
 right '«' data show ft.toml
+right '⟦<BOS>⟧<EOS><BOS>«mat⟦<EOS>⟧»' data show ft.toml
+right '"special": \[1, 0, .*, 1\]' data show ft.toml --rows 2 --json
 right "no assistant's turn" data show ft.toml --dropped
 right '"examples": 2, .*"dropped": 1, .*"by_language": .*"en"' data stats ft.toml --json
 right '"steps": 2' train ft.toml --out ft --json
@@ -216,6 +218,9 @@ tail -n 1 chat.jsonl >bad.jsonl
 wrong 3 "bad.jsonl: nothing to train on in 1 examples: 1 without an assistant's turn" train ft.toml --set data.0.path=bad.jsonl --out ft2
 printf '\037\213\010\000' >bad.jsonl
 wrong 3 'gzip' train ft.toml --set data.0.path=bad.jsonl --out ft2
+printf 'PAR1\025\004\000' >bad.jsonl
+wrong 3 'bad.jsonl: .*this is a Parquet file .convert it' train ft.toml --set data.0.path=bad.jsonl --out ft2
+wrong 3 'bad.jsonl: .*this is a Parquet file' tokenizer train --vocab-size 280 --out tok2 bad.jsonl
 printf '\377\376{\000' >bad.jsonl
 wrong 3 'UTF-16' train ft.toml --set data.0.path=bad.jsonl --out ft2
 printf 'prompt,completion\na,b\n' >bad.jsonl
