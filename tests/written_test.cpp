@@ -69,7 +69,11 @@ TEST_CASE("written: what an item's answer is") {
   CHECK(asked[1].lang == "fr");
   CHECK(asked[1].references.empty());
 
-  for (auto& [m, line, message] : std::initializer_list<std::tuple<Metric, const char*, const char*>>{
+  struct Wrong {
+    Metric metric;
+    const char *line, *message;
+  };
+  for (const Wrong& w : std::initializer_list<Wrong>{
            {number, R"({"prompt": "a", "completion": "C) x", "answer": "C"})", "items.jsonl:2: the metric number wants a number as \"answer\" or in \"completion\", got \"C\""},
            {number, R"({"prompt": "a"})", "items.jsonl:2: the metric number wants a number as \"answer\" or in \"completion\", got none"},
            {match, R"({"prompt": "a"})", "items.jsonl:2: the metric match wants \"completion\", \"references\" or \"answer\""},
@@ -80,7 +84,7 @@ TEST_CASE("written: what an item's answer is") {
            {language, R"({"prompt": "a"})", "items.jsonl:2: the metric language wants the language of the answer"},
            {match, R"({"messages": [{"role": "assistant", "content": "p"}]})", "items.jsonl:2: wanted a turn before the answer"},
            {match, R"({"text": "a"})", "items.jsonl:2: wanted an object with messages, or prompt and completion, got one with text"}})
-    CHECK_MESSAGE(has(error_of(ErrorKind::input, [&, m = m, line = line] { items_of(dir, str("\n", line, "\n"), {m}); }), message), message);
+    CHECK_MESSAGE(has(error_of(ErrorKind::input, [&] { items_of(dir, str("\n", w.line, "\n"), {w.metric}); }), w.message), std::string(w.message));
   CHECK(has(error_of(ErrorKind::input, [&] { items_of(dir, "\n", {match}); }), "found none"));
 }
 
