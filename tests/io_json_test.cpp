@@ -102,6 +102,7 @@ TEST_CASE("json: what is not JSON is refused with its place") {
   CHECK(has(error_of("<!DOCTYPE html>"), "HTML"));
   CHECK(has(error_of("version https://git-lfs.github.com/spec/v1"), "git-lfs"));
   CHECK(has(error_of("\x1f\x8b\x08"), "gzip"));
+  CHECK(has(error_of(std::string("PAR1\x15\x04\0", 7)), "Parquet"));
   CHECK(has(error_of(std::string_view("\xff\xfe{\0", 4)), "UTF-16"));
   CHECK(error_of("\"" + std::string(1 << 20, 'a')).size() < 500);
 }
