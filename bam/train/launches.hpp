@@ -50,15 +50,15 @@ inline std::vector<Profile::Call> step_launches(const ModelConfig& config, const
   struct Idle {
     const KernelTable* table = kernels();
     Profile* before = profile();
-    std::int64_t chunk = logits_chunk_bytes(Device::cpu);
+    LogitsChunk chunk = logits_chunk(Device::cpu);
     ~Idle() {
       kernels() = table;
       profile() = before;
-      logits_chunk_bytes(Device::cpu) = chunk;
+      logits_chunk(Device::cpu) = chunk;
     }
   } before;
   kernels() = &detail::idle_table();
-  logits_chunk_bytes(Device::cpu) = logits_chunk_bytes(shape.device);  // the step runs on the CPU, whatever it stands for
+  logits_chunk(Device::cpu) = logits_chunk(shape.device);  // the step runs on the CPU, whatever it stands for
   Profile record;
   record.list = true;
   Decoder model(config, Device::cpu, shape.bf16 ? DType::bf16 : DType::f32);
