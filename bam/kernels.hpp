@@ -5,6 +5,8 @@
 // Matrices are row-major; a "*_row" or "ld*" member is the distance between rows in elements.
 // `void*` members hold `dtype` (F32; BF16 where a row says so), or `out` where a row has it, for what it writes; `float*` members are fp32 whatever the dtype.
 // In bf16 a row loads, computes in float and rounds once, to nearest even.
+// Rows that say nothing of BF16 have it on no backend: softmax, unary, binary, reduce, dropout, scatter, the gradients of norms, and the router's. They serve the residual stream, statistics, losses and
+// gradients of weights, which a run in bf16 keeps in float because they add up; what research code wants of them in bf16 goes through cast.
 // Write says what happens to an output that may already hold something: overwrite it, or add to it.
 // Numbers (same bits): on the CPU, and by the portable CUDA kernels, every GEMM output is one fma chain over k in order, which starts from C when it adds;
 // sums over tokens are chains in token order; sums inside a row are a fixed tree over 16 lanes.
