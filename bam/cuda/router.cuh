@@ -97,6 +97,7 @@ inline constexpr int scan_threads = 1024;
 struct RouteOffsetsKernel {  // one block: counts and f; where the assignments to an expert begin, and those of each chunk
   RouterArgs s;
   RouteChunks w;
+  static constexpr int most_threads = scan_threads, resident_blocks = 1;
   static constexpr std::int64_t shared_bytes = scan_threads * sizeof(std::int64_t);
   BAM_DEVICE void operator()() const {
     for (std::int64_t e = thread() / warp_lanes; w.counted && e < s.experts; e += scan_threads / warp_lanes) {

@@ -56,7 +56,7 @@ struct ScatterClearKernel {
 struct ScatterSortKernel {
   ScatterArgs s;
   RowOf *from, *to;  // in turns; sorted() says where the last one leaves them
-  static constexpr int threads = 1024, digits = 16, counts = threads * digits;
+  static constexpr int threads = 1024, digits = 16, counts = threads * digits, most_threads = threads, resident_blocks = 1;
   static constexpr std::int64_t shared_bytes = (counts + counts / digits + threads) * sizeof(std::int32_t);
   static int passes(std::int64_t targets) {  // what belongs to no target comes last
     int n = 0;
