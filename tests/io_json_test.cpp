@@ -267,4 +267,11 @@ TEST_CASE("json: one byte wrong never crashes, and a value that is read can be w
   CHECK(read > 100);
 }
 
+TEST_CASE("error: text of a file is printed as it is, but for control characters and what is no UTF-8") {
+  CHECK(printable("¿dónde? «a» \u00a0 \u0905 \U0001f600") == "¿dónde? «a» \u00a0 \u0905 \U0001f600");
+  CHECK(printable("a\x1b[31m\\\x7f") == "a\\x1b[31m\\x5c\\x7f");
+  CHECK(printable("\xc2\x9b[31m \xc2") == "\\xc2\\x9b[31m \\xc2");
+  CHECK(printable("abcdef", 3) == "abc...");
+}
+
 }  // namespace bam::io_json_test
