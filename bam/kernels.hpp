@@ -5,6 +5,8 @@
 // Matrices are row-major; a "*_row" or "ld*" member is the distance between rows in elements.
 // `void*` members hold `dtype` (F32; BF16 where a row says so), or `out` where a row has it, for what it writes; `float*` members are fp32 whatever the dtype.
 // In bf16 a row loads, computes in float and rounds once, to nearest even.
+// Rows that say nothing of BF16 have it on no backend: softmax, unary, binary, reduce, dropout, scatter, the gradients of norms, and the router's. They serve the residual stream, statistics, losses and
+// gradients of weights, which a run in bf16 keeps in float because they add up; what research code wants of them in bf16 goes through cast.
 // Write says what happens to an output that may already hold something: overwrite it, or add to it.
 // Numbers (same bits): on the CPU, and by the portable CUDA kernels, every GEMM output is one fma chain over k in order, which starts from C when it adds;
 // sums over tokens are chains in token order; sums inside a row are a fixed tree over 16 lanes.
@@ -184,11 +186,22 @@ struct AttentionArgs {
   Rotation turned;
 };
 
+// Stable order of the N * K assignments by expert, then token (counting sort):
+// slots offsets[e] .. offsets[e+1] belong to e; slot_token[s] is its token, slot_gate[s] its gate, token_slot (N, K) the way back.
+struct RoutePlanArgs {
+  std::int64_t tokens = 0, experts = 0, top_k = 0;
+  const std::int32_t* chosen = nullptr;  // (N, K)
+  const float* gates = nullptr;          // (N, E)
+  std::int64_t *offsets = nullptr, *slot_token = nullptr, *token_slot = nullptr;
+  float* slot_gate = nullptr;
+};
+
 // Router: p = softmax(logits); the K largest are chosen, ties to the lower index; gate = p (or p / sum of the chosen
 // when renormalize) for the chosen, 0 for the others. z = lse^2 (ST-MoE, Zoph et al. 2022).
 // balance = E * sum_e f_e p_e (Switch, Fedus et al. 2021); f (E) carries no gradient. Null f means the counts of
 // this call divided by their sum. counts (E) = assignments of tokens with real != 0 (null: all); z and balance are 0
 // where real is 0.
+// plan: the row route_plan of what is chosen here, where it has offsets; on CUDA both are three kernels.
 // Backward: dlogits (overwritten) from dgate (N, E; null = 0), dbalance (N) and dz (N) (null = 0).
 struct RouterArgs {
   std::int64_t tokens = 0, experts = 0, top_k = 0;
@@ -201,18 +214,9 @@ struct RouterArgs {
   std::int32_t* chosen = nullptr;       // (N, K), by falling probability
   std::int64_t* counts = nullptr;       // (E), overwritten
   float* f_used = nullptr;              // (E), what balance was computed with; backward reads it
+  RoutePlanArgs plan;
   const float *dgate = nullptr, *dbalance = nullptr, *dz = nullptr;
   float* dlogits = nullptr;
-};
-
-// Stable order of the N * K assignments by expert, then token (counting sort):
-// slots offsets[e] .. offsets[e+1] belong to e; slot_token[s] is its token, slot_gate[s] its gate, token_slot (N, K) the way back.
-struct RoutePlanArgs {
-  std::int64_t tokens = 0, experts = 0, top_k = 0;
-  const std::int32_t* chosen = nullptr;  // (N, K)
-  const float* gates = nullptr;          // (N, E)
-  std::int64_t *offsets = nullptr, *slot_token = nullptr, *token_slot = nullptr;
-  float* slot_gate = nullptr;
 };
 
 // dgates (N, E) = or += dscale of each token's slots at its chosen experts; overwrite clears the others.

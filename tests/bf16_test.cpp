@@ -186,7 +186,7 @@ TEST_CASE("bf16: attention on every instruction set and by the CUDA kernels") {
   Served served;
   std::int64_t tensor_rows = 0, warpgroup_rows = 0;
   for (const Attention& t : {Attention{2, 2, 1, 32, true, false, {70, 1, 130}}, Attention{4, 2, 2, 64, true, true, {64, 65, 3}}, Attention{2, 1, 2, 128, true, true, {150}}, Attention{4, 2, 1, 32, false, true, {33, 100}},
-                             Attention{2, 1, 2, 24, true, true, {40, 17}}, Attention{2, 2, 1, 64, false, false, {1, 128}},
+                             Attention{2, 1, 2, 24, true, true, {40, 17}}, Attention{8, 1, 1, 32, true, true, {50, 9}}, Attention{8, 2, 2, 128, true, true, {70}}, Attention{2, 2, 1, 64, false, false, {1, 128}},
                              Attention{2, 1, 2, 128, true, true, {1, 385}}, Attention{2, 2, 1, 128, false, false, {129, 3}},
                              // Keys from before the queries, segments with none of either, queries that see nothing.
                              Attention{4, 2, 2, 64, true, true, {}, {{0, 20, 0, 90}, {20, 0, 90, 0}, {20, 70, 90, 40}, {}}}, Attention{2, 1, 2, 128, true, true, {}, {{0, 1, 0, 200}, {}, {1, 140, 200, 70}, {}}},
@@ -276,6 +276,49 @@ TEST_CASE("bf16: attention on every instruction set and by the CUDA kernels") {
     CHECK(served.warpgroups == std::ssize(ways) * warpgroup_rows);
   }
   MESSAGE("worst error: portable, forward " << worst_portable << "; tensor cores, forward " << worst_forward << ", backward " << worst_backward);
+}
+
+TEST_CASE("bf16: on tensor cores heads that share their keys have the bits of heads with keys of their own") {
+  if (!reference::emulation_runs) return;
+  Random random(12);
+  for (const Attention& t : {Attention{4, 1, 1, 64, true, true, {70, 5, 33}}, Attention{8, 1, 1, 32, false, true, {40}}, Attention{8, 2, 2, 128, true, true, {1, 150}}, Attention{8, 1, 1, 128, true, false, {37, 20}}, Attention{6, 2, 1, 32, true, false, {20}}}) {
+    CAPTURE(t.heads);
+    CAPTURE(t.head_dim);
+    std::vector<Segment> segments;
+    std::int64_t rows = 0;
+    for (std::int64_t n : t.lengths) segments.push_back({rows, n, rows, n}), rows += n;
+    const AttentionArgs shared = attention_args(t, segments, rows);
+    Attention each = t;
+    each.kv_heads = t.heads, each.group = 1;
+    const AttentionArgs own = attention_args(each, segments, rows);
+    const std::vector<Bf16> qkv = draw(rows * shared.q_row, random), dout = draw(rows * shared.out_row, random);
+    std::vector<Bf16> copied(static_cast<std::size_t>(rows * own.q_row) + 8);
+    for (std::int64_t r = 0; r < rows; ++r)
+      for (std::int64_t h = 0; h < 3 * t.heads; ++h) {
+        const std::int64_t kv = h % t.heads / t.group % t.kv_heads, from = h < t.heads ? h : t.heads + (h < 2 * t.heads ? kv : t.kv_heads + kv);
+        std::copy_n(qkv.begin() + r * shared.q_row + from * t.head_dim, t.head_dim, copied.begin() + r * own.q_row + h * t.head_dim);
+      }
+    std::vector<float> gate;
+    for (std::int64_t i = 0; i < rows * shared.gate_row; ++i) gate.push_back(static_cast<float>(random.uniform()));
+    auto run = [&](AttentionArgs a, const std::vector<Bf16>& x) {
+      std::vector<Bf16> out(static_cast<std::size_t>(rows * a.out_row) + 8), dx(static_cast<std::size_t>(rows * a.q_row) + 8);
+      std::vector<float> lse(static_cast<std::size_t>(t.heads * rows)), dgate(gate.size());
+      a.dtype = DType::bf16;
+      point(a, x.data(), dx.data(), 2);
+      if (t.gated) a.gate = gate.data(), a.dgate = dgate.data();
+      a.out = out.data(), a.lse = lse.data(), a.dout = dout.data();
+      kernel::attention_forward(a);
+      kernel::attention_backward(a);
+      std::vector<std::uint16_t> bits;
+      for (Bf16 v : out) bits.push_back(v.bits);
+      for (std::int64_t i = 0; i < rows * t.heads * t.head_dim; ++i) bits.push_back(dx[static_cast<std::size_t>(i / (t.heads * t.head_dim) * a.q_row + i % (t.heads * t.head_dim))].bits);  // dq
+      return std::tuple(bits, lse, dgate);
+    };
+    for (const char* path : {"mma", "wgmma"}) {
+      CAPTURE(path);
+      reference::emulated(path, [&] { CHECK((run(shared, qkv) == run(own, copied))); }, {ways[1]});
+    }
+  }
 }
 
 namespace {

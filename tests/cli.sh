@@ -200,6 +200,8 @@ config ', "max_position_embeddings": 32, "bos_token_id": 1, "eos_token_id": 2' |
 printf '[model]\nconfig = "dense.json"\ntokenizer = "tok"\n[[data]]\npath = "chat.jsonl"\nformat = "chat"\n[train]\ncontext = 32\nbatch = 2\nsteps = 2\npacking = false\n' >ft.toml
 right '"mask": \[0, .*, 1\]' data show ft.toml --rows 2 --json
 right '«' data show ft.toml
+right '⟦<BOS>⟧<EOS><BOS>«mat⟦<EOS>⟧»' data show ft.toml
+right '"special": \[1, 0, .*, 1\]' data show ft.toml --rows 2 --json
 right "no assistant's turn" data show ft.toml --dropped
 right '"examples": 2, .*"dropped": 1, .*"by_language": .*"en"' data stats ft.toml --json
 right '"steps": 2' train ft.toml --out ft --json
@@ -216,6 +218,9 @@ tail -n 1 chat.jsonl >bad.jsonl
 wrong 3 "bad.jsonl: nothing to train on in 1 examples: 1 without an assistant's turn" train ft.toml --set data.0.path=bad.jsonl --out ft2
 printf '\037\213\010\000' >bad.jsonl
 wrong 3 'gzip' train ft.toml --set data.0.path=bad.jsonl --out ft2
+printf 'PAR1\025\004\000' >bad.jsonl
+wrong 3 'bad.jsonl: .*this is a Parquet file .convert it' train ft.toml --set data.0.path=bad.jsonl --out ft2
+wrong 3 'bad.jsonl: .*this is a Parquet file' tokenizer train --vocab-size 280 --out tok2 bad.jsonl
 printf '\377\376{\000' >bad.jsonl
 wrong 3 'UTF-16' train ft.toml --set data.0.path=bad.jsonl --out ft2
 printf 'prompt,completion\na,b\n' >bad.jsonl
@@ -253,6 +258,8 @@ wrong 3 'bare: wanted tokenizer.json' chat --model bare
 right '"sets": \{"a": \{"documents": 2, .*"dropped": 1, "by_language": \{"en": \{"nll": .*"by_task"' eval --model ft --data a=chat.jsonl --template plain --json
 cp out scored
 right 'steps' train ft.toml --out fteval --json --set 'eval=[{name = "a", path = "chat.jsonl", format = "chat"}]'
+grep -q '"event": "overlap", .*eval.* a: 2 of 2 are in' fteval/events.jsonl && grep -q 'warning: .*2 of 2' err || { echo 'FAILED: train says nothing of an example in [[data]] and [[eval]]'; failed=$((failed + 1)); }
+done=$((done + 1))
 nll=$(sed -n 's/.*"eval": "a", "nll": \([0-9.]*\),.*/\1/p' fteval/metrics.jsonl | tail -n 1)
 right "\"nll\": $nll" eval --model fteval --data a=chat.jsonl --template plain --json
 right '^perplexity' eval --model ft --data a=chat.jsonl --template plain
@@ -280,6 +287,15 @@ wrong 3 'additive.kk is no key .*languages, k' data mix mix.toml --out mix2 --se
 printf '{"task": "t", "parallel_id": "p2", "prompt": "x", "completion": "a"}\n' >held.jsonl
 wrong 3 'en.jsonl:2: is held out too, by its id: .*held.jsonl:1' data mix mix.toml --out mix2 --set 'held_out=["held.jsonl"]'
 right '"dropped_held_out": 2' data mix mix.toml --out mix6 --set 'held_out=["held.jsonl"]' --set drop_held_out=true --json
+mkdir -p split/train split/validation split/test
+cp en.jsonl split/train
+sed -n 3p fr.jsonl >split/validation/fr.jsonl
+wrong 3 'en.jsonl:3: is held out too, by its id: .*split/validation/fr.jsonl:1; .*drop_held_out' data mix mix.toml --out mix2 --set 'sources=["split", "fr.jsonl"]'
+right '"held_out": \[".*split/validation", ".*split/test"\], "held_out_examples": 1, "in_two_splits": 0, "dropped_held_out": 2' data mix mix.toml --out mix7 --set 'sources=["split", "fr.jsonl"]' --set drop_held_out=true --json
+cp split/validation/fr.jsonl split/test
+wrong 3 'test/fr.jsonl:1: is in test and in validation too, by its id: .*drop_held_out = true' data mix mix.toml --out mix2 --set 'sources=["split", "fr.jsonl"]'
+right '"in_two_splits": 1, "dropped_held_out": 2' data mix mix.toml --out mix9 --set 'sources=["split", "fr.jsonl"]' --set drop_held_out=true --json
+right '"held_out": \[\]' data mix mix.toml --out mix8 --set 'sources=["split", "fr.jsonl"]' --set own_splits=false --json
 wrong 3 'chat.jsonl:2: wanted an example with "task" and "lang"' data mix mix.toml --out mix2 --set 'sources=["chat.jsonl"]'
 wrong 3 'absent.jsonl' data mix mix.toml --out mix2 --set 'sources=["absent.jsonl"]'
 wrong 2 'wanted --out DIR' data mix mix.toml
@@ -303,7 +319,7 @@ printf '{"prompt": "the cat", "choices": [" sat", " mat", " on"], "answer_index"
 right '"sets": \{\}, "choice": \{"c": \{"n": 2, "cut": 1, "dropped": 0, "chance": 0.41666666666666[0-9]*, "accuracy_sum": .*"accuracy_per_byte": .*"low": .*"high": ' eval --model small --choice c=items.jsonl --json
 right '"models": \{"m": \{"sets": .*"choice": .*\}, "n": .*"ngram": ' eval --model m=small --model n=small --data a=text.jsonl --choice c=items.jsonl --ngram 2 --ngram-train text.jsonl --json
 right 'c +n +chance +accuracy per byte' eval --model small --choice c=items.jsonl
-wrong 2 'wanted --model DIR and --data NAME=FILE or --choice' eval --model small
+wrong 2 'wanted --model DIR and --data NAME=FILE, --choice NAME=FILE or --generate' eval --model small
 wrong 2 '--ngram-train PATH go together' eval --model small --data a=text.jsonl --ngram 3
 wrong 2 '--ngram-train PATH go together' eval --model small --data a=text.jsonl --ngram-train text.jsonl
 wrong 2 '--ngram: wanted an integer from 1 to 12' eval --model small --data a=text.jsonl --ngram 13 --ngram-train text.jsonl
@@ -313,6 +329,39 @@ wrong 3 'absent.jsonl' eval --model small --data a=text.jsonl --ngram 3 --ngram-
 wrong 3 'text.jsonl:1: wanted the key "prompt"' eval --model small --choice c=text.jsonl
 printf '{"prompt": "the cat", "choices": [" sat", ""], "answer_index": 0}\n' >items.jsonl
 wrong 3 'none of 1 items' eval --model small --choice c=items.jsonl
+
+# The plan of the study of BAM, with evaluation.
+printf '[study]\narms = ["btx", "dense"]\nseed_tokens = 64\nexpert_tokens = 64\nmixture_tokens = 64\nvocab_size = 280\ncontext = 16\nbatch = 2\ndocuments = 10\neval_documents = 1\n[[size]]\nname = "d8"\nhidden = 8\nffn = 8\nlayers = 1\nheads = 1\n' >bam.toml
+right '"runs": \[\{"run": "d8/r1/seed", "arm": "seed", "tokens": [0-9]+, .*"eval_tokens": [1-9]' study bam bam.toml --plan --json
+right 'hours at the speeds measured now' study bam bam.toml --plan
+
+# Answers that are written.
+printf '{"prompt": "the cat", "completion": "sat 3", "lang": "en"}\n{"prompt": "the mat and the cat and the mat", "answer": "4", "lang": "fr"}\n' >written.jsonl
+right '"sets": \{\}, "generate": \{"w": \{"n": 2, "cut": 1, "unfinished": [012], "tokens": [0-9]+, "metrics": \{"number": \{"n": 2, "value": 0.0, "low": 0.0, "high": 0.65.*"by_language": \{"en": \{"n": 1, ' eval --model small --generate w=written.jsonl --metric number --json
+for batch in 1 2; do
+  right '"difference": \{"to": "a", "n": 2, "value": 0.0, "low": 0.0, "high": 0.0, "p": 1.0\}' eval --model a=small --model b=small --generate w=written.jsonl --metric number --metric w=chrf --max-new-tokens 6 --micro-batch $batch --generations written$batch.jsonl --json
+done
+[ "$(wc -l <written1.jsonl)" = 4 ] && cmp -s written1.jsonl written2.jsonl || { echo 'FAILED: eval --generations depends on the batch'; failed=$((failed + 1)); }
+first=$(sed -n '1s/.*"text": "\(.*\)", "stopped_by".*/\1/p' written1.jsonl)
+"$bam" generate --model small --prompt 'the cat' --max-new-tokens 6 --json >out 2>err
+grep -Fq "\"text\": \"$first\"" out || { echo 'FAILED: eval --generate writes another text than bam generate'; failed=$((failed + 1)); }
+done=$((done + 2))
+right '^w +n +cut +no end +chrf, difference to a' eval --model a=small --model b=small --generate w=written.jsonl --metric chrf
+printf '{"prompt": "the cat", "checks": [{"kind": "no_commas"}, {"kind": "language", "lang": "en"}], "lang": "en"}\n' >checked.jsonl
+printf '{"text": "the cat sat", "lang": "en"}\n{"text": "le chat noir", "lang": "fr"}\n' >lang.jsonl
+head -n 1 lang.jsonl >en.lang.jsonl
+right '"instructions": \{"n": 0, .*"undecided": 1' eval --model small --generate w=checked.jsonl --metric instructions --json
+right '"language": \{"n": 1, ' eval --model small --generate w=checked.jsonl --generate v=written.jsonl --metric w=language --metric v=match --language-text lang.jsonl --json
+wrong 2 'w wants a --metric' eval --model small --generate w=written.jsonl
+wrong 2 'did you mean match' eval --model small --generate w=written.jsonl --metric matsh
+wrong 2 "no --generate has the name 'v'" eval --model small --generate w=written.jsonl --metric v=match
+wrong 2 'want --generate' eval --model small --data a=text.jsonl --metric match
+wrong 2 'wants --language-text' eval --model small --generate w=written.jsonl --metric language
+wrong 2 'is there already; --force' eval --model small --generate w=written.jsonl --metric match --generations lang.jsonl
+wrong 3 'written.jsonl:2: --language-text has no texts of the language fr' eval --model small --generate w=written.jsonl --metric language --language-text en.lang.jsonl
+wrong 3 'written.jsonl:1: the metric instructions wants "checks"' eval --model small --generate w=written.jsonl --metric instructions
+wrong 3 'max-new-tokens: wanted less than the context of 16' eval --model small --generate w=written.jsonl --metric match --max-new-tokens 16
+wrong 3 'chat.tokens|--special' eval --model small --generate w=written.jsonl --metric match --template cohere
 
 # The study of transfer.
 printf '[study]\nseen = ["gl1"]\nunseen = ["gl2"]\ntasks = ["instructions"]\nsettings = ["single"]\nk = [0, 2]\nenglish = 4\npretrain_tokens = 600\nvocab_size = 280\ncontext = 384\nbatch = 1\nitems = 2\nrivals = 1\nvalidation = 0\ncontrols = false\n[[size]]\nname = "d8"\nhidden = 8\nffn = 8\nlayers = 1\nheads = 1\n' >clt.toml

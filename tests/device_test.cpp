@@ -11,6 +11,7 @@
 #include "bam/eval/nll.hpp"
 #include "bam/io/model_folder.hpp"
 #include "bam/tensor/graph.hpp"
+#include "bam/train/launches.hpp"
 #include "bam/upcycle/upcycle.hpp"
 #include "reference.hpp"
 #include "support.hpp"
@@ -154,6 +155,49 @@ TEST_CASE("device: the program of the README trains there by moving its inputs")
     return floats(w);
   };
   CHECK(same_bits(train(Device::cpu), train(gpu)));
+}
+
+TEST_CASE("device: a step starts as many kernels as the list of its launches says") {
+  if (!reference::counted()) return;
+  reference::Settings before;
+  setenv("BAM_CUDA_PATH", "mma", 1);
+  for (Family family : {Family::cohere, Family::bam, Family::llama})
+    for (bool bf16 : {true, false}) {
+      CAPTURE(static_cast<int>(family));
+      CAPTURE(bf16);
+      ModelConfig c;
+      c.family = family;
+      c.parallel_block = family != Family::llama;
+      c.vocab_size = 64;
+      c.hidden_size = 32;
+      c.intermediate_size = 48;
+      c.num_hidden_layers = 1;
+      c.num_attention_heads = 1;
+      c.num_key_value_heads = 1;
+      c.head_dim = 32;
+      if (family == Family::bam) c.num_experts = c.num_attention_experts = 2, c.num_experts_per_tok = 1;
+      StepRows rows;
+      rows.rows = 2;
+      rows.context = 144;  // more rows than one chain of a norm's gradient has
+      for (std::int32_t i = 0; i < 288; ++i) {
+        rows.positions.push_back(i % 144);
+        rows.inputs.push_back(i % 64);
+        rows.targets.push_back((i + 1) % 64);
+        rows.real.push_back(1);
+      }
+      std::int64_t told = 0;
+      for (const Profile::Call& call : step_launches(c, {.micro_batch = rows.rows, .context = rows.context, .bf16 = bf16, .device = gpu})) told += call.cost.kernels;
+      Decoder model(c, gpu, bf16 ? DType::bf16 : DType::f32);
+      model.initialize(1);
+      AdamW optimizer(model.parameters(), {.clip = 1.0});
+      StepOptions options;
+      options.micro_batch = rows.rows;
+      RouterCounts counts;
+      const std::int64_t launched = cuda::emulation::counts().launches;
+      accumulate_gradients(model, rows, options, 0, counts);
+      optimizer.step();
+      CHECK(cuda::emulation::counts().launches - launched == told);
+    }
 }
 
 TEST_CASE("device: likelihoods, generation and upcycling have the CPU's bits") {

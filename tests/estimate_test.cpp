@@ -138,7 +138,12 @@ TEST_CASE("estimate: memory by class") {
   CHECK(estimate_memory(c, step).optimizer == m.weights);
   CHECK(estimate_memory(c, step).peak == m.peak - m.weights);
   step.bf16_moments = false;
-  CHECK(m.logits == logits_chunk_bytes(Device::cpu));
+  CHECK(m.logits == 64 * 256000 * 4);  // 1,024 rows in 16 chunks of at most 64 MiB
+  // On a GPU in whole tiles of 128 rows, up to 2 GiB.
+  CHECK(estimate_memory(c, {.micro_batch = 8, .context = 2048, .device = Device::cuda}).logits == 2048ll * 256000 * 4);
+  CHECK(logits_chunk(Device::cuda).rows(16384, 50304) == 8192);
+  CHECK(logits_chunk(Device::cuda).rows(16000, 50304) == 8064);
+  CHECK(logits_chunk(Device::cuda).rows(10000, 50304) == 10000);
   CHECK(m.peak >= m.weights + m.gradients + m.optimizer + m.activations);
   step.micro_batch = 8;
   CHECK(estimate_memory(c, step).activations == 2 * m.activations);

@@ -432,6 +432,15 @@ TEST_CASE("fine-tuning runs: the loss falls; what is cut and left out is told") 
   REQUIRE(told.size() == 1);
   CHECK(has(told[0], "71 examples"));
   CHECK(has(told[0], "1 prompts cut, 1 examples left out (0 without an assistant's turn, 1 with an answer longer than context)"));
+  // Whether what is evaluated is trained on.
+  CHECK(events_of(out, "overlap").empty());
+  std::vector<std::string> notes;
+  RunEvents listen;
+  listen.note = [&](const std::string& line) { notes.push_back(line); };
+  const std::string same = b.f / "sums/train/a.jsonl";
+  b.run(out = b.fresh(), {"train.steps=1", str("eval.0.path=", io::dump(io::Json(same)))}, false, {}, listen);
+  CHECK(events_of(out, "overlap") == std::vector<std::string>{"[[eval]] sums: 71 of 71 are in [[data]] too, so its nll is partly that of texts trained on"});
+  CHECK(std::count_if(notes.begin(), notes.end(), [](const std::string& n) { return n.starts_with("warning: [[eval]] sums: 71 of 71"); }) == 1);
 }
 
 TEST_CASE("fine-tuning runs: epochs") {

@@ -213,4 +213,33 @@ TEST_CASE("index maps: each query belongs to one tile, and no more tiles are ask
   }
 }
 
+TEST_CASE("index maps: heads that share their keys share tiles, and each query of each head has one row") {
+  for (std::int64_t experts : {1, 2, 3, 4, 6, 8, 16})
+    for (std::int64_t kv_heads : {1, 3})
+      for (std::int64_t group : {1, 2, 3})
+        for (int rows : {64, 128}) {
+          AttentionArgs a;
+          a.heads = experts * kv_heads * group, a.kv_heads = kv_heads, a.group = group;
+          const HeadPack pack = HeadPack::of(a, rows);
+          CAPTURE(experts * group);
+          CHECK(pack.heads * pack.queries == rows);
+          CHECK(pack.queries >= 16);
+          CHECK(pack.heads * pack.units == a.heads);
+          CHECK((pack.heads == rows / 16 || experts * group % (2 * pack.heads) != 0));  // as many as go
+          std::set<std::int64_t> heads;
+          for (std::int64_t unit = 0; unit < pack.units; ++unit)
+            for (int i = 0; i < pack.heads; ++i) {
+              const std::int64_t h = pack.head(unit, i);
+              CHECK(h >= 0);
+              CHECK(h < a.heads);
+              CHECK(h / group % kv_heads == pack.head(unit, 0) / group % kv_heads);
+              heads.insert(h);
+            }
+          CHECK(std::ssize(heads) == a.heads);
+        }
+  AttentionArgs odd;  // a KV head has two query heads, the other one
+  odd.heads = 3, odd.kv_heads = 2;
+  CHECK(HeadPack::of(odd, 64).heads == 1);
+}
+
 }  // namespace bam::cuda

@@ -21,6 +21,12 @@ TEST_CASE("Wilson: known values") {
     CHECK(std::abs(b.low - r.low) < 1e-12);
     CHECK(std::abs(b.high - r.high) < 1e-12);
   }
+  // A share between whole numbers: mark and band agree about a level of 0.2 to either side of where they part (0.2 + 1.96 * 0.4 / 7 = 0.3120; 15.4 of 49 is 0.3143, 15.2 is 0.3102; both round to 15).
+  CHECK(wilson_of_share(15.4 / 49, 49).low > 0.2);
+  CHECK(wilson_of_share(15.2 / 49, 49).low < 0.2);
+  CHECK(wilson_of_share(15.0 / 49, 49).low == wilson_interval(15, 49).low);
+  CHECK(wilson_of_share(0, 49).low == 0.0);
+  CHECK(wilson_of_share(1, 49).high == 1.0);
   CHECK(wilson_interval(0, 0).low == 0.0);
   CHECK(wilson_interval(0, 0).high == 1.0);
   CHECK(has(error_of(ErrorKind::usage, [] { wilson_interval(5, 4); }), "interval.share: wilson_interval: 5 of 4"));

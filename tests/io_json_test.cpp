@@ -102,6 +102,7 @@ TEST_CASE("json: what is not JSON is refused with its place") {
   CHECK(has(error_of("<!DOCTYPE html>"), "HTML"));
   CHECK(has(error_of("version https://git-lfs.github.com/spec/v1"), "git-lfs"));
   CHECK(has(error_of("\x1f\x8b\x08"), "gzip"));
+  CHECK(has(error_of(std::string("PAR1\x15\x04\0", 7)), "Parquet"));
   CHECK(has(error_of(std::string_view("\xff\xfe{\0", 4)), "UTF-16"));
   CHECK(error_of("\"" + std::string(1 << 20, 'a')).size() < 500);
 }
@@ -264,6 +265,13 @@ TEST_CASE("json: one byte wrong never crashes, and a value that is read can be w
   }
   CHECK(refused > 1000);
   CHECK(read > 100);
+}
+
+TEST_CASE("error: text of a file is printed as it is, but for control characters and what is no UTF-8") {
+  CHECK(printable("¿dónde? «a» \u00a0 \u0905 \U0001f600") == "¿dónde? «a» \u00a0 \u0905 \U0001f600");
+  CHECK(printable("a\x1b[31m\\\x7f") == "a\\x1b[31m\\x5c\\x7f");
+  CHECK(printable("\xc2\x9b[31m \xc2") == "\\xc2\\x9b[31m \\xc2");
+  CHECK(printable("abcdef", 3) == "abc...");
 }
 
 }  // namespace bam::io_json_test

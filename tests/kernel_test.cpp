@@ -475,6 +475,7 @@ TEST_CASE("swiglu") {
 TEST_CASE("router: gates, balance and z") {
   Random random(7);
   std::vector<Case> cases;
+  const bool counted = reference::counted();
   struct Row {
     std::int64_t n, e, k;
     bool renormalize, real, f;
@@ -489,6 +490,7 @@ TEST_CASE("router: gates, balance and z") {
                 {9, 17, 3, false, true, true},
                 {11, 33, 5, true, true, false},
                 {4, 5, 1, true, false, false},
+                {70, 70, 3, false, true, false},
                 {1031, 6, 2, true, true, true}}) {
     std::vector<std::uint8_t> real;
     std::vector<float> f;
@@ -509,9 +511,32 @@ TEST_CASE("router: gates, balance and z") {
     Tensor logits = cases.back().x[0];
     auto o = reference::route(widen<double>(logits), r.e, r.k, r.renormalize, real, shares);
     everywhere([&] {
-      Routing got = route(logits, r.k, r.renormalize, real_rows, share);
+      RoutePlan plan;
+      Routing got = route(logits, r.k, r.renormalize, real_rows, share, &plan);
       CHECK(std::equal(o.chosen.begin(), o.chosen.end(), got.chosen.data<std::int32_t>()));
       CHECK(std::equal(o.counts.begin(), o.counts.end(), got.counts.data<std::int64_t>()));
+      std::int64_t slot = 0;
+      bool stable = true;  // by expert, then token, whether or not it is real
+      for (std::int64_t e = 0; e < r.e; ++e) {
+        stable = stable && plan.offsets.data<std::int64_t>()[e] == slot;
+        for (std::int64_t i = 0; i < r.n * r.k; ++i) {
+          if (o.chosen[at(i)] != e) continue;
+          stable = stable && plan.slot_token.data<std::int64_t>()[slot] == i / r.k && plan.token_slot.data<std::int64_t>()[i] == slot && plan.slot_gate.data()[slot] == got.gates.data()[i / r.k * r.e + e];
+          ++slot;
+        }
+      }
+      CHECK(stable);
+      CHECK(plan.offsets.data<std::int64_t>()[r.e] == slot);
+    });
+    if (!counted) continue;
+    emulated("mma", [&] {
+      RoutePlan plan;
+      const std::int64_t before = cuda::emulation::counts().launches;
+      (void)route(logits, r.k, r.renormalize, real_rows, share);
+      const std::int64_t alone = cuda::emulation::counts().launches;
+      (void)route(logits, r.k, r.renormalize, real_rows, share, &plan);
+      CHECK(alone - before == (r.f || r.n == 0 ? 2 : 3));
+      CHECK(cuda::emulation::counts().launches - alone == (r.n == 0 ? 2 : 3));
     });
   }
   check_all("router", cases, {2e-6, 3e-6});
@@ -559,7 +584,12 @@ TEST_CASE("mixture_ffn: grouped experts, some without a token") {
         [=](const auto& a) { return reference::mixture_ffn(a[0], a[1], a[2], chosen, a[3], a[4], r.e, r.c, r.f); }));
     if (r.choice == spread)
       cases.push_back(make(
-          label("route + mixture_ffn", r.n, r.e, r.k, r.c, r.f), x, [=](const auto& t) { return mixture_ffn(t[0], t[1], route(t[2], r.k, true), t[3], t[4]); },
+          label("route + mixture_ffn", r.n, r.e, r.k, r.c, r.f), x,
+          [=](const auto& t) {
+            RoutePlan plan;
+            const Routing o = route(t[2], r.k, true, {}, {}, &plan);
+            return mixture_ffn(t[0], t[1], o, t[3], t[4], nullptr, &plan);
+          },
           [=](const auto& a) {
             auto o = reference::route(a[2], r.e, r.k, true, {}, {});
             return reference::mixture_ffn(a[0], a[1], o.gates, o.chosen, a[3], a[4], r.e, r.c, r.f);

@@ -280,18 +280,33 @@ TEST_CASE("law: sums over tokens go on from one micro-batch to the next, so the 
 
 TEST_CASE("law: cross-entropy in chunks equals cross-entropy at once, bit for bit") {
   Random random(25);
-  const std::int64_t n = 70, v = (1 << 18) + 1, c = 3;  // 70 rows of 1 MiB: a chunk of 63 and one of 7
-  REQUIRE(n * v * 4 > logits_chunk_bytes(Device::cpu));
-  std::vector<Tensor> x{randn({n, c}, random), randn({v, c}, random)};
-  auto ids = below(n, v, random, 5);
-  Tensor targets = tensor(ids);
-  auto chunked = outcome(x, [&](const auto& t) { return linear_cross_entropy(t[0], t[1], targets); });
-  auto whole = outcome(x, [&](const auto& t) { return cross_entropy_rows(linear(t[0], t[1]), targets); });
-  CHECK(same_bits(chunked[0], whole[0]));
-  CHECK(same_bits(chunked[1], whole[1]));
-  CHECK(same_bits(chunked[2], whole[2]));
-  auto exact = reference::cross_entropy(reference::linear(widen<double>(x[0]), widen<double>(x[1]), n, c, v), ids, v, 1);
-  CHECK(error_of(chunked[0], exact) <= 1e-6);
+  struct Restored {
+    LogitsChunk before = logits_chunk(Device::cpu);
+    ~Restored() { logits_chunk(Device::cpu) = before; }
+  } restored;
+  struct Row {
+    std::int64_t n, v;
+    LogitsChunk chunk;
+    std::int64_t rows;
+  };
+  for (const Row& r : {Row{71, (1 << 18) + 1, restored.before, 36},  // 71 rows of 1 MiB, of which 63 fit: a chunk of 36 and one of 35
+                       {300, 40, {150 * 4 * 40, 128}, 128},         // of tiles: two of 128 and one of 44
+                       {300, 40, {100 * 4 * 40, 128}, 100}}) {      // in which no tile fits
+    CAPTURE(r.n);
+    logits_chunk(Device::cpu) = r.chunk;
+    CHECK(r.chunk.rows(r.n, r.v) == r.rows);
+    const std::int64_t c = 3;
+    std::vector<Tensor> x{randn({r.n, c}, random), randn({r.v, c}, random)};
+    auto ids = below(r.n, r.v, random, 5);
+    Tensor targets = tensor(ids);
+    auto chunked = outcome(x, [&](const auto& t) { return linear_cross_entropy(t[0], t[1], targets); });
+    auto whole = outcome(x, [&](const auto& t) { return cross_entropy_rows(linear(t[0], t[1]), targets); });
+    CHECK(same_bits(chunked[0], whole[0]));
+    CHECK(same_bits(chunked[1], whole[1]));
+    CHECK(same_bits(chunked[2], whole[2]));
+    auto exact = reference::cross_entropy(reference::linear(widen<double>(x[0]), widen<double>(x[1]), r.n, c, r.v), ids, r.v, 1);
+    CHECK(error_of(chunked[0], exact) <= 1e-6);
+  }
 }
 
 TEST_CASE("laws of single ops: softmax, norms, dropout, ties") {

@@ -106,6 +106,30 @@ TEST_CASE("tracking, plateau, oscillation") {
   CHECK_FALSE(oscillation(std::vector<Cell>{0.0, 1.0}));
 }
 
+TEST_CASE("intervals of correlations and of amounts of data stay where values can be") {
+  // z of 0.5, 0.8, 0.95: 0.549306, 1.098612, 1.831781; mean 1.159900, t(2) 4.303, standard error 0.371485.
+  const Interval r = mean_correlation({0.5, 0.8, 0.95});
+  CHECK(r.n == 3);
+  CHECK(r.mean == doctest::Approx(0.821007).epsilon(1e-5));
+  CHECK(r.low == doctest::Approx(-0.412482).epsilon(1e-4));
+  CHECK(r.high == doctest::Approx(0.991995).epsilon(1e-5));
+  CHECK(mean_correlation({-0.5, -0.8, -0.95}).mean == doctest::Approx(-r.mean));
+  CHECK(t_interval({0.5, 0.8, 0.95}).high > 1);
+  const Interval one = mean_correlation({1.0, 0.6});
+  CHECK(one.mean == doctest::Approx(0.8));
+  CHECK(std::isinf(one.low));
+  CHECK(std::isinf(one.high));
+  CHECK(mean_correlation({0.7}).mean == doctest::Approx(0.7));
+  CHECK(std::isinf(mean_correlation({0.7}).high));
+  CHECK(mean_correlation({}).n == 0);
+  // log10: 1, 2, 3; mean 2, standard error 0.577350.
+  const Interval k = geometric_mean({10, 100, 1000});
+  CHECK(k.mean == doctest::Approx(100));
+  CHECK(k.low == doctest::Approx(0.327840).epsilon(1e-4));
+  CHECK(k.high == doctest::Approx(30502.7).epsilon(1e-4));
+  CHECK(t_interval({10, 100, 1000}).low < 0);
+}
+
 TEST_CASE("source to target matrix") {
   // English leaves 0.2, 0.1, 0.3; own data brings 0.4, 0.2, nothing.
   std::vector<std::vector<Cell>> y{{0.6, 0.2, 0.5}, {0.4, 0.3, std::nullopt}, {0.1, 0.1, 0.3}};
@@ -233,7 +257,7 @@ TEST_CASE("directions: what explains transfer are changes since k = 0, not how h
   const std::vector<Score> scores = World{.y = world}.scores();
   CHECK(finding_of(directions(scores, {}, {.resamples = 200}), "no single variable") == Finding::shown);
   auto share = [&](Response response, std::string_view effect) {
-    const auto shares = variance_shares(observations(scores, Split::unseen, response), study_factors(), {.resamples = 20});
+    const auto shares = variance_shares(observations(scores, Split::unseen, response), factors_of(Design::amounts), {.resamples = 20});
     REQUIRE(shares);
     for (auto& e : shares->effects)
       if (e.name == effect) return e.share;
@@ -247,12 +271,58 @@ TEST_CASE("directions: what explains transfer are changes since k = 0, not how h
   std::vector<Score> few = scores;
   for (Score& s : few)
     if (s.k == 10) s.value = 0.1;
-  const auto shares = variance_shares(observations(few, Split::unseen, Response::change), study_factors(), {.resamples = 20});
+  const auto shares = variance_shares(observations(few, Split::unseen, Response::change), factors_of(Design::amounts), {.resamples = 20});
   REQUIRE(shares);
   CHECK(shares->cells == 3 * 2 * 2 * 2);
   std::erase_if(few, [](const Score& s) { return s.k == 0; });
   CHECK(observations(few, Split::unseen, Response::change).empty());
   CHECK_FALSE(observations(few, Split::unseen, Response::score).empty());
+}
+
+TEST_CASE("variance shares: a language of a cell that cannot be told from chance is left out, and all cells mean the same ones") {
+  // Of 500 items at chance 0.1, 0.12 is at chance and 0.13 is not; the two languages together would have 1000.
+  std::vector<Score> scores = World{.y = [](const Score& s) { return 0.3 + 0.05 * steps(s.k) + (s.size < 10000000 ? 0 : 0.1) + (s.language == "ko" ? 0.1 : 0); }}.scores();
+  auto languages = [&](const std::vector<Score>& of) {
+    const auto shares = variance_shares(observations(of, Split::unseen, Response::change), factors_of(Design::amounts), {.resamples = 20});
+    REQUIRE(shares);
+    CHECK(shares->cells == 3 * 2 * 2 * 3);
+    CHECK(shares->levels == std::vector<std::size_t>{3, 2, 2, 3});
+    return shares->languages;
+  };
+  CHECK(languages(scores) == 2);
+  std::vector<Score> weak = scores;
+  for (Score& s : weak)
+    if (s.language == "ar" && (s.setting == "multi" || s.size < 10000000)) s.value = 0.12;
+  CHECK(languages(weak) == 1);  // ko in all cells, so that none gains by the loss of ar
+  for (Score& s : weak)
+    if (s.value == 0.12) s.value = s.replicate == 0 ? 0.16 : 0.12;  // 0.133 over the replicates
+  CHECK(languages(weak) == 2);
+}
+
+TEST_CASE("variance shares: language groups at the largest k") {
+  std::vector<Score> scores = World{.y = [](const Score& s) { return 0.3 + 0.05 * steps(s.k) + (s.task == "math" ? 0.1 : 0); }}.scores();
+  CHECK(observations(scores, Split::unseen, Response::change, Design::groups).empty());
+  // Changes of 0.1, 0.2 and 0.3 in the three groups, 0.1 more of math: variances 1/150 and 2/900.
+  const std::vector<Score> all = scores;
+  for (const Score& s : all)
+    for (auto [group, change] : {std::pair{"latin", 0.1}, {"other", 0.2}, {"both", 0.3}})
+      if (s.k == 1000 && s.setting == "single" && s.split == Split::unseen) {
+        Score of = s;
+        of.languages = group;
+        of.value = 0.3 + (s.task == "math" ? 0.2 : 0) + change;
+        scores.push_back(of);
+      }
+  const auto shares = variance_shares(observations(scores, Split::unseen, Response::change, Design::groups), factors_of(Design::groups), {.resamples = 20});
+  REQUIRE(shares);
+  CHECK(shares->cells == 3 * 2 * 3);
+  CHECK(shares->languages == 2);
+  for (auto& e : shares->effects) {
+    if (e.name == "language group") CHECK(e.share == doctest::Approx(0.75).epsilon(0.01));
+    if (e.name == "task") CHECK(e.share == doctest::Approx(0.25).epsilon(0.01));
+    if (e.name == "size") CHECK(e.share < 0.01);
+  }
+  // The main group's decomposition is the same with and without them.
+  for (Response response : {Response::change, Response::score}) CHECK(observations(scores, Split::unseen, response).size() == observations(all, Split::unseen, response).size());
 }
 
 TEST_CASE("directions: undecided and not testable") {
@@ -287,6 +357,16 @@ TEST_CASE("directions: undecided and not testable") {
   CHECK(has(error_of(ErrorKind::input, [&] { directions(scores); }), "clt.scores"));
   CHECK(has(error_of(ErrorKind::input, [] { directions({}); }), "clt.empty"));
   CHECK(std::string(name_of(Finding::not_testable)) == "not testable here");
+}
+
+TEST_CASE("what multi-task training costs is measured over the languages that both settings tell from chance") {
+  // Multi-task loses ko, the weaker language, to chance; what is left of it would look better than single-task.
+  auto scores = World{.y = as_the_paper}.scores();
+  for (auto& s : scores)
+    if (s.language == "ko" && s.task == "math") s.value = s.setting == "multi" ? 0.1 : 0.2;
+  const auto lost = directions(scores, {}, {.resamples = 20})[4];
+  CHECK(*lost.mean == doctest::Approx(0.04).epsilon(0.02));
+  CHECK(lost.finding == Finding::shown);
 }
 
 TEST_CASE("a language that drops out at one k drops out of the whole curve") {

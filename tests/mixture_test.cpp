@@ -202,7 +202,7 @@ TEST_CASE("mixture: from files to a folder with a manifest") {
   CHECK(!io::exists(dir / "b"));
   const io::Json dropped = run("drop_held_out = true\n" + all, "b");
   CHECK(dropped.at("dropped_held_out").as_int("") == 2);
-  CHECK(dropped.at("held_out_examples").as_int("") == 2);
+  CHECK(dropped.at("held_out_examples").as_int("") == 3);
   const std::string written = io::read_file(dir / "b/train.jsonl");
   CHECK(!has(written, "\"math fr 4\""));
   CHECK(!has(written, "\"math fr 5\""));
@@ -214,6 +214,25 @@ TEST_CASE("mixture: from files to a folder with a manifest") {
   CHECK(has(error_of(ErrorKind::input, [&] { by_prompt.clear(pool, false); }), "math in en, example 3: is held out too, by its prompt: h:1"));
   CHECK(by_prompt.clear(pool, true) == 1);
   CHECK(pool.size() == 4);
+
+  // A source's own validation and test are held out, whether the source is the folder, its train/ or a file in that; a listed one counts once.
+  CHECK(m.at("held_out").items("").size() == 1);
+  CHECK(m.at("held_out_examples").as_int("") == 1);
+  CHECK(run("held_out = [\"s/validation/\"]\n" + toml, "e").at("held_out_examples").as_int("") == 1);
+  write("s/test/prompts.jsonl", "{\"prompt\": \"math en 7\"}\n");
+  for (const char* source : {"s", "s/", "s/train", "s/train/en.jsonl"}) {
+    const std::string text = str("sources = [\"", source, "\"]\n", toml.substr(toml.find("seed")));
+    CHECK(has(error_of(ErrorKind::input, [&] { run(text, "d"); }), ":8: is held out too, by its prompt: " + dir.path + "/s/test/prompts.jsonl:1; take it out"));
+    CHECK(run("own_splits = false\n" + text, str("own", std::string(source).size())).at("dropped_held_out").as_int("") == 0);
+  }
+  CHECK(run("drop_held_out = true\n" + toml, "d").at("dropped_held_out").as_int("") == 1);
+  // No item in validation and in test.
+  write("s/test/en.jsonl", line("math", "de", 1, "p90") + "\n");
+  CHECK(has(error_of(ErrorKind::input, [&] { run(toml, "c"); }), str("mixture.splits: ", dir / "s/test/en.jsonl", ":1: is in test and in validation too, by its id: ", dir / "s/validation/en.jsonl", ":1; take it out of one of the two, or set drop_held_out = true")));
+  CHECK(!io::exists(dir / "c"));
+  CHECK(run("drop_held_out = true\n" + toml, "two").at("in_two_splits").as_int("") == 1);
+  io::write_file_atomic(dir / "s/test/en.jsonl", "");
+  io::write_file_atomic(dir / "s/test/prompts.jsonl", "");
 
   // What is there already stays.
   CHECK(has(error_of(ErrorKind::io, [&] { run(toml, "a"); }), "file.exists"));

@@ -484,9 +484,9 @@ TEST_CASE("route_plan is the stable order by expert, then token; route_gradient 
 
 TEST_CASE("gather and scatter: terms, missing rows, distances, both index types") {
   Random random(7);
-  for (auto row : {std::array<std::int64_t, 3>{0, 1, 3}, {1, 1, 1}, {5, 3, 15}, {7, 2, 16}, {9, 1, 37}, {6, 2, 24}, {211, 2, 131}}) {
+  for (auto row : {std::array<std::int64_t, 3>{0, 1, 3}, {1, 1, 1}, {5, 3, 15}, {7, 2, 16}, {9, 1, 37}, {6, 2, 24}, {211, 2, 131}, {1500, 1, 3}}) {
     const std::int64_t n = row[0], terms = row[1], c = row[2];
-    const std::int64_t source = 11, x_row = c + gap(c, 3, 8), y_row = c + gap(c, 1, 16);
+    const std::int64_t source = n > 1000 ? 5000 : 11, x_row = c + gap(c, 3, 8), y_row = c + gap(c, 1, 16);
     Floats x = draw(std::max(source, n * terms) * x_row, random);
     auto narrow = below(n * terms, source, random, 4);
     std::vector<std::int64_t> index(narrow.begin(), narrow.end());

@@ -51,7 +51,7 @@ TEST_CASE("report: all sections, their numbers and their charts") {
   CHECK(has(page, "TEST FIXTURE"));
   CHECK(has(page, "00000000deadbeef"));
   CHECK(has(page, "bam study bam --preset demo"));
-  CHECK(has(page, "docs/reproduction.md"));
+  CHECK(has(page, "<a href='../../docs/reproduction.md'>"));  // from build/demo
   CHECK(count(section(page, "matrix"), " best</b>") == 4);
   CHECK(has(section(page, "matrix"), "Best at home: general yes, code yes, law yes, math yes."));
   CHECK(has(section(page, "matrix"), "Entropy of the text"));
@@ -64,6 +64,9 @@ TEST_CASE("report: all sections, their numbers and their charts") {
   CHECK(has(section(page, "loads"), "BAM: attention"));
   CHECK(has(section(page, "loads"), "seed 3"));  // the sixth expert of BTX-6
   CHECK(has(section(page, "completions"), "\xe2\x9c\x97 does not parse"));
+  CHECK(has(section(page, "completions"), "<td class=edge>4 right, 4 parse, of 4<small>1.00 [0.51, 1.00]</small></td>"));  // of BAM; Wilson: 1 / (1 + 1.96^2 / 4)
+  CHECK(has(section(page, "completions"), "<td>0 right, 1 parse, of 1<small>0.00 [0.00, 0.79]</small></td>"));
+  CHECK(has(section(page, "matrix"), "<small>1.7712 (+0.1230)</small>"));  // of the seed, per token: 1.7712 (1 - 0.402 / 0.432)
   Json data = chart_data(page);
   CHECK(data.at("differences").at("panels").size() == 5);
   CHECK(data.at("differences").at("panels").at(0).at("points").at(0).at("arm").as_string("arm") == "BAM");
@@ -71,6 +74,9 @@ TEST_CASE("report: all sections, their numbers and their charts") {
   CHECK(data.at("curves").at("phases").at(1).at("at").as_double("at") == 2359296.0);  // where the specialists end
   CHECK(data.at("curves").at("end").as_double("end") == 3538944.0);                   // where the mixtures end
   CHECK(data.at("curves").at("series").at(0).at("label").as_string("label") == "Seed");
+  REQUIRE(data.at("curves").at("floors").size() == 4);
+  CHECK(data.at("curves").at("floors").at(3).at("label").as_string("label") == "Entropy: math");
+  CHECK(data.at("curves").at("floors").at(3).at("y").as_double("y") == doctest::Approx(0.455 * 1.353 / 0.615));  // nats per byte of the text, bytes per token
 }
 
 TEST_CASE("report: offline and small") {
@@ -126,6 +132,31 @@ TEST_CASE("report: what is absent, empty or of another type is said") {
   CHECK(has(section(page, "matrix"), "unknown"));
   CHECK_FALSE(has(section(page, "arms"), "above the floor, nats"));
   CHECK(has(section(page, "curves"), "Chart.js was not found"));
+  CHECK_FALSE(has(section(page, "curves"), "Entropy of the text:"));
+  CHECK(chart_data(page).at("curves").at("floors").size() == 0);
+}
+
+TEST_CASE("report: compute-matched differences have panels of their own") {
+  Json r = fixture(), both = Json::array();
+  for (const Json& d : r.at("differences").items("differences")) {
+    Json data = d, compute = d;
+    data.set("match", "data");
+    both.push_back(data);
+    if (d.at("arm").as_string("arm") != "bam") continue;
+    compute.set("match", "compute"), compute.set("mean", 0.5), compute.set("low", 0.25), compute.set("high", 0.75);
+    both.push_back(compute);
+  }
+  r.set("differences", both);
+  const std::string page = study_report(r, Json::array(), "x"), part = section(page, "differences");
+  CHECK(part.find("<h3>Data-matched</h3>") < part.find("<h3>Compute-matched</h3>"));
+  const Json panels = chart_data(page).at("differences").at("panels");
+  REQUIRE(panels.size() == 10);
+  CHECK(panels.at(0).at("points").size() == 15);
+  CHECK(panels.at(5).at("points").size() == 1);
+  CHECK(panels.at(9).at("points").at(0).at("mean").as_double("mean") == 0.5);
+  CHECK(count(part, "<td class=words>compute</td>") == 5);
+  CHECK(count(page, "BAM minus BTX, mean of domains") == 1);  // the tile is data-matched
+  CHECK_FALSE(has(page, "<b>+0.5000</b>"));
 }
 
 TEST_CASE("report: numbers that are none") {
@@ -192,6 +223,9 @@ TEST_CASE("report: trainings, trials and baselines") {
   CHECK(has(section(page, "trainings"), "kept"));
   CHECK(has(section(page, "arms"), "0.5625"));
   CHECK(has(section(page, "arms"), "1.1875"));
+  // The 5-gram beside the seed trained on: law 0.5625 over the mean of 0.38211 and 0.37512; no mean, as the other domains have none.
+  CHECK(has(section(page, "arms"), "5-gram above Dense demo</th><td><span class=none>\xe2\x80\x93</span></td><td><span class=none>\xe2\x80\x93</span></td><td>+48.6 %</td>"));
+  CHECK(has(section(page, "arms"), "<td>0.5625<small> (+0.2715)</small></td>"));  // above the entropy, 0.291
 }
 
 TEST_CASE("report: tokens and FLOPs of an arm by phase") {

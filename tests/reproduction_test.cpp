@@ -72,6 +72,7 @@ TEST_CASE("reproduction: the page has each claim, arms that were not run, and wh
   CHECK(has(page, "| books | https://example.org/books | `abc` | CC0 |"));
   CHECK(has(page, "domains/law/train/a.jsonl"));
   CHECK_FALSE(has(page, "other/b.jsonl"));
+  CHECK_FALSE(has(page, "5-gram"));
   const io::Json inference = io::parse_json(R"({"config": {"hidden": 64, "isa": "avx2", "read_bytes_per_s": 5e9}, "rows": [{"arm": "btx", "prefill_ms": 2.5, "decode_tokens_per_s": 100.0,
     "decode_tokens_per_s_batch8": 300.0, "kv_bytes_per_token": 512, "ratio_to_btx": 1.0, "share_of_read_limit": 0.5}]})", "inference");
   const std::string measured = study::ReproductionPage(studies, none, inference, "").markdown();
@@ -85,6 +86,27 @@ TEST_CASE("reproduction: the page has each claim, arms that were not run, and wh
   io::write_file_atomic(root + "/results.json", "{\"study\": \"bam\"}");
   CHECK(study::read_finished(root + "/", "bam").name == "bam_reproduction_test");
   fs::remove_all(root);
+}
+
+TEST_CASE("reproduction: levels above the entropy, and the 5-gram beside the seed trained on") {
+  study::Finished f = results(0.05);
+  io::Json runs = f.results.at("runs"), baselines = io::Json::object(), floor = io::Json::object();
+  double ngram = 0.5;
+  for (const char* domain : {"general", "code", "law", "math"}) {
+    runs.push_back(io::Json::object({{"arm", "dense"}, {"size", "tiny"}, {"replicate", 1}, {"match", "data"}, {"domain", domain}, {"nll", 1.6}, {"nll_per_byte", 0.4}}));
+    baselines.set(domain, io::Json::object({{"ngram_nll_per_byte", ngram}, {"zstd_nats_per_byte", 1.25}}));
+    floor.set(domain, ngram - 0.25);
+    ngram += 0.02;
+  }
+  f.results.set("runs", std::move(runs)), f.results.set("baselines", std::move(baselines)), f.results.set("floor", std::move(floor));
+  const io::Json none;
+  const std::vector<study::Finished> studies{f};
+  const std::string page = study::ReproductionPage(studies, none, none, "").markdown();
+  CHECK(has(page, "| BTX | 0.5000 (2), +0.2200 |"));  // the entropies are 0.25, 0.27, 0.29, 0.31
+  CHECK(has(page, "| zstd -19 | 1.2500, +0.9700 |"));
+  CHECK(has(page, "| entropy of the text | 0.2800 |"));
+  CHECK(has(page, "| size | general | code | law | math | mean of the domains |"));
+  CHECK(has(page, "| tiny | +25.0% | +30.0% | +35.0% | +40.0% | +32.5% |"));
 }
 
 TEST_CASE("run report: curves, validation, a run that has not ended, hostile names") {

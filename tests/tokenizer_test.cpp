@@ -182,6 +182,25 @@ TEST_CASE("tokenizer: settings that would give other ids are refused by name") {
   unsupported(refused([&](Json& j) { j.set("pre_tokenizer", sequence("pretokenizers", bytes, digits)); }), "Digits");
   unsupported(refused([&](Json& j) { j.set("pre_tokenizer", sequence("pretokenizers", bytes, bytes)); }), "ByteLevel");
   CHECK(refused([&](Json& j) { j.set("pre_tokenizer", sequence("pretokenizers", digits, bytes)); }) == "");
+  for (const char* key : {"truncation", "padding"}) {
+    unsupported(refused([&](Json& j) { j.set(key, Json::object({{"max_length", 8}})); }), key);
+    CHECK(refused([&](Json& j) { j.set(key, Json()); }) == "");
+  }
+  // What the files of Cohere and Llama have: BOS in front, the end of a turn behind. No other token.
+  auto processed = [&](Json post) { return refused([&](Json& j) { j.set("post_processor", std::move(post)); }); };
+  auto around = [](std::initializer_list<const char*> pieces) {
+    Json single = Json::array();
+    for (const char* piece : pieces) single.push_back(Json::object({{*piece ? "SpecialToken" : "Sequence", Json::object({{"id", *piece ? piece : "A"}, {"type_id", 0}})}}));
+    return Json::object({{"type", "TemplateProcessing"}, {"single", std::move(single)}});
+  };
+  const Json level = Json::object({{"type", "ByteLevel"}, {"trim_offsets", true}});
+  CHECK(processed(level) == "");
+  CHECK(processed(around({"<BOS_TOKEN>", "", "<|END_OF_TURN_TOKEN|>", "<EOS_TOKEN>"})) == "");
+  CHECK(processed(sequence("processors", level, around({"<|begin_of_text|>", ""}))) == "");
+  unsupported(processed(around({"[CLS]", "", "</s>"})), "post_processor is TemplateProcessing that puts [CLS] before a text");
+  unsupported(processed(sequence("processors", level, around({"<s>", "", "[SEP]"}))), "puts [SEP] behind a text");
+  unsupported(processed(Json::object({{"type", "BertProcessing"}, {"sep", Json::array({"[SEP]", 2})}, {"cls", Json::array({"<s>", 1})}})), "[SEP]");
+  unsupported(processed(Json::object({{"type", "Other"}})), "post_processor is Other");
 }
 
 TEST_CASE("tokenizer: damaged vocabularies and merges are refused") {

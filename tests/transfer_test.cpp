@@ -92,6 +92,7 @@ TEST_CASE("transfer: stopped anywhere it continues to the same results; sets are
   CHECK(results.at("groups").size() == 2 * 3 * 2);
   for (const io::Json& c : results.at("controls").items("controls"))
     if (c.at("control").as_string("control") == "English alone, once more") CHECK(c.at("passes").as_bool("passes"));
+    else CHECK(c.at("by_item").as_bool("by_item") == (c.at("score").as_string("score") != "likelihood"));
   // Of the same task and language, a smaller k lies inside a larger one, in single and multi alike.
   auto set_of = [&](const std::string& name, const std::string& language) {
     std::set<std::string> found;
@@ -121,15 +122,38 @@ TEST_CASE("transfer: stopped anywhere it continues to the same results; sets are
   fs::remove_all(root);
 }
 
-TEST_CASE("transfer: a BAM base is branched, upcycled and compared with the dense one of its shape") {
+TEST_CASE("transfer: a BAM base is branched, upcycled and compared with dense ones: of its shape, trained on with as much text, with as many active parameters") {
   const std::string root = fresh("bam_transfer_bases");
   const TransferConfig config = small("tasks = [\"instructions\"]\nsettings = [\"single\"]\nk = [0, 2]\ncontrols = false\nbranch_tokens = 2048\nmix_tokens = 2048\n",
-                                      "[[size]]\nname = \"b8\"\nbase = \"bam\"\nhidden = 8\nffn = 8\nlayers = 1\nheads = 1\n");
+                                      "[[size]]\nname = \"b8\"\nbase = \"bam\"\nhidden = 8\nffn = 8\nlayers = 1\nheads = 1\n"
+                                      "[[size]]\nname = \"c8\"\nbase = \"dense-continued\"\nhidden = 8\nffn = 8\nlayers = 1\nheads = 1\n"
+                                      "[[size]]\nname = \"w8\"\nhidden = 8\nffn = 40\nlayers = 1\nheads = 1\n"
+                                      "[[size]]\nname = \"w80\"\nhidden = 80\nffn = 8\nlayers = 1\nheads = 1\n");
   const io::Json results = io::parse_json(run(config, root, 1 << 30), "results");
   CHECK(results.at("sizes").at(1).at("base").as_string("base") == "bam");
-  CHECK(results.at("bases").size() == 2);
-  CHECK(Results(config, root).ledger().size() == 2 * 3 + 4);
+  CHECK(results.at("sizes").at(2).at("base").as_string("base") == "dense-continued");
+  std::vector<std::string> pairs;
+  for (const io::Json& row : results.at("bases").items("bases")) {
+    CHECK(row.at("mixture").as_string("mixture") == "b8");
+    if (row.at("what").as_string("what") == "score") pairs.push_back(str(row.at("dense").as_string("dense"), row.at("same_shape").as_bool("same_shape") ? " shape" : " active"));
+  }
+  CHECK(pairs == std::vector<std::string>{"d8 shape", "c8 shape", "w8 active"});
+  CHECK(Results(config, root).ledger().size() == 5 * 2 + 1 + 5 + 2 + 1 + 1);
   CHECK(io::read_model_config(root + "/runs/b8/r1/mixture-init/config.json").model.num_experts == 4);
+  auto done = [&](const std::string& run) { return io::parse_json(io::read_file(root + "/runs/" + run + "/done.json"), run); };
+  CHECK(done("c8/r1/base").at("hash").as_string("hash") == done("d8/r1/base").at("hash").as_string("hash"));
+  CHECK(done("c8/r1/continued").at("steps").as_int("steps") == (3 * 2048 + 2048) / (2 * 512));
+  CHECK(done("b8/r1/mixture").at("steps").as_int("steps") + 3 * done("b8/r1/branch-seen").at("steps").as_int("steps") == done("c8/r1/continued").at("steps").as_int("steps"));
+  // Of each language as much as branches and mixture read: the pivot's share of it is (0.9 + 3 x 0.1 x 0.4 + 0.4) / 4 here.
+  const std::string toml = io::read_file(root + "/runs/c8/r1/continued/resolved.toml");
+  double all = 0, pivot = 0;
+  const toml::table table = toml::parse(toml);
+  for (const toml::node& d : *table["data"].as_array()) {
+    const double weight = *d.as_table()->at("weight").value<double>();
+    all += weight;
+    if (d.as_table()->at("path").value<std::string>()->ends_with("/" + config.pivot + ".jsonl")) pivot = weight;
+  }
+  CHECK(pivot / all == doctest::Approx((0.9 + 3 * 0.1 * 0.4 + 0.4) / 4));
   fs::remove_all(root);
 }
 
@@ -326,7 +350,8 @@ TEST_CASE("transfer: files of real languages, with tasks that not all of them ha
   // Translation has nothing in the pivot: at k = 0 the base model itself.
   CHECK(io::parse_json(io::read_file(root + "/whole/runs/d8/r1/translation/en/done.json"), "done").at("tokens").as_int("tokens") == 0);
   const io::Json ledger = Results(config, root + "/whole").ledger();
-  study::write_tables(root + "/tables", results, ledger, {"runs", "tests", "data", "ledger"});
+  study::write_tables(root + "/tables", results, ledger, tables);
+  for (const study::Table& t : tables) CHECK(lines_of(root + "/tables/" + t.name + ".csv")[0] == t.columns);
   const std::string page = transfer_report(results, ledger, "");
   for (const char* words : {"those of real languages", "Further tests", "parallel, nll per byte", "Examples by task and language"}) CHECK_MESSAGE(page.find(words) != page.npos, words);
   const auto list = estimates(config, false);

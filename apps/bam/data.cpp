@@ -47,42 +47,49 @@ void show(const Common& common, const DataFlags& f) {
   auto context = static_cast<std::size_t>(rows.context);
   io::Json list = io::Json::array({});
   const bool color = f.color || (!common.json && isatty(1));
-  const char *on = color ? "\033[32m" : "\u00ab", *off = color ? "\033[0m" : "\u00bb";
+  // What a text says literally, "<EOS>" for instance, is no special token.
+  const char *on = color ? "\033[32m" : "\u00ab", *off = color ? "\033[39m" : "\u00bb", *special_on = color ? "\033[7m" : "\u27e6", *special_off = color ? "\033[27m" : "\u27e7";
   for (std::size_t r = 0; r < static_cast<std::size_t>(rows.rows); ++r) {
     std::size_t end = (r + 1) * context;
     while (end > r * context && !rows.real[end - 1]) --end;
     std::vector<bool> trained;  // a row that starts within a document: its first token is the target of another row's last
     for (std::size_t t = r * context; t < end; ++t) trained.push_back(t == r * context ? rows.inputs[t] != in.bos : rows.targets[t - 1] >= 0);
     if (common.json) {
-      io::Json row = io::Json::object(), ids = io::Json::array({}), mask = io::Json::array({}), positions = io::Json::array({});
+      io::Json row = io::Json::object(), ids = io::Json::array({}), mask = io::Json::array({}), positions = io::Json::array({}), special = io::Json::array({});
       for (std::size_t t = r * context; t < end; ++t) {
         ids.push_back(rows.inputs[t]);
         mask.push_back(trained[t - r * context] ? 1 : 0);
         positions.push_back(rows.positions[t]);
+        special.push_back(in.tokenizer->is_special(rows.inputs[t]) ? 1 : 0);
       }
       row.set("ids", std::move(ids));
       row.set("mask", std::move(mask));
       row.set("positions", std::move(positions));
+      row.set("special", std::move(special));
       list.push_back(std::move(row));
       continue;
     }
-    print(str("row ", r, ", ", end - r * context, " tokens, ", std::count(trained.begin(), trained.end(), true), " trained; a sequence starts at |, ", color ? "trained is green" : "trained stands between \u00ab and \u00bb", "\n"));
+    print(str("row ", r, ", ", end - r * context, " tokens, ", std::count(trained.begin(), trained.end(), true), " trained; a sequence starts at |, ", color ? "trained is green, special tokens are inverse" : "trained stands between \u00ab and \u00bb, a special token between \u27e6 and \u27e7", "\n"));
     std::string line;
     std::vector<std::int32_t> run;
     bool marked = false;
-    auto flush = [&] {
-      const std::string text = printable(in.tokenizer->decode(run, true), 1 << 20);
-      line += marked && !text.empty() ? on + text + off : text;
+    auto flush = [&] {  // text, or one special token
+      std::string text = printable(in.tokenizer->decode(run, true), 1 << 20);
+      if (run.size() == 1 && in.tokenizer->is_special(run[0])) text = special_on + text + special_off;
+      line += text;
       run.clear();
     };
     for (std::size_t t = r * context; t < end; ++t) {
-      const bool start = rows.positions[t] == 0, now = trained[t - r * context];
-      if (start || now != marked) flush();
+      const bool start = rows.positions[t] == 0, now = trained[t - r * context], special = in.tokenizer->is_special(rows.inputs[t]);
+      if (start || now != marked || special || (!run.empty() && in.tokenizer->is_special(run.back()))) flush();
+      if (marked && (start || !now)) line += off;
       if (start) line += "|";
+      if (now && (start || !marked)) line += on;
       marked = now;
       run.push_back(rows.inputs[t]);
     }
     flush();
+    if (marked) line += off;
     print(line + "\n\n");
   }
   if (common.json) print_json(io::Json::object({{"rows", std::move(list)}}));

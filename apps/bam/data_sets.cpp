@@ -48,6 +48,7 @@ void mix(const Common& common, const SetFlags& f) {
   }
   print(table.text());
   const std::int64_t dropped = manifest.at("dropped_held_out").as_int("dropped_held_out");
+  if (const std::int64_t twice = manifest.at("in_two_splits").as_int("in_two_splits")) note(common, str("warning: ", grouped(twice), " held-out examples are in two of validation, test and eval"));
   note(common, str(common.out, ": ", grouped(manifest.at("examples").as_int("examples")), " examples", dropped ? str(", ", grouped(dropped), " held-out ones left out") : ""));
 }
 

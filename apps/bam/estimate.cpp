@@ -49,11 +49,11 @@ struct Alike {
   std::int64_t count = 0;
   double floor = 0, expected = 0;  // seconds, of one
 };
-// Shares of the limits that kernels by mma.sync are assumed to reach on an H200 (products 460 of 790 TFLOP/s, attention 330 and 250; copies 85% of the bandwidth; 3 us to start one): a judgement from what is
+// Shares of the limits that kernels by mma.sync are assumed to reach on an H200 (products 460 of 790 TFLOP/s, attention 330 and 250; copies 85% of the bandwidth; 3 us to start a kernel): a judgement from what is
 // published of other kernels, like the limits themselves (what is reported of cuBLAS and of large copies there). Not measured.
 double expected_seconds(const Cost& c, Row row, const EstimateFlags& o) {
   const double share = row == Row::attention_forward ? 0.42 : row == Row::attention_backward ? 0.32 : 0.58;
-  return 3e-6 + std::max(c.flops / (share * o.limit * 1e9), c.bytes / (0.85 * o.bandwidth * 1e9));
+  return 3e-6 * c.kernels + std::max(c.flops / (share * o.limit * 1e9), c.bytes / (0.85 * o.bandwidth * 1e9));
 }
 std::vector<Alike> alike(const std::vector<Profile::Call>& calls, const EstimateFlags& o) {
   std::vector<Alike> list;
@@ -72,7 +72,7 @@ void print_launches(const Common& common, const ModelConfig& c, const StepShape&
   const bool expects = gpu && shape.bf16;
   for (Alike& a : list) a.expected = expects ? expected_seconds(a.cost, a.row, o) : 0;
   double seconds = 0, flops = 0, bytes = 0, expected = 0;
-  std::int64_t count = 0;
+  std::int64_t count = 0, kernels = 0;
   for (const Alike& a : list) {
     const auto n = static_cast<double>(a.count);
     seconds += n * a.floor;
@@ -80,23 +80,24 @@ void print_launches(const Common& common, const ModelConfig& c, const StepShape&
     flops += n * a.cost.flops;
     bytes += n * a.cost.bytes;
     count += a.count;
+    kernels += a.count * a.cost.kernels;
   }
   if (common.json) {
     io::Json rows = io::Json::array({});
     for (const Alike& a : list)
-      rows.push_back(io::Json::object({{"kernel", name_of(a.row)}, {"shape", a.cost.shape}, {"count", a.count}, {"flops", a.cost.flops}, {"bytes", a.cost.bytes}, {"floor_seconds", a.floor}, {"expected_seconds", a.expected}}));
+      rows.push_back(io::Json::object({{"kernel", name_of(a.row)}, {"shape", a.cost.shape}, {"count", a.count}, {"kernels", a.cost.kernels}, {"flops", a.cost.flops}, {"bytes", a.cost.bytes}, {"floor_seconds", a.floor}, {"expected_seconds", a.expected}}));
     return print_json(io::Json::object({{"limit_flops_per_second", o.limit * 1e9}, {"bytes_per_second", o.bandwidth * 1e9}, {"launches", std::move(rows)}, {"flops", flops}, {"bytes", bytes}, {"floor_seconds", seconds}, {"expected_seconds", expected}}));
   }
   Table t;
-  t.add({"kernel", "shape", "times", "GFLOP each", "MB each", "floor, us each", "of the floor", "expected, us each"});
+  t.add({"kernel", "shape", "times", "kernels each", "GFLOP each", "MB each", "floor, us each", "of the floor", "expected, us each"});
   for (const Alike& a : list)
-    t.add({name_of(a.row), a.cost.shape, str(a.count), a.cost.flops > 0 ? fmt::format("{:.2f}", a.cost.flops / 1e9) : "-", fmt::format("{:.2f}", a.cost.bytes / 1e6), fmt::format("{:.1f}", a.floor * 1e6),
+    t.add({name_of(a.row), a.cost.shape, str(a.count), gpu ? str(a.cost.kernels) : "-", a.cost.flops > 0 ? fmt::format("{:.2f}", a.cost.flops / 1e9) : "-", fmt::format("{:.2f}", a.cost.bytes / 1e6), fmt::format("{:.1f}", a.floor * 1e6),
            fmt::format("{:.1f}%", 100 * static_cast<double>(a.count) * a.floor / (seconds > 0 ? seconds : 1)), expects ? fmt::format("{:.1f}", a.expected * 1e6) : "-"});
-  t.add({"all", "", str(count), fmt::format("{:.0f}", flops / 1e9), fmt::format("{:.0f}", bytes / 1e6), fmt::format("{:.0f}", seconds * 1e6), "100%", expects ? fmt::format("{:.0f}", expected * 1e6) : "-"});
+  t.add({"all", "", str(count), gpu ? str(kernels) : "-", fmt::format("{:.0f}", flops / 1e9), fmt::format("{:.0f}", bytes / 1e6), fmt::format("{:.0f}", seconds * 1e6), "100%", expects ? fmt::format("{:.0f}", expected * 1e6) : "-"});
   print(t.text());
   print(str("Floors count products at ", fmt::format("{:.4g}", o.limit / 1e3), " TFLOP/s", o.bandwidth > 0 ? fmt::format(" and bytes at {:.4g} GB/s", o.bandwidth) : "", ", each operand read or written once; at best ",
             fmt::format("{:.0f}", static_cast<double>(shape.micro_batch * shape.context) / seconds), " tokens/s. Tokens are spread evenly over the experts.\n",
-            expects ? "Expected: products at 58%, attention at 42% forward and 32% backward, bytes at 85%, 3 us a launch: a judgement from public figures of other kernels, not measured.\n" : ""));
+            expects ? "Expected: products at 58%, attention at 42% forward and 32% backward, bytes at 85%, 3 us a kernel: a judgement from public figures of other kernels, not measured.\n" : ""));
 }
 
 void estimate(const Common& common, EstimateFlags o) {

@@ -1,5 +1,5 @@
-// bam eval: likelihood and perplexity per data set, and answers that compete for a prompt, one model or several side by side, with
-// what an n-gram model and a compressor reach.
+// bam eval: likelihood and perplexity per data set, answers that compete for a prompt and answers that a model writes, one model or several
+// side by side, with what an n-gram model and a compressor reach.
 #include <chrono>
 #include <cmath>
 #include <set>
@@ -9,6 +9,7 @@
 #include "bam/eval/documents.hpp"
 #include "bam/eval/ngram.hpp"
 #include "bam/train/data.hpp"
+#include "eval_written.hpp"
 #include "flags.hpp"
 #include "output.hpp"
 #include "text_model.hpp"
@@ -19,17 +20,12 @@ namespace {
 
 struct EvalFlags {
   std::vector<std::string> models, data, choice, ngram_train;
-  std::string format;  // the template of --data's examples; empty: these are documents
+  WrittenFlags written;
+  std::string format;  // the template of --data's examples and of what is written; empty: these are documents, that is plain
   std::int64_t context = 0, micro_batch = 8, limit = 0;
   int ngram = 0;
   bool zstd = false;
 };
-
-// NAME=PATH, or PATH alone, which is its own name.
-std::pair<std::string, std::string> named(const std::string& text) {
-  auto eq = text.find('=');
-  return eq == text.npos || eq == 0 ? std::pair{text, text} : std::pair{text.substr(0, eq), text.substr(eq + 1)};
-}
 
 io::Json result_json(const NllResult& r) {
   io::Json j = io::Json::object();
@@ -139,11 +135,13 @@ io::Json run_zstd(const EvalFlags& f, Likelihoods& out) {
 }
 
 void run(const Common& common, const EvalFlags& f) {
-  if (f.models.empty() || (f.data.empty() && f.choice.empty())) fail(ErrorKind::usage, "flag.missing", "bam eval: wanted --model DIR and --data NAME=FILE or --choice NAME=FILE");
+  const std::vector<std::string>& generate = f.written.sets;
+  if (f.models.empty() || (f.data.empty() && f.choice.empty() && generate.empty())) fail(ErrorKind::usage, "flag.missing", "bam eval: wanted --model DIR and --data NAME=FILE, --choice NAME=FILE or --generate NAME=FILE");
   if ((f.ngram > 0) != !f.ngram_train.empty()) fail(ErrorKind::usage, "flag.missing", "bam eval: --ngram N and --ngram-train PATH go together");
   if ((f.ngram > 0 || f.zstd) && f.data.empty()) fail(ErrorKind::usage, "flag.missing", "bam eval: --ngram and --zstd want --data NAME=FILE");
-  if (!f.format.empty() && (f.ngram > 0 || f.zstd || f.data.empty())) fail(ErrorKind::usage, "flag.missing", "bam eval: --template scores the answers of --data NAME=FILE; ", f.data.empty() ? "name such a file" : "leave --ngram and --zstd out");
-  for (const auto* list : {&f.models, &f.data, &f.choice}) {
+  const bool unused = f.data.empty() && generate.empty();
+  if (!f.format.empty() && (f.ngram > 0 || f.zstd || unused)) fail(ErrorKind::usage, "flag.missing", "bam eval: --template scores the answers of --data NAME=FILE, or is for --generate NAME=FILE; ", unused ? "name such a file" : "leave --ngram and --zstd out");
+  for (const auto* list : {&f.models, &f.data, &f.choice, &generate}) {
     std::set<std::string> seen;
     for (const std::string& text : *list)
       if (!seen.insert(named(text).first).second) fail(ErrorKind::usage, "flag.twice", "bam eval: the name ", printable(named(text).first, 100), " is given twice; write NAME=PATH with names of your own");
@@ -158,6 +156,7 @@ void run(const Common& common, const EvalFlags& f) {
     if (f.limit && static_cast<std::int64_t>(items.back().size()) > f.limit) items.back().resize(static_cast<std::size_t>(f.limit));
     choices.push_back(choice_table(named(c).first));
   }
+  WrittenSets written(common, f.written, f.limit);
   auto finite = [](double x, const std::string& name, const std::string& set) {
     if (!std::isfinite(x)) fail(ErrorKind::numerics, "eval.non_finite", printable(name, 200), " on ", printable(set, 200), ": the likelihood is not finite; the model's weights have overflowed");
   };
@@ -200,10 +199,12 @@ void run(const Common& common, const EvalFlags& f) {
       choice.set(set, choice_json(r));
       add_row(choices[c], name, r);
     }
+    io::Json answers = written.run(name, model, text::ChatTemplate(f.format.empty() ? "plain" : f.format, model.tokenizer, model.bos, eos), context, f.micro_batch);
     if (f.ngram > 0 && !first) first = std::move(model);
     io::Json one = io::Json::object();
     one.set("sets", std::move(sets));
     if (!f.choice.empty()) one.set("choice", std::move(choice));
+    if (!generate.empty()) one.set("generate", std::move(answers));
     all.set(name, std::move(one));
   }
   if (f.ngram > 0) beside.set("ngram", run_ngram(common, f, *first, likelihoods));
@@ -211,6 +212,7 @@ void run(const Common& common, const EvalFlags& f) {
   if (!common.json) {
     std::string text = f.data.empty() ? "" : likelihoods.table.text();
     if (!beside.empty()) text += "\n" + likelihoods.bytes.text();
+    for (const Table& t : written.tables()) choices.push_back(t);
     for (const Table& t : choices) text += (text.empty() ? "" : "\n") + t.text();
     return print(text);
   }
@@ -225,16 +227,17 @@ void run(const Common& common, const EvalFlags& f) {
 
 void add_eval(CLI::App& app, Common& common) {
   auto f = std::make_shared<EvalFlags>();
-  CLI::App* verb = app.add_subcommand("eval", "Likelihood and perplexity per data set, answers that compete for a prompt; stderr or interval with every number");
+  CLI::App* verb = app.add_subcommand("eval", "Likelihood and perplexity per data set, answers that compete for a prompt, answers that are written; stderr or interval with every number");
   verb->add_option("--model", f->models, "Model or run folder; several make a table")->type_name("[NAME=]DIR")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_option("--data", f->data, "A file or folder of documents, or of examples with --template; may be repeated")->type_name("NAME=FILE")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  choice_flag(*verb, "--template", f->format, text::chat_templates(), "--data are examples (format = \"chat\") in this template: their trained tokens are scored");
+  choice_flag(*verb, "--template", f->format, text::chat_templates(), "--data are examples (format = \"chat\") in this template: their trained tokens are scored; --generate's prompts are in it (default plain)");
   verb->add_option("--choice", f->choice, "Items of {prompt, choices, answer_index} or {prompt, completion}; may be repeated")->type_name("NAME=FILE")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  written_flags(*verb, f->written);
   integer_flag(*verb, "--ngram", f->ngram, 1, NgramModel::max_order, "A Kneser-Ney model of this order beside the models, with the first one's tokenizer");
   verb->add_option("--ngram-train", f->ngram_train, "What it counts: a file, or the training part of a folder; may be repeated")->type_name("PATH")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_flag("--zstd", f->zstd, "Bits per byte of zstd, level 19, on each set alone, beside the models");
   integer_flag<std::int64_t>(*verb, "--context", f->context, 1, 1 << 24, "Window (default: max_position_embeddings)");
-  integer_flag<std::int64_t>(*verb, "--micro-batch", f->micro_batch, 1, 1 << 20, "Windows or answers at a time (default 8)");
+  integer_flag<std::int64_t>(*verb, "--micro-batch", f->micro_batch, 1, 1 << 20, "Windows, answers or prompts at a time (default 8)");
   integer_flag<std::int64_t>(*verb, "--limit", f->limit, 0, INT64_MAX, "Documents or items of each set (default: all)");
   verb->callback([&common, f] { common.run = [&common, f] { run(common, *f); }; });
 }

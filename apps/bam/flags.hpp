@@ -66,6 +66,12 @@ inline CLI::Option* choice_flag(CLI::App& app, const std::string& flag, std::str
       help)->type_name(type);
 }
 
+// NAME=PATH, or PATH alone, which is its own name.
+inline std::pair<std::string, std::string> named(const std::string& text) {
+  auto eq = text.find('=');
+  return eq == text.npos || eq == 0 ? std::pair{text, text} : std::pair{text.substr(0, eq), text.substr(eq + 1)};
+}
+
 // "key=value" of --set: the value as JSON where it is JSON, else as a string.
 inline std::pair<std::string, io::Json> parse_set(std::string_view text) {
   std::size_t eq = text.find('=');

@@ -1,8 +1,8 @@
 // bam study bam: Branch-Attend-Mix beside its baselines.
 #include "study.hpp"
 
-#include "bam/cpu/peak.hpp"
 #include "bam/study/bam_study.hpp"
+#include "bam/study/estimate.hpp"
 #include "bam/study/report.hpp"
 #include "chart_js.hpp"
 #include "corpus.hpp"
@@ -10,36 +10,46 @@
 namespace bam::app {
 namespace {
 
-// What the plan would take at 0.5 of the peak, the rate of small models.
-void print_plan(const Common& common, const std::vector<study::Job>& jobs) {
-  double flops = 0;
-  std::int64_t tokens = 0;
-  for (const study::Job& j : jobs) {
-    flops += j.flops;
-    tokens += j.tokens;
+void print_plan(const Common& common, const std::vector<study::Estimate>& list) {
+  study::Estimate all;
+  for (const study::Estimate& e : list) {
+    all.job.tokens += e.job.tokens;
+    all.job.flops += e.job.flops;
+    all.seconds += e.seconds;
+    all.eval_tokens += e.eval_tokens;
+    all.eval_flops += e.eval_flops;
+    all.eval_seconds += e.eval_seconds;
   }
-  const double rate = 0.5 * cpu::peak_flops(cpu::isa(), 200), hours = flops / rate / 3600;
+  const double hours = (all.seconds + all.eval_seconds) / 3600;
   if (common.json) {
-    io::Json list = io::Json::array();
-    for (const study::Job& j : jobs) list.push_back(io::Json::object({{"run", j.run}, {"arm", j.arm}, {"tokens", j.tokens}, {"flops", j.flops}}));
-    io::Json out = io::Json::object({{"tokens", tokens}, {"flops", flops}, {"hours", hours}, {"flops_per_second", rate}});
-    out.set("runs", std::move(list));
+    io::Json runs = io::Json::array();
+    for (const study::Estimate& e : list)
+      runs.push_back(io::Json::object({{"run", e.job.run}, {"arm", e.job.arm}, {"tokens", e.job.tokens}, {"flops", e.job.flops}, {"seconds", e.seconds}, {"eval_tokens", e.eval_tokens}, {"eval_flops", e.eval_flops}, {"eval_seconds", e.eval_seconds}}));
+    io::Json out = io::Json::object({{"tokens", all.job.tokens}, {"flops", all.job.flops}, {"eval_flops", all.eval_flops}, {"hours", hours}});
+    out.set("runs", std::move(runs));
     return print_json(out);
   }
   Table table;
-  table.add({"run", "tokens", "TFLOP", "minutes"});
-  for (const study::Job& j : jobs) table.add({j.run, grouped(j.tokens), fmt::format("{:.2f}", j.flops / 1e12), fmt::format("{:.1f}", j.flops / rate / 60)});
-  table.add({str(jobs.size(), " runs"), grouped(tokens), fmt::format("{:.2f}", flops / 1e12), fmt::format("{:.1f}", hours * 60)});
-  print(table.text() + fmt::format("{:.2f} hours of training at {:.0f} GFLOP/s, half of the peak measured now; evaluation comes on top\n", hours, rate / 1e9));
+  table.add({"run", "tokens", "TFLOP", "minutes", "eval tokens", "TFLOP", "minutes"});
+  auto row = [&](const std::string& name, const study::Estimate& e) {
+    table.add({name, grouped(e.job.tokens), fmt::format("{:.2f}", e.job.flops / 1e12), fmt::format("{:.1f}", e.seconds / 60), grouped(static_cast<std::int64_t>(e.eval_tokens)), fmt::format("{:.2f}", e.eval_flops / 1e12),
+               fmt::format("{:.1f}", e.eval_seconds / 60)});
+  };
+  for (const study::Estimate& e : list) row(e.job.run, e);
+  row(str(list.size(), " runs"), all);
+  print(table.text() + fmt::format("{:.2f} hours at the speeds measured now: {:.2f} of training, {:.2f} of evaluation\n", hours, all.seconds / 3600, all.eval_seconds / 3600));
 }
 
 void run_bam(const Common& common, const StudyFlags& f) {
   const auto [text, set] = read_study(common, f, study::demo_study);
   const study::StudyConfig config = study::parse_study(text, f.where(), set);
-  const std::vector<study::Job> jobs = study::Plan(config).jobs();
-  if (f.plan) return print_plan(common, jobs);
+  if (f.plan)
+    return print_plan(common, study::estimates(config, f.data, [&](const ModelConfig& model) {
+                        note(common, str("measuring a model of ", grouped(count_parameters(model).total), " parameters"));
+                        return study::measure_speed(model, config.context, std::min(config.micro_batch, config.batch));
+                      }));
 
-  study::StudyHooks hooks = study_hooks(common, f, config.context, jobs.size());
+  study::StudyHooks hooks = study_hooks(common, f, config.context, study::Plan(config).jobs().size());
   hooks.generate = [&](const std::string& folder) { write_corpus(folder, config.documents, config.seed, false); };
   io::Hasher corpus;
   for (text::Domain d : text::domains) {

@@ -80,7 +80,7 @@ void run_study(Study&& study, const Common& common, const StudyFlags& f) {
 
 // results.json, ledger.json, tables and report of a study, and the short table on the terminal. found: its Results.
 template <class Results, class Report, class Summary>
-void write_study(const Common& common, const StudyFlags& f, Results&& found, std::initializer_list<const char*> tables, Report report, Summary summary) {
+void write_study(const Common& common, const StudyFlags& f, Results&& found, const std::vector<study::Table>& tables, Report report, Summary summary) {
   io::Json results = found.json(), ledger = found.ledger();
   results.set("preset", f.preset);
   results.set("command", f.command());

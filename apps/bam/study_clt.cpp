@@ -47,12 +47,11 @@ void run_clt(const Common& common, const StudyFlags& f) {
   const transfer::TransferConfig config = transfer::parse_transfer(text, f.where(), set, f.data);
   if (f.plan) return print_plan(common, transfer::estimates(config));
 
-  std::size_t runs = config.sizes.size() * static_cast<std::size_t>(config.replicates) + transfer::Plan(config).tunings().size();
-  for (const transfer::BaseSize& s : config.sizes) runs += s.bam ? 4 * static_cast<std::size_t>(config.replicates) : 0;
+  std::size_t runs = transfer::Plan(config).tunings().size();
+  for (const transfer::BaseSize& s : config.sizes) runs += transfer::phases(s, config).size() * static_cast<std::size_t>(config.replicates);
   const study::StudyHooks hooks = study_hooks(common, f, config.context, runs);
   run_study(transfer::TransferStudy(config, common.out, version, hooks), common, f);
-  write_study(common, f, transfer::Results(config, common.out),
-              {"runs", "directions", "curves", "measures", "interference", "matrix", "groups", "bases", "variance", "controls", "tests", "data", "ledger"},
+  write_study(common, f, transfer::Results(config, common.out), transfer::tables,
               [](const io::Json& results, const io::Json& ledger) { return transfer::transfer_report(results, ledger, chart_js()); }, transfer::summary);
 }
 

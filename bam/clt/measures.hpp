@@ -83,6 +83,35 @@ inline std::optional<Correlation> tracking(std::span<const Cell> seen, std::span
   return a.size() < 3 ? std::nullopt : pearson(a, b);
 }
 
+// Of correlations, one a replicate: mean and 95% interval of Fisher's z, taken back, so that both lie inside [-1, 1]. One of 1 or -1 has no z: then the plain mean, without an interval.
+inline Interval mean_correlation(std::vector<double> r) {
+  Interval plain = t_interval(r);
+  plain.low = -std::numeric_limits<double>::infinity();
+  plain.high = std::numeric_limits<double>::infinity();
+  if (std::any_of(r.begin(), r.end(), [](double x) { return !(std::fabs(x) < 1 - 1e-12); })) return plain;
+  for (double& x : r) x = 0.5 * math::log((1 + x) / (1 - x));
+  const Interval z = t_interval(r);
+  auto tanh = [](double x) { return x > 0 ? 1 - 2 / (math::exp(2 * x) + 1) : 2 / (math::exp(-2 * x) + 1) - 1; };
+  if (z.n > 0) plain.mean = tanh(z.mean);
+  if (z.n > 1) {
+    plain.low = tanh(z.low);
+    plain.high = tanh(z.high);
+  }
+  return plain;
+}
+
+// Of amounts of data above 0: the geometric mean and its 95% interval, by logarithms.
+inline Interval geometric_mean(std::vector<double> values) {
+  for (double& x : values) x = math::log(x);
+  Interval i = t_interval(values);
+  if (i.n > 0) i.mean = math::exp(i.mean);
+  if (i.n > 1) {
+    i.low = math::exp(i.low);
+    i.high = math::exp(i.high);
+  }
+  return i;
+}
+
 // Least k whose score is within `share` of the best over k.
 inline std::optional<std::int64_t> data_to_plateau(std::span<const std::int64_t> k, std::span<const Cell> y, double share = 0.01) {
   check(k.size() == y.size() && std::is_sorted(k.begin(), k.end()), "clt.size", "plateau: ", k.size(), " values of k, ", y.size(), " scores; wanted as many of each, k ascending");
@@ -141,13 +170,49 @@ inline bool told_from_chance(double value, std::int64_t n, std::optional<double>
 }
 inline Cell cell_of(const Score& s) { return told_from_chance(s.value, s.n, s.chance, s.error) ? Cell(s.value) : Cell(); }
 
+// Scores of several languages or replicates together. Items say the same in all languages and are the same in all replicates, so they count once, as if cells went with each other in all
+// (their errors are averaged), which makes intervals rather too wide.
+struct Pooled {
+  double value = 0, chance = 0, error = 0;  // sums over cells
+  std::int64_t cells = 0, items = 0;
+  bool has_chance = false, has_error = false;
+  void add(double v, std::int64_t n, std::optional<double> by_chance, std::optional<double> e) {
+    value += v;
+    chance += by_chance.value_or(0);
+    error += e.value_or(0);
+    ++cells;
+    items = std::max(items, n);
+    has_chance |= by_chance.has_value();
+    has_error |= e.has_value();
+  }
+  double mean() const { return value / static_cast<double>(cells); }
+  double by_chance() const { return chance / static_cast<double>(cells); }
+  bool above_chance() const {
+    return told_from_chance(mean(), items, has_chance ? std::optional(by_chance()) : std::nullopt, has_error ? std::optional(error / static_cast<double>(cells)) : std::nullopt);
+  }
+};
+
+struct DirectionOptions {
+  std::string math = "math", single = "single", multi = "multi";
+  std::string languages;  // the group of training languages to look at; empty: the one with the most scores
+};
+
+inline std::string main_group(const std::vector<Score>& scores, const DirectionOptions& options) {
+  if (!options.languages.empty()) return options.languages;
+  std::map<std::string, std::int64_t> count;
+  for (auto& s : scores) ++count[s.languages];
+  const auto most = std::max_element(count.begin(), count.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == count.end() ? "" : most->first;
+}
+
 // --- Shares of variance ---------------------------------------------------------------------------------------------------
 
-// A score at one level of each factor.
+// A score at one level of each factor, in one language.
 struct Observation {
   std::vector<std::int32_t> levels;  // from 0
   std::int64_t replicate = 0;
   double value = 0;
+  std::int64_t language = 0;
 };
 
 struct VarianceShare {
@@ -158,14 +223,15 @@ struct VarianceShare {
 
 struct VarianceShares {
   std::vector<VarianceShare> effects;  // main effects and two-way interactions of the factors that have several levels in the grid, "higher" (all above)
-  std::int64_t cells = 0, replicates = 0, dropped = 0;  // dropped: observations outside the complete sub-grid
+  std::int64_t cells = 0, languages = 0, replicates = 0, dropped = 0;  // dropped: observations outside the complete sub-grid
+  std::vector<std::size_t> levels;  // of each factor, in the sub-grid
   double variance = 0;  // of the cell means
   double noise = 0;     // share of it that the replicates' own spread explains; it is inside every effect
 };
 
 namespace detail {
 
-// Keeps levels (of each factor, and replicates as one more) so that every cell is there: while one is missing, the level with the largest share of
+// Keeps levels (of each factor, and languages and replicates as two more) so that every cell is there: while one is missing, the level with the largest share of
 // missing cells goes, the last factor's first of equals. Empty dimensions mean that nothing complete was found.
 inline std::vector<std::vector<std::int64_t>> complete_grid(const std::map<std::vector<std::int64_t>, double>& table, std::size_t dimensions) {
   std::vector<std::vector<std::int64_t>> levels(dimensions);
@@ -228,19 +294,20 @@ inline std::vector<double> effect_variances(std::span<const double> y, std::span
 
 }  // namespace detail
 
-// Shares of the variance of the cell means (mean over replicates) of main effects and two-way interactions, the rest as "higher". Missing cells: the largest
-// complete sub-grid that detail::complete_grid finds is used, and what lies outside is counted. Intervals: whole replicates are drawn with
+// Shares of the variance of the cell means (over languages and replicates) of main effects and two-way interactions, the rest as "higher". Missing cells: the largest
+// complete sub-grid that detail::complete_grid finds is used, so that all cells mean the same languages, and what lies outside is counted. Intervals: whole replicates are drawn with
 // replacement, as a replicate redraws everything. Nothing where the sub-grid has fewer than two cells or no spread.
 inline std::optional<VarianceShares> variance_shares(const std::vector<Observation>& observations, const std::vector<std::string>& factors, const BootstrapOptions& options = {}) {
   std::map<std::vector<std::int64_t>, double> table;
   for (auto& o : observations) {
     check(o.levels.size() == factors.size(), "clt.factors", "variance shares: an observation has ", o.levels.size(), " levels, there are ", factors.size(), " factors");
     std::vector<std::int64_t> key(o.levels.begin(), o.levels.end());
+    key.push_back(o.language);
     key.push_back(o.replicate);
     check(table.emplace(std::move(key), o.value).second, "clt.twice", "variance shares: one cell of replicate ", o.replicate, " is there twice");
   }
   if (table.empty()) return std::nullopt;
-  auto levels = detail::complete_grid(table, factors.size() + 1);
+  auto levels = detail::complete_grid(table, factors.size() + 2);
   if (levels.empty()) return std::nullopt;
   std::vector<std::size_t> sizes;
   std::size_t cells = 1;
@@ -248,18 +315,20 @@ inline std::optional<VarianceShares> variance_shares(const std::vector<Observati
     sizes.push_back(levels[d].size());
     cells *= levels[d].size();
   }
-  const std::vector<std::int64_t>& replicates = levels.back();
+  const std::vector<std::int64_t>&languages = levels[factors.size()], &replicates = levels.back();
   if (cells < 2) return std::nullopt;
   // y[replicate][cell]
   std::vector<std::vector<double>> y(replicates.size(), std::vector<double>(cells));
   for (std::size_t c = 0; c < cells; ++c) {
-    std::vector<std::int64_t> key(factors.size() + 1);
+    std::vector<std::int64_t> key(factors.size() + 2);
     std::size_t rest = c;
     for (std::size_t d = factors.size(); d-- > 0; rest /= sizes[d]) key[d] = levels[d][rest % sizes[d]];
-    for (std::size_t r = 0; r < replicates.size(); ++r) {
-      key.back() = replicates[r];
-      y[r][c] = table.at(key);
-    }
+    for (std::size_t r = 0; r < replicates.size(); ++r)
+      for (std::int64_t l : languages) {
+        key[factors.size()] = l;
+        key.back() = replicates[r];
+        y[r][c] += table.at(key) / static_cast<double>(languages.size());
+      }
   }
   auto shares = [&](std::span<const std::size_t> index) {
     std::vector<double> means(cells, 0);
@@ -279,8 +348,10 @@ inline std::optional<VarianceShares> variance_shares(const std::vector<Observati
   if (!(point[0] > 0)) return std::nullopt;
   VarianceShares result;
   result.cells = static_cast<std::int64_t>(cells);
+  result.languages = static_cast<std::int64_t>(languages.size());
   result.replicates = static_cast<std::int64_t>(replicates.size());
-  result.dropped = static_cast<std::int64_t>(table.size() - cells * replicates.size());
+  result.dropped = static_cast<std::int64_t>(table.size() - cells * languages.size() * replicates.size());
+  result.levels = sizes;
   result.variance = point[0];
   std::vector<std::size_t> at;  // where in `point` each effect's share is
   std::size_t next = 1;
@@ -320,66 +391,49 @@ inline std::optional<VarianceShares> variance_shares(const std::vector<Observati
   return result;
 }
 
-inline const std::vector<std::string>& study_factors() {
-  static const std::vector<std::string> names{"task", "setting", "size", "k", "languages"};
-  return names;
+// What is decomposed: the scores of the main group of training languages over all amounts of data; or the single-task ones of the other groups, which have equally many examples and are there at the
+// largest k alone, so that no complete grid has both.
+enum class Design { amounts, groups };
+inline const std::vector<std::string>& factors_of(Design d) {
+  static const std::vector<std::string> amounts{"task", "setting", "size", "k"}, groups{"task", "size", "language group"};
+  return d == Design::amounts ? amounts : groups;
 }
 
 // What is explained: the scores themselves, whose levels tell mostly how hard a task is; or y(k) - y(0), what the examples in the seen languages changed, which is transfer where the split is unseen.
 enum class Response { score, change };
 inline const char* name_of(Response r) { return r == Response::score ? "score" : "change"; }
 
-// Observations of the five factors of a study: per task, setting, size, k, group of training languages and replicate the mean response over the languages of one split. A cell that cannot be
-// told from chance is left out with all its replicates: the mean of its scores over languages and replicates, which share their items. y(0) may be at chance, since nothing is divided by it.
-inline std::vector<Observation> observations(const std::vector<Score>& scores, Split split, Response response) {
-  std::map<std::string, std::int32_t> task, setting, group;
-  std::map<std::int64_t, std::int32_t> size, k;
-  auto level = [](auto& levels, const auto& value) { return levels.try_emplace(value, static_cast<std::int32_t>(levels.size())).first->second; };
-  using Place = std::tuple<std::string, std::string, std::int64_t, std::string, std::string, std::int64_t>;
-  auto place = [](const Score& s) { return Place(s.task, s.setting, s.size, s.languages, s.language, s.replicate); };
+// The response in each language of one split and each replicate, by the levels of the factors. A language of a cell that cannot be told from chance, its replicates together, is left out with all of
+// them. y(0) may be at chance, since nothing is divided by it.
+inline std::vector<Observation> observations(const std::vector<Score>& scores, Split split, Response response, Design design = Design::amounts, const DirectionOptions& options = {}) {
+  const std::string group = main_group(scores, options);
+  std::map<std::pair<std::size_t, std::string>, std::int32_t> known;  // of a factor, or of languages: a name's level
+  auto level = [&](std::size_t factor, const std::string& name) { return known.try_emplace({factor, name}, static_cast<std::int32_t>(known.size())).first->second; };
+  using Place = std::tuple<std::string, std::string, std::int64_t, std::string, std::int64_t>;
+  auto place = [](const Score& s) { return Place(s.task, s.setting, s.size, s.language, s.replicate); };
   std::map<Place, double> before;
   for (auto& s : scores)
-    if (s.split == split && s.k == 0) before[place(s)] = s.value;
-  struct Sum {
-    double response = 0, languages = 0;
-    std::int64_t items = 0;
+    if (s.split == split && s.k == 0 && s.languages == group) before[place(s)] = s.value;
+  struct Language {
+    Pooled all;  // its replicates
+    std::vector<Observation> each;
   };
-  struct Level {  // over languages and replicates
-    std::map<std::int64_t, Sum> replicates;
-    double value = 0, chance = 0, error = 0, n = 0;  // of the scores: sums of the first two, of squared errors; how many
-    bool has_chance = false, has_error = false;
-  };
-  std::map<std::vector<std::int32_t>, Level> cells;
+  std::map<std::pair<std::vector<std::int32_t>, std::string>, Language> cells;
   for (auto& s : scores) {
-    if (s.split != split || (response == Response::change && s.k == 0)) continue;
+    const bool change = response == Response::change;
+    if (s.split != split || (change && s.k == 0) || (design == Design::amounts ? s.languages != group : s.languages == group || s.setting != options.single)) continue;
     const auto zero = before.find(place(s));
-    if (response == Response::change && zero == before.end()) continue;
-    std::vector<std::int32_t> levels{level(task, s.task), level(setting, s.setting), level(size, s.size), level(k, s.k), level(group, s.languages)};
-    Level& cell = cells[std::move(levels)];
-    cell.value += s.value;
-    cell.chance += s.chance.value_or(0);
-    cell.error += s.error.value_or(0) * s.error.value_or(0);
-    cell.n += 1;
-    cell.has_chance |= s.chance.has_value();
-    cell.has_error |= s.error.has_value();
-    Sum& sum = cell.replicates[s.replicate];
-    sum.response += response == Response::change ? s.value - zero->second : s.value;
-    sum.languages += 1;
-    sum.items += s.n;
+    if (change && zero == before.end()) continue;
+    std::vector<std::int32_t> levels;
+    for (const std::string& name : design == Design::amounts ? std::vector<std::string>{s.task, s.setting, str(s.size), str(s.k)} : std::vector<std::string>{s.task, str(s.size), s.languages})
+      levels.push_back(level(levels.size(), name));
+    Language& cell = cells[{levels, s.language}];
+    cell.all.add(s.value, s.n, s.chance, s.error);
+    cell.each.push_back({levels, s.replicate, change ? s.value - zero->second : s.value, level(levels.size(), s.language)});
   }
   std::vector<Observation> out;
-  for (auto& [levels, cell] : cells) {
-    std::int64_t items = 0;
-    double languages = 0;
-    for (auto& [replicate, sum] : cell.replicates) {
-      items = std::max(items, sum.items);
-      languages = std::max(languages, sum.languages);
-    }
-    const auto chance = cell.has_chance ? std::optional<double>(cell.chance / cell.n) : std::nullopt;
-    const auto error = cell.has_error ? std::optional<double>(std::sqrt(cell.error / cell.n / languages)) : std::nullopt;
-    if (!told_from_chance(cell.value / cell.n, items, chance, error)) continue;
-    for (auto& [replicate, sum] : cell.replicates) out.push_back({levels, replicate, sum.response / sum.languages});
-  }
+  for (auto& [key, cell] : cells)
+    if (cell.all.above_chance()) out.insert(out.end(), cell.each.begin(), cell.each.end());
   return out;
 }
 
@@ -396,28 +450,13 @@ struct Direction {
   std::string note;      // what the quantity is, or why the data cannot test the claim
 };
 
-struct DirectionOptions {
-  std::string math = "math", single = "single", multi = "multi";
-  std::string languages;  // the group of training languages to look at; empty: the one with the most scores
-};
-
 namespace detail {
 
 // Scores by (task, setting, size, replicate): curves over k.
 class Table {
  public:
   Table(const std::vector<Score>& scores, const DirectionOptions& options) {
-    std::string group = options.languages;
-    if (group.empty()) {
-      std::map<std::string, std::int64_t> count;
-      for (auto& s : scores) ++count[s.languages];
-      std::int64_t most = 0;
-      for (auto& [name, n] : count)
-        if (n > most) {
-          most = n;
-          group = name;
-        }
-    }
+    const std::string group = main_group(scores, options);
     std::map<std::int64_t, std::set<std::string>> with;  // tasks, by k
     for (auto& s : scores) {
       if (s.languages != group) continue;
@@ -452,6 +491,19 @@ class Table {
     }
     for (std::size_t i = 0; i < at.size() && languages > 0; ++i) out[i] = sum[i] / languages;
     return out;
+  }
+  // Mean over languages of what multi-task training loses at one k, of the languages that have a cell in both settings.
+  Cell lost_at(const std::string& task, const std::string& single, const std::string& multi, std::int64_t size, std::int64_t replicate, Split split, std::int64_t k) const {
+    const auto alone = values_.find({task, single, size, replicate, split}), together = values_.find({task, multi, size, replicate, split});
+    if (alone == values_.end() || together == values_.end()) return {};
+    auto at = [k](const std::map<std::int64_t, Cell>& by_k) {
+      const auto c = by_k.find(k);
+      return c == by_k.end() ? Cell() : c->second;
+    };
+    std::vector<Cell> lost;
+    for (auto& [language, by_k] : alone->second)
+      if (const auto other = together->second.find(language); other != together->second.end()) lost.push_back(difference(at(by_k), at(other->second)));
+    return mean(lost);
   }
   // Mean over languages of (y(k) - y(0)) / y(0).
   Cell gain_at(const std::string& task, const std::string& setting, std::int64_t size, std::int64_t replicate, Split split, std::int64_t k) const {
@@ -625,8 +677,7 @@ inline Direction multi_task_hurts_math(const std::vector<Score>& scores, const D
     for (std::int64_t k : t.ks)
       for (Split split : {Split::seen, Split::unseen}) {
         if (k == 0) continue;
-        auto multi = t.curve(options.math, options.multi, *t.sizes.begin(), r, split, {k}), single = t.curve(options.math, options.single, *t.sizes.begin(), r, split, {k});
-        if (Cell x = interference(multi[0], single[0])) lost.push_back(-*x);
+        lost.push_back(t.lost_at(options.math, options.single, options.multi, *t.sizes.begin(), r, split, k));
       }
     if (Cell m = mean(lost)) values.push_back(*m);
   }
@@ -658,7 +709,7 @@ inline Direction no_single_variable(const std::optional<VarianceShares>& shares)
   d.mean = largest->share;
   d.low = largest->low;
   d.high = largest->high;
-  d.note = "share of the largest main effect (" + largest->name + ") in the variance of y(k) - y(0), unseen languages; shown below one half";
+  d.note = str("share of the largest main effect (", largest->name, ") in the variance of y(k) - y(0), ", shares->cells, " cells of ", shares->languages, " unseen languages; shown below one half");
   d.finding = !d.low || !d.high ? Finding::undecided : *d.high < 0.5 ? Finding::shown : *d.low > 0.5 ? Finding::not_shown : Finding::undecided;
   return d;
 }
@@ -675,7 +726,7 @@ inline std::vector<Direction> directions(const std::vector<Score>& scores, const
       fail(ErrorKind::input, "clt.scores", "directions: the task ", printable(s.task, 40), " has the scores ", printable(at->second, 40), " and ", printable(s.score, 40), "; give one of them");
   }
   return {math_gains_most(scores, options), math_needs_more_data(scores, options), larger_plateau_earlier(scores, options), gap_stays(scores, options), multi_task_hurts_math(scores, options),
-          no_single_variable(variance_shares(observations(scores, Split::unseen, Response::change), study_factors(), bootstrap_options))};
+          no_single_variable(variance_shares(observations(scores, Split::unseen, Response::change, Design::amounts, options), factors_of(Design::amounts), bootstrap_options))};
 }
 
 }  // namespace bam::clt

@@ -1,8 +1,9 @@
 // Mixtures of fine-tuning examples, declared: how many of which task in which language. A pool's order is drawn from the seed and each
 // item's own key, so the set of n lies inside that of any larger n, stays when the pool grows, and holds the same items in all
-// languages that share them. No item of a held-out file gets in, and every example that is written is accounted for.
+// languages that share them. No item of a held-out file or of a source's own validation or test gets in, and every example that is written is accounted for.
 #pragma once
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <numeric>
 #include <optional>
@@ -100,7 +101,7 @@ namespace detail {
 
 struct Identity {
   std::string key;     // the task and parallel_id; without one id; without that the whole text's hash
-  std::string prompt;  // hash of all that is said before the assistant's last turn
+  std::string prompt;  // hash of all that is said before the assistant's last turn, or of all where there is none
 };
 inline std::string hash_of(std::string_view s) {
   io::Hasher h;
@@ -110,8 +111,9 @@ inline std::string hash_of(std::string_view s) {
 inline Identity identity_of(const text::ChatExample& e) {
   std::size_t last = e.messages.size();
   while (last > 0 && e.messages[last - 1].role != text::Role::assistant) --last;
+  const std::size_t end = last > 0 ? last - 1 : e.messages.size();
   std::string before;
-  for (std::size_t i = 0; i + 1 < last; ++i) before += str(static_cast<int>(e.messages[i].role), ":", e.messages[i].content.size(), ":", e.messages[i].content);
+  for (std::size_t i = 0; i < end; ++i) before += str(static_cast<int>(e.messages[i].role), ":", e.messages[i].content.size(), ":", e.messages[i].content);
   const std::string& id = e.parallel_id.empty() ? e.id : e.parallel_id;
   return {id.empty() ? "text " + hash_of(e.text()) : str("item ", e.task, "\n", id), "prompt " + hash_of(before)};
 }
@@ -185,22 +187,50 @@ inline std::vector<Pool> read_pools(const std::vector<std::string>& paths, std::
   return pools;
 }
 
+// The other splits of a source, as (folder, split): validation/, test/ and eval/ in its folder, or beside it where it is, or lies in, a folder called train.
+inline std::vector<std::pair<std::string, std::string>> other_splits(const std::string& source) {
+  std::string folder = source.substr(0, source.find_last_not_of('/') + 1);
+  if (!io::is_folder(folder)) folder = io::folder_of(folder);
+  else if (io::name_of_file(folder) != "train") folder += "/train";
+  if (io::name_of_file(folder) != "train") return {};
+  std::vector<std::pair<std::string, std::string>> out;
+  for (const char* split : {"validation", "test", "eval"})
+    if (const std::string other = io::join(io::folder_of(folder), split); io::is_folder(other)) out.emplace_back(other, split);
+  return out;
+}
+
 // The items of held-out files: where each stands.
 class HeldOut {
  public:
   HeldOut() = default;
-  // Files, or folders (their validation part). Error(input): as text::read_examples.
+  // Files, or folders (their validation part); a prompt alone is an item too. Error(input): as text::read_examples.
   explicit HeldOut(const std::vector<std::string>& paths) {
-    for (const std::string& path : paths)
-      for (const text::ChatExample& e : text::read_examples(path, "validation")) add(e);
+    for (const std::string& path : paths) read(path);
   }
-  void add(const text::ChatExample& e) {
+  // split: that of a source's own; an item may be in one of these alone. Error(input), both places: one is in two, and it is not to be counted only.
+  void read(const std::string& path, const std::string& split = "", bool count = false) {
+    auto append = [](std::vector<text::ChatExample>& out, const std::string& file) {
+      text::detail::each_example_line(file, [&](std::string_view line, const std::string& where) { out.push_back(text::detail::example_of(io::parse_json(line, where), where, true)); });
+    };
+    const auto list = text::detail::read_split<text::ChatExample>(path, "validation", text::detail::example_suffixes(), append, [](const text::ChatExample& e) { return e.text(); });
+    if (list.empty() && split.empty()) fail(ErrorKind::input, "data.empty", printable(path, 4096), ": wanted held-out examples, found none; name a .jsonl file, or a folder with such files or validation/");
+    for (const text::ChatExample& e : list) add(e, split, count);
+  }
+  void add(const text::ChatExample& e, const std::string& split = "", bool count = false) {
     const detail::Identity id = detail::identity_of(e);
-    places_.try_emplace(id.key, e.where);
-    places_.try_emplace(id.prompt, e.where);
+    bool twice = false;
+    for (const std::string* key : {&id.key, &id.prompt}) {
+      const Place& known = places_.try_emplace(*key, Place{e.where, split}).first->second;
+      if (split.empty() || known.split.empty() || known.split == split) continue;
+      twice = true;
+      if (!count)
+        fail(ErrorKind::input, "mixture.splits", e.where, ": is in ", split, " and in ", known.split, " too, by its ", key == &id.key ? "id" : "prompt", ": ", known.where, "; take it out of one of the two, or set drop_held_out = true, which counts it");
+    }
+    in_two_ += twice;
     ++examples_;
   }
   std::int64_t size() const { return examples_; }
+  std::int64_t in_two_splits() const { return in_two_; }
 
   // Takes the pool's lines that are held out away and returns how many; an item is the same by its id (of one task) or its prompt.
   // Error(input), both places: there is one and drop is false.
@@ -212,7 +242,7 @@ class HeldOut {
       const bool by_id = at != places_.end();
       if (!by_id) at = places_.find(id.prompt);
       if (at == places_.end()) keep.push_back(i);
-      else if (!drop) fail(ErrorKind::input, "mixture.held_out", pool.place(i), ": is held out too, by its ", by_id ? "id" : "prompt", ": ", at->second, "; take it out of one of the two, or set drop_held_out = true");
+      else if (!drop) fail(ErrorKind::input, "mixture.held_out", pool.place(i), ": is held out too, by its ", by_id ? "id" : "prompt", ": ", at->second.where, "; take it out of one of the two, or set drop_held_out = true");
     }
     Pool kept{pool.task, pool.language, {}, {}, pool.duplicates};
     for (std::size_t i : keep) {
@@ -225,8 +255,11 @@ class HeldOut {
   }
 
  private:
-  std::map<std::string, std::string> places_;
-  std::int64_t examples_ = 0;
+  struct Place {
+    std::string where, split;
+  };
+  std::map<std::string, Place> places_;
+  std::int64_t examples_ = 0, in_two_ = 0;
 };
 
 enum class MixtureMode : std::uint8_t { parts, additive, substitution, temperature };
@@ -236,7 +269,7 @@ inline constexpr const char* mixture_mode_names[] = {"parts", "additive", "subst
 struct Mixture {
   std::vector<std::string> sources, held_out;  // files and folders
   std::uint64_t seed = 1;
-  bool repeat = false, drop_held_out = false;
+  bool repeat = false, drop_held_out = false, own_splits = true;  // own_splits: what the sources have beside their training part is held out too
   std::vector<Part> parts;  // as they are declared; the base of additive and substitution
   MixtureMode mode = MixtureMode::parts;
   std::vector<std::string> tasks, languages;  // of additive and substitution: the further languages; of temperature: which pools, none given: all
@@ -275,6 +308,7 @@ inline Mixture parse_mixture(const std::string& text, const std::string& file, c
   top.read("seed", m.seed, 0, INT64_MAX);
   top.read("repeat", m.repeat);
   top.read("drop_held_out", m.drop_held_out);
+  top.read("own_splits", m.own_splits);
   if (m.sources.empty()) top.missing("sources", "a list of files and folders with examples");
   for (auto* list : {&m.sources, &m.held_out})
     for (std::string& p : *list) p = io::path_beside(file, p);
@@ -371,7 +405,19 @@ inline io::Json write_mixture(const std::string& folder, const Mixed& mixed, con
 inline io::Json write_mixture(const std::string& folder, const Mixture& m, bool replace = false) {
   std::vector<SourceFile> files;
   std::vector<Pool> pools = read_pools(m.sources, &files);
-  const HeldOut held_out(m.held_out);
+  HeldOut held_out;
+  std::vector<std::string> held_paths;
+  auto hold = [&](const std::string& path, const std::string& split) {
+    std::error_code ec;
+    auto same = [&](const std::string& p) { return std::filesystem::equivalent(p, path, ec); };
+    if (std::any_of(held_paths.begin(), held_paths.end(), same)) return;
+    held_paths.push_back(path);
+    held_out.read(path, split, m.drop_held_out);
+  };
+  for (const std::string& source : m.sources)
+    if (m.own_splits)
+      for (const auto& [path, split] : other_splits(source)) hold(path, split);
+  for (const std::string& path : m.held_out) hold(path, "");
   std::int64_t dropped = 0;
   const std::vector<Part> named = m.resolved(pools);
   for (Pool& pool : pools)
@@ -379,10 +425,10 @@ inline io::Json write_mixture(const std::string& folder, const Mixture& m, bool 
   const Mixed mixed = mix(pools, m.resolved(pools), m.seed, m.repeat);
   io::Json sources = io::Json::array({}), held = io::Json::array({});
   for (const SourceFile& f : files) sources.push_back(io::Json::object({{"path", f.path}, {"sha256", f.sha256}}));
-  for (const std::string& p : m.held_out) held.push_back(p);
+  for (const std::string& p : held_paths) held.push_back(p);
   return write_mixture(folder, mixed,
                        io::Json::object({{"mode", mixture_mode_names[static_cast<int>(m.mode)]}, {"seed", static_cast<std::int64_t>(m.seed)}, {"repeat", m.repeat}, {"sources", std::move(sources)},
-                                         {"held_out", std::move(held)}, {"held_out_examples", held_out.size()}, {"dropped_held_out", dropped}}),
+                                         {"held_out", std::move(held)}, {"held_out_examples", held_out.size()}, {"in_two_splits", held_out.in_two_splits()}, {"dropped_held_out", dropped}}),
                        replace);
 }
 

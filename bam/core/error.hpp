@@ -69,8 +69,8 @@ inline std::string printable(std::string_view text, std::size_t limit = 200) {
       out += static_cast<char>(c);
       continue;
     }
-    std::size_t n = c >= 0xf0 && c < 0xf5 ? 4 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xc3 && c < 0xe0 ? 2 : 0;
-    bool whole = n != 0 && i + n <= text.size();
+    std::size_t n = c >= 0xf0 && c < 0xf5 ? 4 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xc2 && c < 0xe0 ? 2 : 0;
+    bool whole = n != 0 && i + n <= text.size() && !(c == 0xc2 && static_cast<unsigned char>(text[i + 1]) < 0xa0);  // those are control characters
     for (std::size_t k = 1; whole && k < n; ++k) whole = (static_cast<unsigned char>(text[i + k]) & 0xc0) == 0x80;
     if (whole) {
       out.append(text, i, n);

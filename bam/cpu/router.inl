@@ -39,11 +39,30 @@
   for (std::int64_t j = 0; j < s.top_k; ++j) gate[chosen[j]] = s.renormalize ? p[chosen[j]] / total : p[chosen[j]];
 }
 
+// Counting sort of the assignments, stable: by expert, then token. Serial: it reads N * K small numbers twice.
+[[gnu::noinline]] inline void route_plan(const Exec&, const RoutePlanArgs& s) {
+  const std::int64_t n = s.tokens * s.top_k;
+  for (std::int64_t e = 0; e <= s.experts; ++e) s.offsets[e] = 0;
+  for (std::int64_t i = 0; i < n; ++i) ++s.offsets[s.chosen[i] + 1];
+  for (std::int64_t e = 0; e < s.experts; ++e) s.offsets[e + 1] += s.offsets[e];
+  for (std::int64_t t = 0; t < s.tokens; ++t)
+    for (std::int64_t i = t * s.top_k; i < (t + 1) * s.top_k; ++i) {
+      const std::int64_t e = s.chosen[i], slot = s.offsets[e]++;
+      s.slot_token[slot] = t;
+      if (s.slot_gate) s.slot_gate[slot] = s.gates[t * s.experts + e];
+      if (s.token_slot) s.token_slot[i] = slot;
+    }
+  // Each offset has moved to the begin of its successor.
+  for (std::int64_t e = s.experts; e > 0; --e) s.offsets[e] = s.offsets[e - 1];
+  s.offsets[0] = 0;
+}
+
 inline void router_forward(const Exec& exec, const RouterArgs& s) {
   const std::int64_t E = s.experts;
   parallel_ranges(exec, s.tokens, E * 4, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t r = begin; r < end; ++r) router_row(s, r);
   });
+  if (s.plan.offsets) route_plan(exec, s.plan);
   std::int64_t total = 0;
   if (s.counts) {
     for (std::int64_t e = 0; e < E; ++e) s.counts[e] = 0;
@@ -101,22 +120,4 @@ inline void router_backward(const Exec& exec, const RouterArgs& s) {
   parallel_ranges(exec, s.tokens, s.experts * 4, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t r = begin; r < end; ++r) router_backward_row(s, r);
   });
-}
-
-// Counting sort of the assignments, stable: by expert, then token. Serial: it reads N * K small numbers twice.
-[[gnu::noinline]] inline void route_plan(const Exec&, const RoutePlanArgs& s) {
-  const std::int64_t n = s.tokens * s.top_k;
-  for (std::int64_t e = 0; e <= s.experts; ++e) s.offsets[e] = 0;
-  for (std::int64_t i = 0; i < n; ++i) ++s.offsets[s.chosen[i] + 1];
-  for (std::int64_t e = 0; e < s.experts; ++e) s.offsets[e + 1] += s.offsets[e];
-  for (std::int64_t t = 0; t < s.tokens; ++t)
-    for (std::int64_t i = t * s.top_k; i < (t + 1) * s.top_k; ++i) {
-      const std::int64_t e = s.chosen[i], slot = s.offsets[e]++;
-      s.slot_token[slot] = t;
-      if (s.slot_gate) s.slot_gate[slot] = s.gates[t * s.experts + e];
-      if (s.token_slot) s.token_slot[i] = slot;
-    }
-  // Each offset has moved to the begin of its successor.
-  for (std::int64_t e = s.experts; e > 0; --e) s.offsets[e] = s.offsets[e - 1];
-  s.offsets[0] = 0;
 }

@@ -1,5 +1,5 @@
 // Attention in bf16 on tensor cores (mma.sync), flash-style: cpu/attention.inl has formulas and sources.
-// Forward: a block owns 64 queries of a head, a warp 16 of them; scores, their softmax and the output stay in registers, and a score's fragment is,
+// Forward: a block owns 64 queries of a head, or fewer of some heads that share their keys, a warp 16 of them; scores, their softmax and the output stay in registers, and a score's fragment is,
 // rounded to bf16, the next product's operand. K and V come in tiles of 64 keys by asynchronous copies: V while the scores are computed, the next K while they multiply V.
 // Backward: one kernel for dQ, a warp 16 of a block's 64 queries, over the keys; one for dK and dV, a warp 16 of a block's 64 keys, over the query heads and queries of the group. Both compute the scores again; nothing is added across blocks.
 #pragma once
@@ -23,6 +23,17 @@ BAM_DEVICE void flash_load(unsigned char* to, const Bf16* from, std::int64_t str
   for (int n = thread(); n < size * D / 8; n += flash_threads) {
     const int row = n / (D / 8), chunk = n % (D / 8);
     copy_async(to + flash_place<D>(row, chunk), row < rows ? from + row * stride + chunk * 8 : from, row < rows);
+  }
+}
+// That of the queries of a unit's heads, n of each.
+template <int D>
+BAM_DEVICE void flash_load(unsigned char* to, const Bf16* from, std::int64_t stride, std::int64_t n, const HeadPack& pack, std::int64_t unit) {
+  for (int i = 0; i < pack.heads; ++i) {
+    const Bf16* const head = from + pack.head(unit, i) * D;
+    for (int m = thread(); m < pack.queries * D / 8; m += flash_threads) {
+      const int query = m / (D / 8), chunk = m % (D / 8);
+      copy_async(to + flash_place<D>(i * pack.queries + query, chunk), query < n ? head + query * stride + chunk * 8 : from, query < n);
+    }
   }
 }
 // Of the four lanes that share a row of a fragment.
@@ -69,18 +80,20 @@ BAM_DEVICE void flash_store(const AttentionArgs& a, std::int64_t h, std::int64_t
 template <int D>
 struct FlashForwardKernel {
   AttentionArgs a;
+  HeadPack pack;
+  static constexpr int most_threads = flash_threads, resident_blocks = D == 128 ? 2 : 3;
   static constexpr std::int64_t tile_bytes = 64 * D * 2, shared_bytes = 3 * tile_bytes;
 
   BAM_DEVICE void operator()() const {
-    const SegmentTile at = query_tile(a, last_first() / a.heads, flash_queries);
+    const SegmentTile at = query_tile(a, last_first() / pack.units, pack.queries);
     if (!at.on) return;  // by the whole block
     const Segment g = at.segment;
-    const std::int64_t h = last_first() % a.heads, kv = h / a.group % a.kv_heads, past = g.k_length - g.q_length, n = smaller(flash_queries, g.q_length - at.first);
+    const int lane = thread() % warp_lanes, warp = thread() / warp_lanes, own = warp * 16 % pack.queries + lane / 4;  // the lane's queries: own and own + 8
+    const std::int64_t unit = last_first() % pack.units, h = pack.head(unit, warp * 16 / pack.queries), kv = h / a.group % a.kv_heads, past = g.k_length - g.q_length, n = smaller(pack.queries, g.q_length - at.first);
     const std::int64_t end = a.causal ? smaller(g.k_length, past + at.first + n) : g.k_length;
     unsigned char *const tq = shared<unsigned char>(), *const tk = tq + tile_bytes, *const tv = tk + tile_bytes;
-    const Bf16 *q = static_cast<const Bf16*>(a.q) + (g.q_begin + at.first) * a.q_row + h * D, *k = static_cast<const Bf16*>(a.k) + g.k_begin * a.k_row + kv * D, *v = static_cast<const Bf16*>(a.v) + g.k_begin * a.v_row + kv * D;
-    const int lane = thread() % warp_lanes, warp = thread() / warp_lanes;
-    flash_load<D>(tq, q, a.q_row, n);
+    const Bf16 *q = static_cast<const Bf16*>(a.q) + (g.q_begin + at.first) * a.q_row, *k = static_cast<const Bf16*>(a.k) + g.k_begin * a.k_row + kv * D, *v = static_cast<const Bf16*>(a.v) + g.k_begin * a.v_row + kv * D;
+    flash_load<D>(tq, q, a.q_row, n, pack, unit);
     if (end > 0) flash_load<D>(tk, k, a.k_row, end);
     commit_copies();
     wait_copies<0>();
@@ -91,7 +104,10 @@ struct FlashForwardKernel {
     FragmentC out[D / 8] = {};
     float top[2] = {-3e38f, -3e38f}, total[2] = {0, 0};  // of rows lane / 4 and that + 8; finite, so that e^(old - new) is never NaN
     for (std::int64_t k0 = 0; k0 < end; k0 += flash_keys) {
-      const std::int64_t keys = smaller(flash_keys, end - k0);
+      const int keys = static_cast<int>(smaller(flash_keys, end - k0));
+      int seen_keys[2];  // of this tile, by the lane's queries
+      BAM_UNROLL
+      for (int i = 0; i < 2; ++i) seen_keys[i] = a.causal ? static_cast<int>(smaller(keys, past + at.first + own + i * 8 + 1 - k0)) : keys;
       flash_load<D>(tv, v + k0 * a.v_row, a.v_row, keys);  // its readers of the last tile are behind the barrier below, or the one above
       commit_copies();
       FragmentC s[flash_keys / 8] = {};
@@ -108,8 +124,7 @@ struct FlashForwardKernel {
       for (int j = 0; j < flash_keys / 8; ++j)
         BAM_UNROLL
         for (int i = 0; i < 4; ++i) {
-          const std::int64_t key = j * 8 + lane % 4 * 2 + i % 2, row = at.first + warp * 16 + lane / 4 + i / 2 * 8;
-          const bool hidden = key >= keys || (a.causal && k0 + key > past + row);
+          const bool hidden = j * 8 + lane % 4 * 2 + i % 2 >= seen_keys[i / 2];
           s[j].v[i] = hidden ? -__builtin_inff() : s[j].v[i] * a.scale;
           high[i / 2] = larger(high[i / 2], s[j].v[i]);
         }
@@ -152,7 +167,7 @@ struct FlashForwardKernel {
     BAM_UNROLL
     for (int i = 0; i < 2; ++i) {
       const float sum = sum_quad(total[i]);
-      const std::int64_t row = warp * 16 + lane / 4 + i * 8;
+      const std::int64_t row = own + i * 8;
       if (row < n) flash_store<D>(a, h, g.q_begin + at.first + row, sum, top[i] + math::log(sum), [&](int j, int c) { return out[j].v[i * 2 + c]; });
     }
   }
@@ -170,31 +185,39 @@ BAM_DEVICE void set_turned_back(const AttentionArgs& a, std::int64_t row, Bf16* 
 template <int D>
 struct FlashQueryGradientKernel {
   AttentionArgs a;
+  HeadPack pack;
   const float* dots;
   float* seen;
+  static constexpr int most_threads = flash_threads, resident_blocks = D == 32 ? 3 : 2;
   static constexpr std::int64_t tile_bytes = 64 * D * 2, shared_bytes = 4 * tile_bytes;
 
   BAM_DEVICE void operator()() const {
-    const SegmentTile at = query_tile(a, last_first() / a.heads, flash_queries);
+    const SegmentTile at = query_tile(a, last_first() / pack.units, pack.queries);
     if (!at.on) return;  // by the whole block
     const Segment g = at.segment;
-    const std::int64_t h = last_first() % a.heads, kv = h / a.group % a.kv_heads, past = g.k_length - g.q_length, n = smaller(flash_queries, g.q_length - at.first), begin = g.q_begin + at.first;
+    const int lane = thread() % warp_lanes, warp = thread() / warp_lanes, own = warp * 16 % pack.queries + lane / 4;
+    const int n = static_cast<int>(smaller(pack.queries, g.q_length - at.first));
+    const std::int64_t unit = last_first() % pack.units, h = pack.head(unit, warp * 16 / pack.queries), kv = h / a.group % a.kv_heads, past = g.k_length - g.q_length, begin = g.q_begin + at.first;
     const std::int64_t end = a.causal ? smaller(g.k_length, past + at.first + n) : g.k_length;
     unsigned char *const tq = shared<unsigned char>(), *const tdout = tq + tile_bytes, *const tk = tdout + tile_bytes, *const tv = tk + tile_bytes;
-    const int lane = thread() % warp_lanes, warp = thread() / warp_lanes;
-    flash_load<D>(tq, static_cast<const Bf16*>(a.q) + begin * a.q_row + h * D, a.q_row, n);
-    flash_load<D>(tdout, static_cast<const Bf16*>(a.dout) + begin * a.dout_row + h * D, a.dout_row, n);
+    flash_load<D>(tq, static_cast<const Bf16*>(a.q) + begin * a.q_row, a.q_row, n, pack, unit);
+    flash_load<D>(tdout, static_cast<const Bf16*>(a.dout) + begin * a.dout_row, a.dout_row, n, pack, unit);
+    const int seen_by_own = static_cast<int>(past + at.first) + own + 1;  // causal
     float lse[2], dot[2], gate[2], total[2] = {0, 0};
     BAM_UNROLL
     for (int i = 0; i < 2; ++i) {
-      const std::int64_t row = warp * 16 + lane / 4 + i * 8, token = begin + (row < n ? row : 0);
+      const int row = own + i * 8;
+      const std::int64_t token = begin + (row < n ? row : 0);
       lse[i] = a.lse[h * a.rows + token];
       dot[i] = dots[h * a.rows + token];
       gate[i] = a.gate ? a.gate[token * a.gate_row + h / a.heads_per_gate] : 1.0f;
     }
     FragmentC dq[D / 8] = {};
     for (std::int64_t k0 = 0; k0 < end; k0 += flash_keys) {
-      const std::int64_t keys = smaller(flash_keys, end - k0);
+      const int keys = static_cast<int>(smaller(flash_keys, end - k0));
+      int seen_keys[2];  // of this tile, by the lane's queries
+      BAM_UNROLL
+      for (int i = 0; i < 2; ++i) seen_keys[i] = a.causal ? static_cast<int>(smaller(keys, seen_by_own + i * 8 - static_cast<int>(k0))) : keys;
       flash_load<D>(tk, static_cast<const Bf16*>(a.k) + (g.k_begin + k0) * a.k_row + kv * D, a.k_row, keys);
       flash_load<D>(tv, static_cast<const Bf16*>(a.v) + (g.k_begin + k0) * a.v_row + kv * D, a.v_row, keys);
       commit_copies();
@@ -217,12 +240,12 @@ struct FlashQueryGradientKernel {
       for (int j = 0; j < flash_keys / 8; ++j)
         BAM_UNROLL
         for (int i = 0; i < 4; ++i) {
-          const std::int64_t key = j * 8 + lane % 4 * 2 + i % 2, row = at.first + warp * 16 + lane / 4 + i / 2 * 8;
-          const bool hidden = key >= keys || (a.causal && k0 + key > past + row);
+          const bool hidden = j * 8 + lane % 4 * 2 + i % 2 >= seen_keys[i / 2];
           const float p = hidden ? 0.0f : math::exp(s[j].v[i] * a.scale - lse[i / 2]);
           total[i / 2] = math::fma(p, dp[j].v[i], total[i / 2]);
           s[j].v[i] = p * math::fma(gate[i / 2], dp[j].v[i], 0.0f - dot[i / 2]);
         }
+      sync_warp();
       BAM_UNROLL
       for (int t = 0; t < flash_keys / 16; ++t) {
         const FragmentA ds = as_left(s[2 * t], s[2 * t + 1]);
@@ -240,7 +263,8 @@ struct FlashQueryGradientKernel {
     BAM_UNROLL
     for (int i = 0; i < 2; ++i) {
       const float sum = sum_quad(total[i]);
-      const std::int64_t row = warp * 16 + lane / 4 + i * 8, token = begin + row;
+      const int row = own + i * 8;
+      const std::int64_t token = begin + row;
       if (row >= n) continue;
       Bf16* to = static_cast<Bf16*>(a.dq) + token * a.q_row + h * D;
       BAM_UNROLL
@@ -346,7 +370,8 @@ inline bool attention_mma_takes(const AttentionArgs& a) {
 }
 template <int D>
 void flash_forward(const Exec& exec, const AttentionArgs& a) {
-  launch(exec, {query_tiles(a, flash_queries) * a.heads, flash_threads, FlashForwardKernel<D>::shared_bytes}, FlashForwardKernel<D>{a});
+  const HeadPack pack = HeadPack::of(a, flash_queries);
+  launch(exec, {query_tiles(a, pack.queries) * pack.units, flash_threads, FlashForwardKernel<D>::shared_bytes}, FlashForwardKernel<D>{a, pack});
 }
 inline void attention_forward_mma(const Exec& exec, const AttentionArgs& a) {
   if (a.head_dim == 32) flash_forward<32>(exec, a);
@@ -356,7 +381,8 @@ inline void attention_forward_mma(const Exec& exec, const AttentionArgs& a) {
 
 template <int D>
 void flash_backward(const Exec& exec, const AttentionArgs& a, const float* dots, float* seen) {
-  launch(exec, {query_tiles(a, flash_queries) * a.heads, flash_threads, FlashQueryGradientKernel<D>::shared_bytes}, FlashQueryGradientKernel<D>{a, dots, seen});
+  const HeadPack pack = HeadPack::of(a, flash_queries);
+  launch(exec, {query_tiles(a, pack.queries) * pack.units, flash_threads, FlashQueryGradientKernel<D>::shared_bytes}, FlashQueryGradientKernel<D>{a, pack, dots, seen});
   launch(exec, {2 * multiprocessors(), flash_threads, FlashKeyGradientKernel<D>::shared_bytes}, FlashKeyGradientKernel<D>{a, dots});
 }
 inline void attention_backward_mma(const Exec& exec, const AttentionArgs& a, const float* dots, float* seen) {

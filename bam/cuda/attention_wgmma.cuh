@@ -1,4 +1,4 @@
-// Attention in bf16 with heads of 128, by wgmma and TMA (sm_90a), after FlashAttention-3 (Shah et al. 2024, arXiv 2407.08608). Forward: a block owns 128 queries of a head and has three warpgroups: one thread of the first
+// Attention in bf16 with heads of 128, by wgmma and TMA (sm_90a), after FlashAttention-3 (Shah et al. 2024, arXiv 2407.08608). Forward: a block owns 128 queries of a head, or fewer of some heads that share their keys, and has three warpgroups: one thread of the first
 // starts the copies of the queries, then of 128 keys and 128 values at a time into two stages of shared memory; the others, 64 queries each, do the rest, so that one may multiply while the other is at its softmax. Scores and
 // output are sums in registers; the weights, rounded to bf16, are the left operand of their product with the values without leaving them. Backward: the same, as two kernels, so that nothing is added across blocks
 // (attention_mma.cuh). Not run on hardware yet: BAM_CUDA_PATH=wgmma asks for it.
@@ -30,6 +30,15 @@ template <int rows>
 BAM_DEVICE void flash_copy(unsigned char* to, const TensorMap& map, std::int64_t row, std::int64_t head, Barrier* full) {
   copy_tile(to, map, row, head * flash_head, full);
   copy_tile(to + flash_bytes<rows> / 2, map, row, head * flash_head + 64, full);
+}
+// That of a unit's heads, mapped in boxes of the queries of one.
+template <int rows>
+BAM_DEVICE void flash_copy(unsigned char* to, const TensorMap& map, std::int64_t row, const HeadPack& pack, std::int64_t unit, Barrier* full) {
+  for (int i = 0; i < pack.heads; ++i, to += pack.queries * 128) {
+    const std::int64_t column = pack.head(unit, i) * flash_head;
+    copy_tile(to, map, row, column, full);
+    copy_tile(to + flash_bytes<rows> / 2, map, row, column + 64, full);
+  }
 }
 // x (64, n), thread t's part, = the 64 rows from `row` of a left tile times those of a right one, over the columns.
 template <int left_rows, int right_rows, int sums>
@@ -64,6 +73,7 @@ inline constexpr float log2_of_e = 1.44269504f;
 
 struct WgmmaForwardKernel {
   AttentionArgs a;
+  HeadPack pack;
   TensorMap q, k, v;
 
   static constexpr int most_threads = wgmma_threads, resident_blocks = 1, size = 128, stages = flash_stages;  // size: of a tile of queries, keys or values
@@ -76,9 +86,9 @@ struct WgmmaForwardKernel {
     flash_copy<size>(to, map, row, head, full);
   }
   BAM_DEVICE void operator()() const {
-    const SegmentTile at = query_tile(a, last_first() / a.heads, size);
+    const SegmentTile at = query_tile(a, last_first() / pack.units, pack.queries);
     const Segment g = at.segment;
-    const std::int64_t h = last_first() % a.heads, kv = h / a.group % a.kv_heads, past = g.k_length - g.q_length, n = smaller(size, g.q_length - at.first);
+    const std::int64_t unit = last_first() % pack.units, kv = pack.head(unit, 0) / a.group % a.kv_heads, past = g.k_length - g.q_length, n = smaller(pack.queries, g.q_length - at.first);
     const std::int64_t end = a.causal ? smaller(g.k_length, past + at.first + n) : g.k_length;
     if (!at.on) return;  // by the whole block
     Barriers& b = *shared<Barriers>();
@@ -98,7 +108,8 @@ struct WgmmaForwardKernel {
     if (thread() < warpgroup_threads) {
       give_registers<40>();
       if (thread() == 0 && end > 0) {
-        load(tiles, q, g.q_begin + at.first, h, &b.queries);
+        arrive_expecting(&b.queries, flash_bytes<size>);
+        flash_copy<size>(tiles, q, g.q_begin + at.first, pack, unit, &b.queries);
         for (std::int64_t k0 = 0, step = 0; k0 < end; k0 += size, ++step) {
           const int s = static_cast<int>(step % stages);
           const unsigned was_free = static_cast<unsigned>(step / stages + 1) & 1u;  // the first round finds them free
@@ -111,7 +122,9 @@ struct WgmmaForwardKernel {
       }
     } else {
       take_registers<232>();
-      const int t = thread() % warpgroup_threads, first = (thread() / warpgroup_threads - 1) * 64, own = first + t / 32 * 16 + t % 32 / 4;  // the thread's rows: own and own + 8
+      const int t = thread() % warpgroup_threads, first = (thread() / warpgroup_threads - 1) * 64, warp_row = first + t / 32 * 16;
+      const int lowest = first % pack.queries, own = warp_row % pack.queries + t % 32 / 4;  // of the warpgroup's queries; the thread's: own and own + 8
+      const std::int64_t h = pack.head(unit, warp_row / pack.queries);
       const float to_power = a.scale * log2_of_e;  // e^(scale x) = 2^(to_power x)
       float out[64] = {}, top[2] = {-1e30f, -1e30f}, total[2] = {0, 0};  // top: of the scores before they are scaled; finite, so that no difference is NaN
       if (end > 0) wait_barrier(&b.queries, 0);
@@ -128,7 +141,7 @@ struct WgmmaForwardKernel {
         wait_products<0>();
         hold(x);
         if (t % warp_lanes == 0) arrive(&b.keys_free[s]);
-        const std::int64_t seen_by_first = a.causal ? smaller(g.k_length, past + at.first + first + 1) : g.k_length;
+        const std::int64_t seen_by_first = a.causal ? smaller(g.k_length, past + at.first + lowest + 1) : g.k_length;
         if (k0 + size > seen_by_first)
           BAM_UNROLL
           for (int j = 0; j < 16; ++j)
@@ -180,9 +193,10 @@ struct WgmmaForwardKernel {
   }
 };
 
-// dQ, and seen (heads, rows) = the sum over keys of P dP, of which the gate's gradient comes: a block owns 128 queries of a head. dots (heads, rows) = dout . out.
+// dQ, and seen (heads, rows) = the sum over keys of P dP, of which the gate's gradient comes: a block owns 128 queries of a head, or fewer of some heads that share their keys. dots (heads, rows) = dout . out.
 struct WgmmaQueryGradientKernel {
   AttentionArgs a;
+  HeadPack pack;
   const float* dots;
   float* seen;
   TensorMap q, dout, k, v;
@@ -193,9 +207,9 @@ struct WgmmaQueryGradientKernel {
     Barrier queries, keys[stages], free[stages];
   };
   BAM_DEVICE void operator()() const {
-    const SegmentTile at = query_tile(a, last_first() / a.heads, size);
+    const SegmentTile at = query_tile(a, last_first() / pack.units, pack.queries);
     const Segment g = at.segment;
-    const std::int64_t h = last_first() % a.heads, kv = h / a.group % a.kv_heads, past = g.k_length - g.q_length, n = smaller(size, g.q_length - at.first), queries = g.q_begin + at.first;
+    const std::int64_t unit = last_first() % pack.units, kv = pack.head(unit, 0) / a.group % a.kv_heads, past = g.k_length - g.q_length, n = smaller(pack.queries, g.q_length - at.first), queries = g.q_begin + at.first;
     const std::int64_t end = a.causal ? smaller(g.k_length, past + at.first + n) : g.k_length;
     if (!at.on) return;  // by the whole block
     Barriers& b = *shared<Barriers>();
@@ -214,8 +228,8 @@ struct WgmmaQueryGradientKernel {
       give_registers<40>();
       if (thread() == 0 && end > 0) {
         arrive_expecting(&b.queries, 2 * flash_bytes<size>);
-        flash_copy<size>(tiles, q, queries, h, &b.queries);
-        flash_copy<size>(tiles + flash_bytes<size>, dout, queries, h, &b.queries);
+        flash_copy<size>(tiles, q, queries, pack, unit, &b.queries);
+        flash_copy<size>(tiles + flash_bytes<size>, dout, queries, pack, unit, &b.queries);
         for (std::int64_t k0 = 0, step = 0; k0 < end; k0 += step_size, ++step) {
           const int s = static_cast<int>(step % stages);
           unsigned char* const to = tiles + 2 * flash_bytes<size> + 2 * s * flash_bytes<step_size>;
@@ -227,7 +241,9 @@ struct WgmmaQueryGradientKernel {
       }
     } else {
       take_registers<232>();
-      const int t = thread() % warpgroup_threads, first = (thread() / warpgroup_threads - 1) * 64, own = first + t / 32 * 16 + t % 32 / 4;  // the thread's rows: own and own + 8
+      const int t = thread() % warpgroup_threads, first = (thread() / warpgroup_threads - 1) * 64, warp_row = first + t / 32 * 16;
+      const int lowest = first % pack.queries, own = warp_row % pack.queries + t % 32 / 4;  // of the warpgroup's queries; the thread's: own and own + 8
+      const std::int64_t h = pack.head(unit, warp_row / pack.queries);
       const float to_power = a.scale * log2_of_e;
       float lse[2], dot[2], gate[2], total[2] = {0, 0}, dq[64] = {};  // lse: as a power of 2
       BAM_UNROLL
@@ -244,7 +260,7 @@ struct WgmmaQueryGradientKernel {
         float x[32], dp[32];
         wait_barrier(&b.keys[s], static_cast<unsigned>(step / stages) & 1u);
         flash_both_scores<size, step_size>(x, dp, begin, first, keys);
-        const std::int64_t seen_by_first = a.causal ? smaller(g.k_length, past + at.first + first + 1) : g.k_length;
+        const std::int64_t seen_by_first = a.causal ? smaller(g.k_length, past + at.first + lowest + 1) : g.k_length;
         const bool all_seen = k0 + step_size <= seen_by_first;
         BAM_UNROLL
         for (int j = 0; j < 8; ++j)
@@ -428,8 +444,9 @@ inline bool attention_wgmma_takes(const AttentionArgs& a) {
 inline TensorMap flash_map(const void* p, std::int64_t rows, std::int64_t heads, std::int64_t ld, int box_rows) { return tensor_map(p, rows, heads * flash_head, ld, box_rows); }
 inline void attention_forward_wgmma(const Exec& exec, const AttentionArgs& a) {
   using Kernel = WgmmaForwardKernel;
-  launch(exec, {query_tiles(a, Kernel::size) * a.heads, wgmma_threads, Kernel::shared_bytes},
-         Kernel{a, flash_map(a.q, a.rows, a.heads, a.q_row, Kernel::size), flash_map(a.k, a.key_rows, a.kv_heads, a.k_row, Kernel::size), flash_map(a.v, a.key_rows, a.kv_heads, a.v_row, Kernel::size)});
+  const HeadPack pack = HeadPack::of(a, Kernel::size);
+  launch(exec, {query_tiles(a, pack.queries) * pack.units, wgmma_threads, Kernel::shared_bytes},
+         Kernel{a, pack, flash_map(a.q, a.rows, a.heads, a.q_row, pack.queries), flash_map(a.k, a.key_rows, a.kv_heads, a.k_row, Kernel::size), flash_map(a.v, a.key_rows, a.kv_heads, a.v_row, Kernel::size)});
 }
 inline void attention_backward_wgmma(const Exec& exec, const AttentionArgs& a, const float* dots, float* seen) {
   auto queries = [&](int box_rows) { return flash_map(a.q, a.rows, a.heads, a.q_row, box_rows); };
@@ -438,8 +455,9 @@ inline void attention_backward_wgmma(const Exec& exec, const AttentionArgs& a, c
   auto values = [&](int box_rows) { return flash_map(a.v, a.key_rows, a.kv_heads, a.v_row, box_rows); };
   using ForQueries = WgmmaQueryGradientKernel;
   using ForKeys = WgmmaKeyGradientKernel;
-  launch(exec, {query_tiles(a, ForQueries::size) * a.heads, wgmma_threads, ForQueries::shared_bytes},
-         ForQueries{a, dots, seen, queries(ForQueries::size), gradients(ForQueries::size), keys(ForQueries::step_size), values(ForQueries::step_size)});
+  const HeadPack pack = HeadPack::of(a, ForQueries::size);
+  launch(exec, {query_tiles(a, pack.queries) * pack.units, wgmma_threads, ForQueries::shared_bytes},
+         ForQueries{a, pack, dots, seen, queries(pack.queries), gradients(pack.queries), keys(ForQueries::step_size), values(ForQueries::step_size)});
   launch(exec, {multiprocessors(), wgmma_threads, ForKeys::shared_bytes}, ForKeys{a, dots, queries(ForKeys::step_size), gradients(ForKeys::step_size), keys(ForKeys::size), values(ForKeys::size)});
 }
 

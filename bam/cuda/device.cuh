@@ -250,6 +250,21 @@ BAM_DEVICE T reduce_block(T x, F f) {
   sync();
   return x;
 }
+// Sum of x over the threads before the caller, of a block of `threads`, with `space` of one T a thread, which is in use until the next barrier. Reached by all threads. Integers alone: the order is not the threads'.
+template <int threads, class T>
+BAM_DEVICE T scan_block(T x, T* space) {
+  static_assert(std::is_integral_v<T>);
+  const int t = thread();
+  space[t] = x;
+  sync();
+  for (int d = 1; d < threads; d *= 2) {
+    const T add = t >= d ? space[t - d] : T{0};
+    sync();
+    space[t] += add;
+    sync();
+  }
+  return space[t] - x;
+}
 inline constexpr int reduce_threads = 256;
 template <class T>
 inline constexpr std::int64_t reduce_bytes = reduce_threads / warp_lanes * sizeof(T);

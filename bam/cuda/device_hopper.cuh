@@ -66,7 +66,8 @@ BAM_DEVICE void copy_tile([[maybe_unused]] void* to, [[maybe_unused]] const Tens
 }
 // What the caller's copies (copy_async) have brought to shared memory, waited for, is there for products, which look past what threads write ("Async proxy"); before others are told of it.
 BAM_DEVICE void fence_copies() { BAM_SM90(asm volatile("fence.proxy.async.shared::cta;" ::: "memory")); }
-BAM_DEVICE void fence_products() { BAM_SM90(asm volatile("wgmma.fence.sync.aligned;" ::: "memory")); }
+// By whole warps, whose lanes may have come apart where each waited at a barrier, or chose for itself.
+BAM_DEVICE void fence_products() { BAM_SM90(__syncwarp(); asm volatile("wgmma.fence.sync.aligned;" ::: "memory")); }
 BAM_DEVICE void commit_products() { BAM_SM90(asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory")); }
 // Until at most `left` of the groups of the caller's warp are under way; its part of a product is done then, not that of the warpgroup's other warps.
 template <int left>

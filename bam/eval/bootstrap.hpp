@@ -86,16 +86,20 @@ BootstrapResult bootstrap(std::size_t n, F&& statistic, const BootstrapOptions& 
   return r;
 }
 
+inline BootstrapResult bootstrap_mean(std::span<const double> values, const BootstrapOptions& options = {}) {
+  return bootstrap(values.size(), [&](std::span<const std::size_t> index) {
+    double sum = 0;
+    for (std::size_t i : index) sum += values[i];
+    return sum / static_cast<double>(index.size());
+  }, options);
+}
+
 // Difference of means a - b of scores of the same items.
 inline BootstrapResult paired_bootstrap(std::span<const double> a, std::span<const double> b, const BootstrapOptions& options = {}) {
   check(a.size() == b.size(), "bootstrap.size", "paired bootstrap: ", a.size(), " and ", b.size(), " scores; wanted one of each per item");
   std::vector<double> d(a.size());
   for (std::size_t i = 0; i < d.size(); ++i) d[i] = a[i] - b[i];
-  return bootstrap(d.size(), [&](std::span<const std::size_t> index) {
-    double sum = 0;
-    for (std::size_t i : index) sum += d[i];
-    return sum / static_cast<double>(index.size());
-  }, options);
+  return bootstrap_mean(d, options);
 }
 
 struct Correlation {

@@ -123,17 +123,22 @@ inline std::optional<NumberReading> last_number(std::string_view text) {
   return reading;
 }
 
-// Whether the last number of a text is the gold number, in one of its readings. gold: a number as data sets write it ("1234", "1,234", "-2.50"):
-// a point in it is a decimal point, commas are groups.
-inline bool number_match(std::string_view text, std::string_view gold) {
-  auto found = last_number(text);
+// A gold number as data sets write it ("1234", "1,234", "-2.50"): a point in it is a decimal point, commas are groups. Nothing where there is none.
+inline std::optional<std::string> gold_number(std::string_view gold) {
   std::string plain;
   for (char c : gold)
     if (c != ',') plain += c;
   auto wanted = last_number(plain);
-  if (!wanted) fail(ErrorKind::input, "exact_match.gold", "exact match: wanted a gold number, got \"", printable(gold, 60), "\"");
-  const std::string& g = wanted->also ? *wanted->also : wanted->value;
-  return found && (found->value == g || (found->also && *found->also == g));
+  if (!wanted) return std::nullopt;
+  return wanted->also ? *wanted->also : wanted->value;
+}
+
+// Whether the last number of a text is the gold number, in one of its readings.
+inline bool number_match(std::string_view text, std::string_view gold) {
+  auto found = last_number(text);
+  auto g = gold_number(gold);
+  if (!g) fail(ErrorKind::input, "exact_match.gold", "exact match: wanted a gold number, got \"", printable(gold, 60), "\"");
+  return found && (found->value == *g || (found->also && *found->also == *g));
 }
 
 // NFKC with case folding, punctuation out (as SQuAD's exact match does; articles stay, they belong to one language), one space between words.

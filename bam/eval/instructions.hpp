@@ -442,8 +442,8 @@ inline std::optional<bool> follows(std::string_view answer, const InstructionChe
       // "P. S." is "P.S.": one space behind a stop may stand or not.
       auto packed = [](PointsView x) {
         Points out;
-        for (char32_t c : x)
-          if (!(text::is_space(c) && !out.empty() && out.back() == '.')) out += c;
+        for (std::size_t i = 0; i < x.size(); ++i)
+          if (!(text::is_space(x[i]) && i > 0 && x[i - 1] == '.')) out += x[i];
         return out;
       };
       return occurrences(packed(low), packed(lower_points(word(0))), false) > 0;

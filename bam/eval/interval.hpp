@@ -15,13 +15,16 @@ struct Bounds {
   double low = 0, high = 1;
 };
 
-// 95% score interval of a share, right of n (Wilson, 1927); the whole of [0, 1] where n is 0.
+// 95% score interval of a share of n (Wilson, 1927); the whole of [0, 1] where n is 0. The share may be a mean over several samples of n, and then no whole number of them.
+inline Bounds wilson_of_share(double p, std::int64_t n) {
+  if (n == 0) return {};
+  const double z = 1.959963984540054, m = static_cast<double>(n);
+  const double centre = p + z * z / (2 * m), half = z * std::sqrt(p * (1 - p) / m + z * z / (4 * m * m)), scale = 1 + z * z / m;
+  return {p <= 0 ? 0.0 : std::max(0.0, (centre - half) / scale), p >= 1 ? 1.0 : std::min(1.0, (centre + half) / scale)};
+}
 inline Bounds wilson_interval(std::int64_t right, std::int64_t n) {
   check(n >= 0 && right >= 0 && right <= n, "interval.share", "wilson_interval: ", right, " of ", n);
-  if (n == 0) return {};
-  const double z = 1.959963984540054, m = static_cast<double>(n), p = static_cast<double>(right) / m;
-  const double centre = p + z * z / (2 * m), half = z * std::sqrt(p * (1 - p) / m + z * z / (4 * m * m)), scale = 1 + z * z / m;
-  return {right == 0 ? 0.0 : std::max(0.0, (centre - half) / scale), right == n ? 1.0 : std::min(1.0, (centre + half) / scale)};
+  return wilson_of_share(n == 0 ? 0 : static_cast<double>(right) / static_cast<double>(n), n);
 }
 
 // Standard error of sum(x) / sum(size) as a ratio estimator over items; 0 below two items.

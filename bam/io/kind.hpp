@@ -14,6 +14,8 @@ inline std::string_view kind_of(std::string_view head) {
   if (head.starts_with("PK\x03\x04"sv)) return "a zip archive (or a PyTorch .pt / .bin checkpoint)";
   if (head.starts_with("\x1f\x8b"sv)) return "a gzip archive";
   if (head.starts_with("\x28\xb5\x2f\xfd"sv)) return "a zstd archive";
+  if (head.starts_with("PAR1"sv)) return "a Parquet file (convert it to JSON lines, with pandas or duckdb for instance)";
+  if (head.starts_with("ARROW1"sv)) return "an Arrow file (convert it to JSON lines, with pandas or duckdb for instance)";
   if (head.starts_with("\x89HDF\r\n"sv)) return "an HDF5 file";
   if (head.starts_with("\x93NUMPY"sv)) return "a NumPy file";
   if (head.size() > 1 && head[0] == '\x80' && head[1] >= 2 && head[1] <= 5) return "a Python pickle";

@@ -257,10 +257,11 @@ class Decoder {
     if (beside) branches.second();
     Tensor u2 = c.parallel_block ? u : normalize(h1, l.post_norm);
     if (c.moe()) {
-      Routing r = route(linear(u2, computed(l.ffn_router), DType::f32), c.num_experts_per_tok, c.norm_topk_prob, batch.real, f_of(attention_losses() ? 1 : 0));
+      RoutePlan plan;
+      Routing r = route(linear(u2, computed(l.ffn_router), DType::f32), c.num_experts_per_tok, c.norm_topk_prob, batch.real, f_of(attention_losses() ? 1 : 0), &plan);
       add_routing(r);
-      out[0] = o.dropout > 0 ? add(h1, drop(mixture_ffn(zeros(h1.shape(), DType::f32, h1.device()), u2, r, computed(l.ffn_in), computed(l.ffn_out)), 1))
-                             : mixture_ffn(h1, u2, r, computed(l.ffn_in), computed(l.ffn_out), &branches);
+      out[0] = o.dropout > 0 ? add(h1, drop(mixture_ffn(zeros(h1.shape(), DType::f32, h1.device()), u2, r, computed(l.ffn_in), computed(l.ffn_out), nullptr, &plan), 1))
+                             : mixture_ffn(h1, u2, r, computed(l.ffn_in), computed(l.ffn_out), &branches, &plan);
     } else if (joint) {
       Tensor act = swiglu(gate_up);
       branches.end();

@@ -136,7 +136,6 @@ inline MemoryEstimate estimate_memory(const ModelConfig& c, const StepShape& ste
   const std::int64_t dh = times(2, C, f32);  // of the residual stream and of u
   const std::int64_t d_attention = plus(qkv, attention_out, times(experts, f32));
   const std::int64_t d_ffn = c.moe() ? times(K, plus(times(2, F), C), wide) : ffn;  // of experts gate | up alone, for that of the activation is not stored, and the rows before they are combined
-  const std::int64_t all_logits = times(rows, V, f32);
 
   MemoryEstimate m;
   m.weights = times(parameters, step.bf16 ? f32 + 2 : f32);  // bf16 keeps fp32 master weights beside the copy
@@ -146,7 +145,7 @@ inline MemoryEstimate estimate_memory(const ModelConfig& c, const StepShape& ste
   m.optimizer = times(2, parameters, step.bf16_moments ? 2 : f32);
   m.activations = times(rows, plus(times(c.num_hidden_layers, layer), head, inputs));
   // Logits of a micro-batch larger than a chunk are made, and turned into their gradient, which bf16 holds apart, a chunk at a time.
-  m.logits = std::min(all_logits, std::max(logits_chunk_bytes(step.device), times(V, f32)));
+  m.logits = times(logits_chunk(step.device).rows(rows, V), V, f32);
   if (step.bf16) m.logits = plus(m.logits, m.logits / 2);
   // Attention and FFN hold theirs at the same time where products are of both, and where they run side by side.
   const bool together = c.parallel_block && !step.dropout && (!c.moe() || (step.device == Device::cuda && branches_wanted()));

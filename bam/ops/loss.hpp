@@ -1,6 +1,6 @@
 // Losses. Targets below 0 are not trained: their loss and gradient are exactly 0.
 // linear_cross_entropy fuses the output layer: x (N, C), W (V, C), both of F32 or BF16, nll (N) = lse - logit of the target. It works through chunks of
-// rows, so that never more than 64 MiB of logits exist (512 MiB on a GPU); a batch whose logits fit keeps them, a larger one computes
+// rows, so that never more than 64 MiB of logits exist (2 GiB on a GPU); a batch whose logits fit keeps them, a larger one computes
 // them again in backward. Both give the same bits.
 #pragma once
 #include "elementwise.hpp"
@@ -9,10 +9,22 @@
 
 namespace bam {
 
-// A setting of the process: larger chunks read the weights less often.
-inline std::int64_t& logits_chunk_bytes(Device d) {
-  static std::int64_t bytes[] = {std::int64_t{64} << 20, std::int64_t{512} << 20};
-  return bytes[static_cast<int>(d)];
+// The logits that exist at once, F32. A setting of the process: larger chunks read the weights less often, and fill a GPU, whose products come in tiles of 128 rows.
+struct LogitsChunk {
+  std::int64_t bytes = 0, tile = 1;
+  // How many of n rows of v: chunks of one size but for the last, in whole tiles where one fits.
+  std::int64_t rows(std::int64_t n, std::int64_t v) const {
+    std::int64_t most = std::max<std::int64_t>(1, bytes / 4 / std::max<std::int64_t>(v, 1));
+    if (n <= most) return n;
+    const std::int64_t whole = most < tile ? 1 : tile;
+    most -= most % whole;
+    const std::int64_t chunks = (n - 1) / most + 1, even = (n - 1) / chunks + 1;
+    return (even + whole - 1) / whole * whole;
+  }
+};
+inline LogitsChunk& logits_chunk(Device d) {
+  static LogitsChunk of[] = {{std::int64_t{64} << 20, 1}, {std::int64_t{2} << 30, 128}};
+  return of[static_cast<int>(d)];
 }
 
 namespace detail {
@@ -61,7 +73,7 @@ inline Tensor linear_cross_entropy(const Tensor& x, const Tensor& w, const Tenso
   detail::check_linear("linear_cross_entropy", x, w);
   std::int64_t n = x.rows(), c = x.columns(), v = w.size(0);
   detail::check_targets("linear_cross_entropy", targets, n, v);
-  std::int64_t chunk = std::max<std::int64_t>(1, std::min(n, logits_chunk_bytes(x.device()) / (4 * std::max<std::int64_t>(v, 1))));
+  const std::int64_t chunk = std::max<std::int64_t>(1, logits_chunk(x.device()).rows(n, v));
   const Device device = detail::device_of("linear_cross_entropy", x, w, targets);
   Tensor nll({n}, DType::f32, device), lse({n}, DType::f32, device), logits({n ? chunk : 0, v}, DType::f32, device);
   CrossEntropyArgs base;

@@ -9,8 +9,8 @@
 
 namespace bam {
 
-// branches are joined before the residual is read.
-inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing& routing, const Tensor& w_in, const Tensor& w_out, Branches* branches = nullptr) {
+// branches are joined before the residual is read. plan: the routing's, from route(); null: it is made here.
+inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing& routing, const Tensor& w_in, const Tensor& w_out, Branches* branches = nullptr, const RoutePlan* plan = nullptr) {
   std::int64_t n = u.rows(), c = u.columns(), e = w_in.size(0), f = w_out.size(-1), k = routing.chosen.columns(), slots = n * k;
   check(w_in.rank() == 3 && w_out.rank() == 3 && w_in.size(1) == 2 * f && w_in.size(2) == c && w_out.size(0) == e && w_out.size(1) == c, "moe.shape",
         "mixture_ffn: u is ", to_string(u.shape()), ", w_in ", to_string(w_in.shape()), ", w_out ", to_string(w_out.shape()));
@@ -20,30 +20,21 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
   const DType dtype = u.dtype();
   check(w_in.dtype() == dtype && w_out.dtype() == dtype && (dtype == DType::f32 || dtype == DType::bf16), "moe.dtype", "mixture_ffn: u is of ", name_of(dtype), ", w_in of ", name_of(w_in.dtype()), ", w_out of ", name_of(w_out.dtype()), "; wanted F32 or BF16 for all");
   const Device device = detail::device_of("mixture_ffn", residual, u, routing.gates, routing.chosen, w_in, w_out);
-  Tensor offsets({e + 1}, DType::i64, device), slot_token({slots}, DType::i64, device), token_slot({n, k}, DType::i64, device), slot_gate({slots}, DType::f32, device);
-  RoutePlanArgs plan;
-  plan.tokens = n;
-  plan.experts = e;
-  plan.top_k = k;
-  plan.chosen = routing.chosen.address<std::int32_t>();
-  plan.gates = routing.gates.address();
-  plan.offsets = offsets.address<std::int64_t>();
-  plan.slot_token = slot_token.address<std::int64_t>();
-  plan.token_slot = token_slot.address<std::int64_t>();
-  plan.slot_gate = slot_gate.address();
-  kernel::route_plan(plan, device);
+  RoutePlan own;
+  if (!plan) kernel::route_plan(detail::plan_args(own, e, routing.chosen, routing.gates), device);
+  const RoutePlan routes = plan ? *plan : own;
 
   GroupedGemmArgs base;
   base.dtype = base.out = dtype;
   base.experts = e;
-  base.offsets = plan.offsets;
+  base.offsets = routes.offsets.address<std::int64_t>();
 
   Tensor x({slots, 2 * f}, dtype, device), act({slots, f}, dtype, device), out({slots, c}, dtype, device);
   GroupedGemmArgs in = base;
   in.transpose_b = true;
   in.N = 2 * f;
   in.K = c;
-  in.a_index = plan.slot_token;
+  in.a_index = routes.slot_token.address<std::int64_t>();
   in.A = u.raw();
   in.lda = c;
   in.B = w_in.raw();
@@ -52,7 +43,7 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
   in.C = x.raw();
   in.ldc = 2 * f;
   in.swiglu = detail::swiglu_args(x, f);
-  in.swiglu.scale = slot_gate.address();
+  in.swiglu.scale = routes.slot_gate.address();
   in.swiglu.y = act.raw();
   kernel::grouped_gemm(in, device);
 
@@ -78,7 +69,7 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
   combine.terms = k;
   combine.x = out.raw();
   combine.x_row = c;
-  combine.index = plan.token_slot;
+  combine.index = routes.token_slot.address<std::int64_t>();
   combine.from = residual.address();
   combine.y = y.address();
   combine.y_row = c;
@@ -86,9 +77,9 @@ inline Tensor mixture_ffn(const Tensor& residual, const Tensor& u, const Routing
   kernel::gather(combine, device);
 
   record({residual, u, routing.gates, w_in, w_out}, {y},
-         [=, r = residual.gradient(), gates = routing.gates.gradient(), g = y.gradient(), s = in.swiglu, kept = std::vector<Tensor>{offsets, x, slot_gate}]() {
+         [=, r = residual.gradient(), gates = routing.gates.gradient(), g = y.gradient(), s = in.swiglu, kept = x]() {
            const auto [dy, rounded] = detail::gradient_in(*g, n * c, dtype);
-           const std::int64_t *token = slot_token.address<std::int64_t>(), *slot = token_slot.address<std::int64_t>();
+           const std::int64_t *token = routes.slot_token.address<std::int64_t>(), *slot = routes.token_slot.address<std::int64_t>();
            Tensor dx({slots, 2 * f}, dtype, device), dscale({slots}, DType::f32, device);
            GroupedGemmArgs a = base;  // dact = dy W_out, and on to dx
            a.N = f;

@@ -14,8 +14,26 @@ struct Routing {
   Tensor counts;   // (E) I64: assignments of real tokens
 };
 
-// real (N) U8 marks tokens that count, undefined: all. f (E) F32, undefined: this call's counts.
-inline Routing route(const Tensor& logits, std::int64_t top_k, bool renormalize, const Tensor& real = {}, const Tensor& f = {}) {
+// The stable order of the N * K assignments by expert, then token: slots offsets[e] .. offsets[e + 1] belong to e.
+struct RoutePlan {
+  Tensor offsets;     // (E + 1) I64
+  Tensor slot_token;  // (N * K) I64
+  Tensor token_slot;  // (N, K) I64, the way back
+  Tensor slot_gate;   // (N * K) F32
+};
+
+namespace detail {
+// The plan's tensors, to be filled by the kernel.
+inline RoutePlanArgs plan_args(RoutePlan& plan, std::int64_t experts, const Tensor& chosen, const Tensor& gates) {
+  const std::int64_t n = chosen.rows(), k = chosen.columns();
+  const Device device = chosen.device();
+  plan = {Tensor({experts + 1}, DType::i64, device), Tensor({n * k}, DType::i64, device), Tensor({n, k}, DType::i64, device), Tensor({n * k}, DType::f32, device)};
+  return {n, experts, k, chosen.address<std::int32_t>(), gates.address(), plan.offsets.address<std::int64_t>(), plan.slot_token.address<std::int64_t>(), plan.token_slot.address<std::int64_t>(), plan.slot_gate.address()};
+}
+}  // namespace detail
+
+// real (N) U8 marks tokens that count, undefined: all. f (E) F32, undefined: this call's counts. plan, where wanted: what mixture_ffn makes of the routing otherwise.
+inline Routing route(const Tensor& logits, std::int64_t top_k, bool renormalize, const Tensor& real = {}, const Tensor& f = {}, RoutePlan* plan = nullptr) {
   std::int64_t n = logits.rows(), e = logits.columns();
   check(logits.rank() == 2 && top_k >= 1 && top_k <= e, "router.top_k", "router: top_k is ", top_k, ", logits are ", to_string(logits.shape()));
   check(!real.defined() || (real.numel() == n && real.dtype() == DType::u8), "router.real", "router: real is ", real.defined() ? real.numel() : 0, " long, wanted ", n);
@@ -40,6 +58,7 @@ inline Routing route(const Tensor& logits, std::int64_t top_k, bool renormalize,
   a.chosen = r.chosen.address<std::int32_t>();
   a.counts = r.counts.address<std::int64_t>();
   a.f_used = f_used.address();
+  if (plan) a.plan = detail::plan_args(*plan, e, r.chosen, r.gates);
   kernel::router_forward(a, device);
   record({logits}, {r.gates, r.balance, r.z},
          [a, logits, probs, lse, f_used, real, gates = r.gates.detach(), chosen = r.chosen, dg = r.gates.gradient(), db = r.balance.gradient(),

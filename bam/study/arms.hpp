@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "../io/file.hpp"
@@ -59,6 +60,7 @@ struct Size {
   std::string name;
   std::int64_t hidden = 128, ffn = 352, layers = 4, heads = 4, kv_heads = 4;
 
+  auto shape() const { return std::tie(hidden, ffn, layers, heads, kv_heads); }
   ModelConfig dense(std::int64_t vocab, std::int64_t context) const {
     ModelConfig c;
     c.vocab_size = vocab;

@@ -223,7 +223,7 @@ class BamStudy {
         upcycle_folders(from, arm.method, upcycle_options(arm, seed), init, false, version_);
       }
     }
-    // Arms without a branch phase see its documents too.
+    // Arms without a branch phase get its tokens of each domain too.
     std::vector<double> weights(4, 0.25);
     if (!branches(arm)) {
       const auto e = static_cast<double>(c_.expert_tokens), x = static_cast<double>(c_.mixture_tokens);
@@ -391,7 +391,7 @@ class BamStudy {
     for (std::size_t d = 0; d < 4; ++d) {
       std::vector<std::vector<double>> attention, ffn;
       double tokens = 0;
-      for (std::size_t i = 0; i < std::min<std::size_t>(8, sets_[d].size()); ++i) {
+      for (std::size_t i = 0; i < std::min(load_documents, sets_[d].size()); ++i) {
         const auto& ids = sets_[d][i].ids;
         const std::int64_t n = std::min<std::int64_t>(c_.context, static_cast<std::int64_t>(ids.size()));
         std::vector<std::int32_t> inputs(ids.begin(), ids.begin() + n), positions;

@@ -25,8 +25,11 @@ inline std::string arm_folder(const Size& size, std::int64_t r, std::int64_t m, 
 inline std::string trial_folder(const Size& size, const Arm& arm, double factor) { return run_folder(size, 1, 1, str(arm.name, "-lr", factor)); }
 
 inline bool trained(const Arm& a) { return a.kind != ArmKind::ensemble && a.kind != ArmKind::average; }
-// Arms that are not made of specialists see their documents in a phase of their own.
+// Arms that are not made of specialists get their tokens of each domain in their own training.
 inline bool branches(const Arm& a) { return a.kind != ArmKind::dense && a.kind != ArmKind::copies; }
+
+// Of each domain's validation text, those on which gates and loads are counted.
+inline constexpr std::size_t load_documents = 8;
 
 class Plan {
  public:
@@ -42,7 +45,7 @@ class Plan {
     if (c_.compute_matched && std::string_view(arm.name) != "btx") list.push_back("compute");
     return list;
   }
-  // Training tokens of an arm's own run: the same documents after the seed, or the FLOPs of BTX after the seed.
+  // Training tokens of an arm's own run: as many of each domain after the seed as BTX, or the FLOPs of BTX after the seed.
   std::int64_t arm_tokens(const Arm& arm, const ModelConfig& dense, std::string_view match) const {
     const std::int64_t branch = branches(arm) ? 0 : 3 * c_.expert_tokens;
     if (match == "data") return branch + c_.mixture_tokens;

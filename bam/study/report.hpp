@@ -56,7 +56,7 @@ class Page {
     line("Dense model", models);
     line("Hash of the results", str("<code>", esc(text(r_, "hash")), "</code>"));
     line("Command", str("<code>", esc(text(r_, "command")), "</code>"));
-    if (text(r_, "preset") == "demo") line("The long studies", "<code>docs/reproduction.md</code> has claims, replicates and intervals, <code>bench/studies</code> the files that run them");
+    if (text(r_, "preset") == "demo") line("The long studies", long_studies_text);
     return s + "</dl>\n" + nav_text + "</header>\n";
   }
 
@@ -66,7 +66,7 @@ class Page {
     };
     std::string s;
     for (const Json& d : list(r_, "differences"))
-      if (text(d, "domain") == "mean" && arm_index(text(d, "arm")) == 0)
+      if (text(d, "domain") == "mean" && text(d, "match") != "compute" && arm_index(text(d, "arm")) == 0)
         s += tile(str("BAM minus BTX, mean of domains", many() ? ", " : "", many() ? esc(text(d, "size")) : ""), fixed(number(d, "mean"), 4, true),
                   str("nats per byte; ", interval(d), "; n = ", si(number(d, "n"))));
     std::map<std::string, int> count;
@@ -88,32 +88,37 @@ class Page {
   }
 
   std::string differences() {
-    std::vector<std::string> where{"mean"};
+    std::vector<std::string> where{"mean"}, matches;
     for (const auto& d : runs_.domains) add_once(where, d);
     std::vector<const Json*> all;
     for (const Json& d : list(r_, "differences")) {
       all.push_back(&d);
       add_once(where, text(d, "domain"));
+      add_once(matches, text(d, "match"));
     }
     std::stable_sort(all.begin(), all.end(), [](auto* a, auto* b) { return arm_index(text(*a, "arm")) < arm_index(text(*b, "arm")); });
     std::vector<double> reach;
     Json panels = Json::array();
     std::string charts, rows;
-    for (const auto& domain : where) {
-      Json points = Json::array();
-      for (auto* d : all) {
-        double mean = number(*d, "mean"), low = number(*d, "low"), high = number(*d, "high");
-        if (text(*d, "domain") != domain || !std::isfinite(mean)) continue;
-        bool bar = std::isfinite(low) && std::isfinite(high);
-        reach.push_back(std::max(std::abs(mean), bar ? std::max(std::abs(low), std::abs(high)) : 0));
-        points.push_back(Json::object(
-            {{"arm", sized(*d)}, {"mean", mean}, {"low", finite(bar ? low : nan)}, {"high", finite(bar ? high : nan)}, {"n", finite(number(*d, "n"))}}));
-        rows += row(esc(sized(*d)), words(domain), td(si(number(*d, "n"))), td(fixed(mean, 4, true)), td(interval(*d)));
+    for (const auto& match : matches) {
+      std::string grid;
+      for (const auto& domain : where) {
+        Json points = Json::array();
+        for (auto* d : all) {
+          double mean = number(*d, "mean"), low = number(*d, "low"), high = number(*d, "high");
+          if (text(*d, "domain") != domain || text(*d, "match") != match || !std::isfinite(mean)) continue;
+          bool bar = std::isfinite(low) && std::isfinite(high);
+          reach.push_back(std::max(std::abs(mean), bar ? std::max(std::abs(low), std::abs(high)) : 0));
+          points.push_back(Json::object(
+              {{"arm", sized(*d)}, {"mean", mean}, {"low", finite(bar ? low : nan)}, {"high", finite(bar ? high : nan)}, {"n", finite(number(*d, "n"))}}));
+          rows += row(esc(sized(*d)), words(match), words(domain), td(si(number(*d, "n"))), td(fixed(mean, 4, true)), td(interval(*d)));
+        }
+        if (points.empty()) continue;
+        std::string title = domain == "mean" ? "Mean of the domains" : domain, id = str("difference", panels.size());
+        grid += figure(title, id, str("Difference to BTX, ", match, "-matched, with intervals: ", title), "");
+        panels.push_back(Json::object({{"id", id}, {"points", points}}));
       }
-      if (points.empty()) continue;
-      std::string title = domain == "mean" ? "Mean of the domains" : domain, id = str("difference", panels.size());
-      charts += figure(title, id, "Difference to BTX with intervals: " + title, "");
-      panels.push_back(Json::object({{"id", id}, {"points", points}}));
+      if (!grid.empty()) charts += str(matches.size() > 1 ? str("<h3>", match == "compute" ? "Compute-matched" : "Data-matched", "</h3>\n") : "", "<div class=grid>", grid, "</div>\n");
     }
     std::string s = differences_text;
     if (rows.empty()) {
@@ -123,8 +128,7 @@ class Page {
       std::sort(reach.begin(), reach.end());
       double scale = std::min(reach.back(), 2 * reach[(reach.size() - 1) * 8 / 10]);
       charts_.set("differences", Json::object({{"scale", round_up(std::max(scale, 1e-4))}, {"panels", panels}}));
-      s += str("<div class=grid>", charts, "</div>\n",
-               fold("The differences as a table", body("Differences to BTX", heads({"arm", "domain", "n", "mean, nats per byte", "95% interval"}), rows)));
+      s += charts + fold("The differences as a table", body("Differences to BTX", heads({"arm", "matched", "domain", "n", "mean, nats per byte", "95% interval"}), rows));
     }
     return section("differences", "3. Paired differences to BTX", s);
   }
@@ -229,7 +233,14 @@ class Page {
     if (!many() && ends[0] <= starts[1]) phases.push_back(Json::object({{"at", ends[0]}, {"label", "branch"}}));
     bool mix = !many() && ends[1] <= starts[2];
     if (mix) phases.push_back(Json::object({{"at", ends[1]}, {"label", "mix"}}));
-    charts_.set("curves", Json::object({{"series", series}, {"phases", phases}, {"end", finite(ends[2])}, {"x", "tokens along one line of descent"}, {"y", "training loss, nats per token"}}));
+    Json floors = Json::array();
+    for (std::size_t d = 0; d < runs_.domains.size(); ++d) {
+      const double y = runs_.floor_of(runs_.domains[d]) * runs_.bytes_per_token(runs_.sizes.empty() ? "" : runs_.sizes[0], runs_.domains[d]);
+      if (!std::isfinite(y)) continue;
+      floors.push_back(Json::object({{"label", "Entropy: " + runs_.domains[d]}, {"style", d == 0 ? 6 : 1 + static_cast<int>(d % 4)}, {"y", y}}));
+      rows += row(esc("Entropy of the text: " + runs_.domains[d]), td(""), td(""), td(fixed(y, 4)), td(""), td(fixed(y, 4)));
+    }
+    charts_.set("curves", Json::object({{"series", series}, {"floors", floors}, {"phases", phases}, {"end", finite(ends[2])}, {"x", "tokens along one line of descent"}, {"y", "training loss, nats per token"}}));
     s += figure("All phases", "curves_all", "Training loss over tokens", "tall");
     if (mix) s += figure("The mixture phase alone", "curves_mix", "Training loss over tokens of the mixture phase", "tall");
     auto header = heads({"arm", "replicate", "first: tokens", "nats per token", "last: tokens", "nats per token"});
@@ -259,13 +270,21 @@ class Page {
     }
     std::string s = completions_text, header = th("model", "scope=col"), rows;
     for (const auto& d : runs_.domains) header += th(esc(d), "scope=col");
+    header += th("all", "scope=col class=edge");
+    auto cell = [](const std::array<int, 3>& x, std::string_view edge) {
+      const Bounds right = wilson_interval(x[0], x[2]);
+      return td(str(x[0], " right, ", x[1], " parse, of ", x[2], "<small>", fixed(static_cast<double>(x[0]) / x[2], 2), " [", fixed(right.low, 2), ", ", fixed(right.high, 2), "]</small>"), edge);
+    };
     for (const auto& [arm, by_domain] : score) {
       std::string cells;
+      std::array<int, 3> all{};
       for (const auto& d : runs_.domains) {
         auto x = by_domain.find(d);
-        cells += x == by_domain.end() ? td("none", "class=empty") : td(str(x->second[0], " right, ", x->second[1], " parse, of ", x->second[2]));
+        if (x != by_domain.end())
+          for (std::size_t i = 0; i < 3; ++i) all[i] += x->second[i];
+        cells += x == by_domain.end() ? td("none", "class=empty") : cell(x->second, "");
       }
-      rows += row(esc(arm), cells);
+      rows += row(esc(arm), cells, all[2] ? cell(all, "class=edge") : td("none", "class='empty edge'"));
     }
     s += prompts.empty() ? missing("no completion.") : body("Completions that are right", str("<thead><tr>", header, "</tr></thead>"), rows);
     auto card = [](std::string_view title, std::string_view what) { return str("<h4>", title, "</h4><pre>", cut(what, 1500), "</pre></div>\n"); };

@@ -10,6 +10,9 @@ inline constexpr const char* lead_text =
 the experts of one mixture (BAM, arXiv:2408.08274), beside BTX and other ways to spend the same data. Each model is measured on held-out text of every
 domain: lower is better, and a difference counts only if it repeats over replicates.</p>
 )";
+// `make demo` leaves the page in build/demo of the project.
+inline constexpr const char* long_studies_text = R"(<a href='../../docs/reproduction.md'>docs/reproduction.md</a> has claims, replicates and intervals,
+<a href='../../bench/studies'>bench/studies</a> the files that run them; the links lead there from <code>build/demo</code>, where <code>make demo</code> leaves this page)";
 inline constexpr const char* nav_text = R"(<nav aria-label=Sections><ol><li><a href='#matrix'>Dense models</a></li><li><a href='#arms'>All arms</a></li>
 <li><a href='#differences'>Against BTX</a></li><li><a href='#verdicts'>Verdicts</a></li><li><a href='#loads'>Experts</a></li>
 <li><a href='#curves'>Loss curves</a></li><li><a href='#identity'>Identity</a></li><li><a href='#completions'>Completions</a></li>
@@ -24,7 +27,8 @@ specialists together (a specialist's own, in its row), and what comes after them
 The best of each column is bold, among the dense models and among the rest. An arm that was not run keeps its row.</p>
 )";
 inline constexpr const char* baselines_text = R"(<p>Nats per byte. The 5-gram is interpolated Kneser-Ney over the training text of the domain alone, with the same tokenizer; zstd packs the whole of
-the validation text, which it has not seen.</p>
+the validation text, which it has not seen. In brackets the excess above the entropy of the text, where that is known. The last rows have by how much the 5-gram is worse than the seed
+trained on, in percent of the latter's nats per byte.</p>
 )";
 inline constexpr const char* trainings_text = R"(<p>Every training with its tokens, FLOPs, time and hash. Points of one arm share their trunk, which is counted with each of them. The peak is that of
 fp32 FMA from registers, measured when the study was started.</p>
@@ -34,12 +38,13 @@ over replicates.</p>
 )";
 inline constexpr const char* matrix_text =
     R"(<p>Rows are models, columns the domain of the held-out text. A cell has the perplexity, e to the power of the nats per token, and the nats per token
-below it. More colour is better within a column; the best of a column is bold and named. Perplexity counts tokens, so columns cannot be compared with
+below it, for generated text with the excess above its entropy in brackets. More colour is better within a column; the best of a column is bold and named. Perplexity counts tokens, so columns cannot be compared with
 each other.</p>
 )";
 inline constexpr const char* differences_text =
-    R"(<p>Each replicate gives one difference, arm minus BTX, both matched by data, with the same seed model and the same data order; a point is their mean, its
-bar the 95% interval of Student's t. <b>Left of 0 is better than BTX.</b> A filled point has an interval that excludes 0, a hollow one has not,
+    R"(<p>Each replicate gives one difference, arm minus BTX, from the same seed model; a point is their mean, its bar the 95% interval of Student's t.
+<b>Data-matched</b>, both have read as many tokens of each domain of the same corpus: mixtures of the specialists the same documents in the same order, arms without
+specialists others of them. <b>Compute-matched</b>, the arm has had the training FLOPs of BTX. <b>Left of 0 is better than BTX.</b> A filled point has an interval that excludes 0, a hollow one has not,
 or has no interval because n is below 2. A number with an arrow lies beyond the scale.</p>
 <p>The paper's gains of BAM over BTX are 0.083 to 0.107 nats per token (590M parameters, own keys and values, data-matched), 0.016 to 0.027 (shared
 keys and values, compute-matched) and 0.017 to 0.027 at 2B. They are per token of a tokenizer of 256,000 words; tokenizers differ, so they stand here
@@ -47,7 +52,8 @@ for direction and order of size only.</p>
 )";
 inline constexpr const char* verdicts_text =
     R"(<p>A claim is shown when the 95% interval of its paired difference excludes 0 in the claimed direction, refuted when it does in the other, else
-undecided. "No better" and "no worse" allow 0.002 nats per byte. A claim on every domain needs all of them.</p>
+undecided. "No better" and "no worse" allow 0.002 nats per byte. A claim on every domain needs all of them. Best at home stands with the difference to the rival of the least
+loss. General text has a verdict of its own: a tenth of what a specialist reads is general text, so that it need not forget it.</p>
 )";
 inline constexpr const char* loads_text =
     R"(<p>How the gates share the tokens of each domain among the experts, per layer, in percent, means over the replicates: for attention the mean weight of
@@ -57,7 +63,9 @@ collapsed router.</p>
 inline constexpr const char* curves_text =
     R"(<p>Training loss over the tokens of one line of descent: the seed's, then those of one branch, then the mixture's; an arm
 without branches gets the tokens of all of them and so reaches further right. A dashed vertical line is a change of phase. Lines of one arm share a
-colour, one line a replicate. A click on a name in the legend hides or shows its lines.</p>
+colour, one line a replicate. A click on a name in the legend hides or shows its lines. Dotted horizontal lines, for generated text, are the entropies of the domains' held-out
+text per token: on average no model can be below. A phase reads a mixture of domains (the seed 70% general text and 10% of each other, a specialist 90% its own and 10% general,
+a mixture of specialists 25% of each), so its own floor lies between them.</p>
 )";
 inline constexpr const char* identity_text =
     R"(<p>Before training: a mixture of copies of one dense model, mixed softly, must give that model's logits, whatever its routers. The value is the
@@ -65,7 +73,7 @@ largest difference, relative; an upcycling with a value of 0.00001 or more is re
 )";
 inline constexpr const char* completions_text =
     R"(<p>What models write after a held-out prompt, checked by a program: does the text parse, and is it right (the assert holds, the sum is correct, the
-reference resolves)?</p>
+reference resolves)? Below the counts the share that is right and its 95% Wilson interval; few prompts tell little.</p>
 )";
 
 inline constexpr const char* choice_text =
@@ -147,7 +155,10 @@ inline constexpr const char* study_charts = R"(
         borderWidth: s.style < 2 ? 2.6 : 1.5, pointRadius: 0, pointHitRadius: 6,
         borderDash: [[], [7, 4], [2, 3]][Math.floor(s.style / 7) % 3] };
     });
-    charts.push(new Chart(canvas, { type: 'line', plugins: [phases(data.curves.phases)], data: { datasets: sets },
+    const right = to === Infinity ? Math.max(...parts.flatMap(s => s.points.map(p => p.x))) : to;
+    const floors = (data.curves.floors ?? []).map(f => ({ label: f.label, first: true, data: [{ x: from, y: f.y }, { x: right, y: f.y }], borderColor: color('c' + f.style), backgroundColor: color('c' + f.style),
+      borderWidth: 1.5, pointRadius: 0, pointHitRadius: 6, borderDash: [2, 4] }));
+    charts.push(new Chart(canvas, { type: 'line', plugins: [phases(data.curves.phases)], data: { datasets: [...floors, ...sets] },
       options: { animation: false, maintainAspectRatio: false, parsing: false, normalized: true, interaction: { mode: 'nearest', intersect: false },
         scales: {
           x: { type: 'linear', min: from, max: to === Infinity ? undefined : to, grid: { color: color('line') },

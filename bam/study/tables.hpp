@@ -29,10 +29,16 @@ inline std::string fixed(double x, int decimals) {
 }
 }  // namespace detail
 
+struct Table {
+  const char* name;
+  const char* columns = "";  // where the list is empty
+  Table(const char* n, const char* c = "") : name(n), columns(c) {}
+};
+
 // NAME.csv of each list of the results, and ledger.csv; the columns are named like the keys.
-inline void write_tables(const std::string& folder, const io::Json& results, const io::Json& ledger, std::initializer_list<const char*> names) {
+inline void write_tables(const std::string& folder, const io::Json& results, const io::Json& ledger, const std::vector<Table>& tables) {
   io::make_folder(folder);
-  for (const char* name : names) {
+  for (const auto& [name, columns] : tables) {
     std::string text;
     for (const io::Json& row : (std::string_view(name) == "ledger" ? ledger : results.at(name)).items(name)) {
       if (text.empty()) {
@@ -48,6 +54,7 @@ inline void write_tables(const std::string& folder, const io::Json& results, con
       }
       text += line + "\n";
     }
+    if (text.empty() && *columns) text = str(columns, "\n");
     io::write_file_atomic(folder + "/" + name + ".csv", text);
   }
 }
@@ -70,20 +77,26 @@ inline std::string summary(const io::Json& results) {
   for (const std::string& arm : order) width = std::max(width, arm.size());
   const auto columns = results.at("domains").items("domains");
   std::string out;
+  const io::Json* floor = results.find("floor");
+  if (floor && !floor->is_object()) floor = nullptr;
+  auto entropy = [&](const std::string& d) { return floor->at(d).as_double("floor"); };
+  // The mean over the domains, and what it is above the entropy of the text: the difference of the figures as they are printed, so that the columns add up.
   auto head = [&](const std::string& title, bool mean) {
     out += pad(title, width, true);
     for (const io::Json& d : columns) out += pad(std::string(d.as_string("domain")), 10, false);
-    out += (mean ? pad("mean", 10, false) : "") + "\n";
+    out += (mean ? pad("mean", 10, false) : "") + (mean && floor ? pad("excess", 10, false) : "") + "\n";
   };
   auto row = [&](const std::string& name, int decimals, bool with_mean, auto value) {
     out += pad(name, width, true);
-    double mean = 0;
+    double mean = 0, least = 0;
     for (const io::Json& d : columns) {
-      double x = value(std::string(d.as_string("domain")));
+      const std::string domain(d.as_string("domain"));
+      const double x = value(domain);
       mean += x / static_cast<double>(columns.size());
+      if (floor) least += entropy(domain) / static_cast<double>(columns.size());
       out += pad(detail::fixed(x, decimals), 10, false);
     }
-    out += (with_mean ? pad(detail::fixed(mean, decimals), 10, false) : "") + "\n";
+    out += (with_mean ? pad(detail::fixed(mean, decimals), 10, false) : "") + (with_mean && floor ? pad(detail::fixed(std::stod(detail::fixed(mean, decimals)) - std::stod(detail::fixed(least, decimals)), decimals), 10, false) : "") + "\n";
   };
   head("perplexity", false);
   for (const std::string& arm : order)
@@ -95,8 +108,7 @@ inline std::string summary(const io::Json& results) {
   if (const io::Json* baselines = results.find("baselines"))
     for (auto [name, key] : {std::pair{"5-gram of the domain", "ngram_nll_per_byte"}, std::pair{"zstd -19", "zstd_nats_per_byte"}})
       row(name, 4, true, [&, key = key](const std::string& d) { return baselines->at(d).at(key).as_double(key); });
-  if (const io::Json* floor = results.find("floor"); floor && floor->is_object())
-    row("entropy of the text", 4, true, [&](const std::string& d) { return floor->at(d).as_double("floor"); });
+  if (floor) row("entropy of the text", 4, true, entropy);
   out += "\n";
   for (const io::Json& v : results.at("verdicts").items("verdicts"))
     if (v.at("n").as_int("n") > 0) out += pad(std::string(v.at("verdict").as_string("verdict")), 10, true) + " n " + io::dump(v.at("n")) + "  " + std::string(v.at("claim").as_string("claim")) + "\n";

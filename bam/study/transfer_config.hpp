@@ -15,8 +15,12 @@ namespace bam::study::transfer {
 // A model from which all of one size and replicate are fine-tuned.
 struct BaseSize : Size {
   Family family = Family::cohere;  // or llama, its embeddings tied as well
-  bool bam = false;  // a mixture: the dense model, branched over the pivot's and the other languages' text, upcycled and trained on
+  const Arm* mixture = nullptr;    // the dense model, branched over the pivot's and the other languages' text, upcycled and trained on
+  bool continued = false;          // the dense model, trained on with as many tokens of each language as a mixture's branches and the mixture itself together
 
+  std::string base() const { return mixture ? mixture->name : continued ? "dense-continued" : "dense"; }
+  // What is fine-tuned.
+  ModelConfig model(std::int64_t vocab, std::int64_t context) const { return mixture ? arm_config(*mixture, dense(vocab, context)) : dense(vocab, context); }
   ModelConfig dense(std::int64_t vocab, std::int64_t context) const {
     ModelConfig c = Size::dense(vocab, context);
     c.family = family;
@@ -44,7 +48,7 @@ struct TransferConfig {
   std::int64_t vocab_size = 1024, context = 256, batch = 16, micro_batch = 8;
   std::int64_t pretrain_tokens = 0;
   double pivot_share = 0.4;  // of the tokens of pre-training; the other languages share the rest evenly
-  std::int64_t branch_tokens = 0, mix_tokens = 0;  // of a BAM base: of each branch, and of the mixture
+  std::int64_t branch_tokens = 0, mix_tokens = 0;  // of a mixture: of each of three branches, and of the mixture itself
   std::int64_t tune_batch = 16, epochs = 2;        // of fine-tuning, in examples
   std::int64_t validation = 8;                     // examples of each task and language trained on, for the choice of the checkpoint; 0: the last one
   std::int64_t items = 40, rivals = 9;             // test items of each task and language; answers that compete with the right one
@@ -194,16 +198,17 @@ inline TransferConfig parse_transfer(const std::string& text, const std::string&
     BaseSize size;
     std::string base = "dense";
     s.read("base", base);
-    if (base != "dense" && base != "bam") s.wrong("base", *t->get("base"), "\"dense\" or \"bam\"");
-    size.bam = base == "bam";
+    if (base == "dense-continued") size.continued = true;
+    else if (const Arm* arm = find_arm(base); base != "dense" && (!arm || arm->kind != ArmKind::mixture)) s.wrong("base", *t->get("base"), "\"dense\", \"dense-continued\" or a mixture as \"bam\", \"bam-top1\" or \"btx\"");
+    else if (base != "dense") size.mixture = arm;
     std::string family = "cohere";
     s.read("family", family);
-    if (family != "cohere" && (family != "llama" || size.bam)) s.wrong("family", *t->get("family"), size.bam ? "\"cohere\", from which a BAM base is made" : "\"cohere\" or \"llama\"");
+    if (family != "cohere" && (family != "llama" || size.mixture)) s.wrong("family", *t->get("family"), size.mixture ? "\"cohere\", from which a mixture is made" : "\"cohere\" or \"llama\"");
     if (family == "llama") size.family = Family::llama;
     read_size(s, where, size);
     s.finish();
     check_named_once(c.sizes, size, where);
-    if (size.bam && (c.branch_tokens == 0 || c.mix_tokens == 0)) r.missing(c.branch_tokens == 0 ? "branch_tokens" : "mix_tokens", "tokens of that phase of a BAM base");
+    if (base != "dense" && (c.branch_tokens == 0 || c.mix_tokens == 0)) r.missing(c.branch_tokens == 0 ? "branch_tokens" : "mix_tokens", str("tokens of that phase of a mixture, for base = \"", base, "\""));
     c.sizes.push_back(size);
   }
   if (c.sizes.empty()) top.missing("size", "at least one [[size]]");
@@ -251,6 +256,9 @@ struct Place {
   std::int64_t replicate;
   std::string run;
   Control control = Control::none;
+  std::vector<std::string> trained_on;  // beside the pivot
+
+  bool group() const { return languages.starts_with("latin ") || languages.starts_with("other ") || languages.starts_with("mixed "); }
 };
 
 inline std::string joined_codes(const std::vector<std::string>& languages) {
@@ -261,6 +269,22 @@ inline std::string joined_codes(const std::vector<std::string>& languages) {
 
 // The folders of a size and replicate.
 inline std::string replicate_folder(const BaseSize& size, std::int64_t replicate) { return str(size.name, "/r", replicate); }
+
+// The trainings of a base, in their order; the last one's model is fine-tuned.
+struct Phase {
+  const char* name;  // of its folder
+  std::int64_t tokens;
+  ModelConfig model;
+};
+inline std::vector<Phase> phases(const BaseSize& size, const TransferConfig& c) {
+  const ModelConfig dense = size.dense(c.vocab_size, c.context);
+  std::vector<Phase> list{{"base", c.pretrain_tokens, dense}};
+  if (size.continued) list.push_back({"continued", 3 * c.branch_tokens + c.mix_tokens, dense});
+  if (!size.mixture) return list;
+  for (const char* branch : {"branch-pivot", "branch-seen", "branch-unseen"}) list.push_back({branch, c.branch_tokens, dense});
+  list.push_back({"mixture", c.mix_tokens, size.model(c.vocab_size, c.context)});
+  return list;
+}
 
 class Plan {
  public:
@@ -354,7 +378,7 @@ class Plan {
       if (std::find(with.begin(), with.end(), l) != with.end()) named.push_back(l);
     const char* kind = control == Control::shuffled ? "shuffled-" : control == Control::repeated ? "repeated-" : "";
     t.run = str(replicate_folder(size, r), "/", kind, single ? tasks[0] : setting, "/", named.empty() ? "en" : str(joined_codes(named), "-k", each));
-    for (const std::string& task : measured) places_.push_back({task, setting, &size, k, group == "none" ? group : str(group, " ", joined_codes(languages)), r, t.run, control});
+    for (const std::string& task : measured) places_.push_back({task, setting, &size, k, group == "none" ? group : str(group, " ", joined_codes(languages)), r, t.run, control, languages});
     if (std::none_of(tunings_.begin(), tunings_.end(), [&](const Tuning& other) { return other.run == t.run; })) tunings_.push_back(std::move(t));
   }
 

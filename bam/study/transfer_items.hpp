@@ -28,13 +28,14 @@ struct TestSet {
   std::vector<TestItem> items;
   std::vector<std::vector<std::int32_t>> prompts;  // BOS, prompt
   std::vector<ChoiceQuestion> questions;           // the right answer first, then its rivals
+  std::vector<std::size_t> place;                  // of each item in the corpus's list, which is the same in all languages
   std::int64_t longest = 0;                        // tokens of a right answer
   std::int64_t dropped = 0, alone = 0;             // items whose answers do not fit the context, or that have no rival
 };
 
 // Empty where the corpus has no such items. Error(input): there are some, but none fits the context.
 inline TestSet test_set(const TransferCorpus& corpus, const TestInfo& info, const std::string& language, const text::Tokenizer& tokenizer, std::int64_t items, std::int64_t rivals, std::int64_t context, std::uint64_t seed) {
-  TestSet set{info, language, {}, {}, {}};
+  TestSet set{info, language, {}, {}, {}, {}};
   std::size_t longest = 0, seen = 0;
   for (TestItem& item : corpus.items(info.name, language, items, rivals, seed)) {
     ChoiceQuestion q;
@@ -56,6 +57,7 @@ inline TestSet test_set(const TransferCorpus& corpus, const TestInfo& info, cons
     set.prompts.push_back(q.prompt);
     set.prompts.back().insert(set.prompts.back().begin(), static_cast<std::int32_t>(tokenizer.bos_id()));
     set.questions.push_back(std::move(q));
+    set.place.push_back(seen - 1);
     set.items.push_back(std::move(item));
   }
   if (set.items.empty() && set.dropped > 0)
@@ -76,7 +78,7 @@ struct CellScores {
   double text = 0, text_stderr = 0, text_others = 0, text_above_stderr = 0;    // of TestInfo::text_score, as of the likelihood
   std::int64_t bytes = 0;  // of the right answers
   std::vector<std::string> written;
-  std::vector<std::uint8_t> right;  // of each item, exact
+  std::vector<std::uint8_t> right, first;  // of each item: exact, rank
 };
 
 inline CellScores score(const Decoder& model, const TestSet& set, const text::Tokenizer& tokenizer, std::int64_t context, std::int64_t batch = 64) {
@@ -121,7 +123,8 @@ inline CellScores score(const Decoder& model, const TestSet& set, const text::To
     for (std::size_t i = 0; i < a.log_likelihood.size(); ++i) per_token.push_back(a.log_likelihood[i] / static_cast<double>(a.token_nll[i].size()));
     double rivals = 0;
     for (std::size_t i = 1; i < per_token.size(); ++i) rivals += math::exp(per_token[i]) / static_cast<double>(per_token.size() - 1);
-    s.rank += std::all_of(per_token.begin() + 1, per_token.end(), [&](double x) { return per_token[0] > x; });
+    s.first.push_back(std::all_of(per_token.begin() + 1, per_token.end(), [&](double x) { return per_token[0] > x; }));
+    s.rank += s.first.back();
     s.rank_chance += 1 / static_cast<double>(per_token.size()) / static_cast<double>(answers.size());
     right.push_back(math::exp(per_token[0]));
     above.push_back(right.back() - rivals);

@@ -29,7 +29,7 @@ inline constexpr const char* scores_files_text = R"(<p>Of files, rivals are the 
 inline constexpr const char* examples_text = R"(<p>Training examples of each task in each language, below them the test items that are used. Examples that validation or test hold too, by id or prompt, are left out.</p>
 )";
 inline constexpr const char* further_tests_text =
-    R"(<p>Taken by the same models; no measure or direction counts them. Below each score stands chance; <b>?</b> marks what cannot be told from it in half of the replicates or more. Nll per byte, of text
+    R"(<p>Taken by the same models; no measure or direction counts them. Below each score stand chance, the 95% interval and n, the items or what else a mean is over; <b>?</b> marks what cannot be told from it, as above. Nll per byte, of text
 without a prompt, in nats, has no chance. Likelihoods and nats per token are in tests.csv.</p>
 )";
 inline constexpr const char* directions_text =
@@ -42,38 +42,44 @@ the words of an unseen one less likely, right answers and rivals alike: see rank
 )";
 inline constexpr const char* curves_text =
     R"(<p>The primary score over k, the number of examples in each seen language. Solid: seen languages; dashed: unseen; dotted: the pivot. The band is the 95% interval over the items of
-a point (the same in all its languages and replicates, so each counts once); a hollow point cannot be told from chance; where that is one number (exact, rank) it is the horizontal dashed line. The first k is 0: the pivot's examples alone.</p>
+a point (the same in all its languages and replicates, so each counts once); a hollow point cannot be told from chance; of exact and rank, chance is the horizontal dashed line, one for each split where they differ. The first k is 0: the pivot's examples alone.</p>
 )";
 inline constexpr const char* measures_text =
-    R"(<p>One value a replicate, their mean and 95% t-interval. Gain: (y(k) &minus; y(0)) / y(0), mean over languages. Gap: seen less unseen. Tracking: Pearson's r over k of the seen and unseen means.
-Data to plateau: the least k whose unseen score is within 1% of the best. Oscillation: mean absolute second difference over k. A dash has no cells that can be told from chance.</p>
+    R"(<p>One value a replicate, their mean and 95% t-interval. Gain: (y(k) &minus; y(0)) / y(0), mean over languages. Gap: seen less unseen. Tracking: Pearson's r over k of the seen and unseen means; mean and
+interval are those of Fisher's z. Data to plateau: the least k whose unseen score is within 1% of the best, 0 counting as the least k above it; geometric mean, interval by logarithms. Oscillation: mean absolute second difference over k. A dash has no cells that can be told from chance.</p>
 )";
 inline constexpr const char* interference_text =
     R"(<p>Multi-task less single-task score at the same k; left of 0 the other tasks' examples hurt. <b>Equal task data</b>: the multi-task model has seen as many examples of the task, and those
-of the other tasks besides. <b>Equal total data</b>: it has seen as many examples in all. Bars are 95% t-intervals over replicates; a filled point has one that excludes 0.</p>
+of the other tasks besides. <b>Equal total data</b>: it has seen as many examples in all. Each bar has its 95% t-interval over replicates as a line; it is filled where that excludes 0.</p>
 )";
 inline constexpr const char* languages_text =
-    R"(<p>The primary score in each language, mean over replicates. More colour is better within a table; <b>?</b> marks what cannot be told from chance in half of them or more.</p>
+    R"(<p>The primary score in each language, mean over replicates; below it the 95% interval over the items, which replicates share, and n, their number. More colour is better within a table; <b>?</b>
+marks what cannot be told from chance, a mean of likelihoods or the like in half of the replicates or more.</p>
 )";
 inline constexpr const char* matrix_text =
-    R"(<p>T[a, b]: trained on the pivot and k examples in a (rows), tested on b (columns), the gain over the pivot alone as a share of the gain that b's own examples bring. Below it the gain itself. Unseen
-languages have no own run, so only the gain stands there.</p>
+    R"(<p>T[a, b]: trained on the pivot and k examples in a (rows), tested on b (columns), the gain over the pivot alone as a share of the gain that b's own examples bring. Below it the gain itself, each with
+its 95% t-interval over n replicates. Unseen languages have no own run, so only the gain stands there.</p>
 )";
 inline constexpr const char* variance_text =
     R"(<p>Shares of the variance of the cell means over the complete part of the grid: main effects, their two-way interactions, and all higher ones; intervals are bootstraps over replicates. No single
-variable explains transfer if the largest main effect in y(k) - y(0), unseen languages, stays below one half. The scores themselves differ mostly by how hard a task is. A cell that cannot be
-told from chance is left out; y(0) may be at chance, as nothing is divided by it.</p>
+variable explains transfer if the largest main effect in y(k) - y(0), unseen languages, stays below one half. The scores themselves differ mostly by how hard a task is. A cell is one language; one that
+cannot be told from chance, its replicates together, is left out, and the complete part has the same languages everywhere; y(0) may be at chance, as nothing is divided by it. Groups of languages
+were trained on at the largest k alone, single-task, so they have a grid of their own, without the group of all seen languages, which has more examples.</p>
 )";
 inline constexpr const char* controls_text =
-    R"(<p><b>Shuffled completions</b>: the largest k with each prompt's completion exchanged for that of another prompt of its template; whatever a score shows above chance must then be gone. It passes where the score cannot be told from chance, which with few items is a weak test: an excess
+    R"(<p><b>Shuffled completions</b>: the largest k with each prompt's completion exchanged for that of another prompt of its template; whatever a score shows above chance must then be gone. It passes where the score cannot be told from chance. Where the run has recorded each item,
+the interval comes from the spread of items over all languages (n marked *); else each item counts once, as if its languages went together, which is a weak test: an excess
 as small as the interval allows may be there, and a cell that is above chance by no more than that should not be trusted.
 <b>English alone, once more</b>: a further run without any seen language must give every score of y(0), to the bit.</p>
 )";
 inline constexpr const char* groups_text =
-    R"(<p>Single-task at the largest k, with equally many examples in all: languages of the Latin script, of other scripts, and of both, tested on the unseen languages of either kind.</p>
+    R"(<p>Single-task at the largest k, with equally many examples in all: languages of the Latin script, of other scripts, and of both, tested on the unseen languages of either kind,
+in each replicate on those that all groups tell from chance.</p>
 )";
 inline constexpr const char* bases_text =
-    R"(<p>Bases that are BAM mixtures, upcycled from branches over groups of languages, less dense ones of equal active size, over the unseen languages at the largest k.</p>
+    R"(<p>Bases that are mixtures, upcycled from branches over groups of languages, less dense ones: of the same shape, and of about as many active parameters (those a token is computed with). A base that is "dense" has read less
+text than a mixture; "dense-continued" has read as much of each language. Over the unseen languages at the largest k,
+in each replicate over those that both tell from chance.</p>
 )";
 inline constexpr const char* samples_text =
     R"(<p>What the first replicate's models wrote for a few test items, with the check of a program.</p>
@@ -113,16 +119,17 @@ inline constexpr const char* transfer_charts = R"(
       ctx.closePath(); ctx.fill(); ctx.restore();
     });
   } });
-  const level = value => ({ id: 'level', beforeDatasetsDraw(c) {
-    const { ctx, chartArea: a, scales: { y } } = c, at = y.getPixelForValue(value);
-    ctx.save(); ctx.strokeStyle = ctx.fillStyle = color('soft'); ctx.setLineDash([3, 4]); ctx.beginPath(); ctx.moveTo(a.left, at); ctx.lineTo(a.right, at); ctx.stroke();
-    ctx.font = '12px system-ui, sans-serif'; ctx.textAlign = 'right'; ctx.textBaseline = 'bottom'; ctx.fillText('chance', a.right - 2, at - 2); ctx.restore();
+  const levels = list => ({ id: 'levels', beforeDatasetsDraw(c) {
+    const { ctx, chartArea: a, scales: { y } } = c;
+    ctx.save(); ctx.strokeStyle = ctx.fillStyle = color('soft'); ctx.setLineDash([3, 4]); ctx.font = '12px system-ui, sans-serif'; ctx.textAlign = 'right'; ctx.textBaseline = 'bottom';
+    list.forEach(l => { const at = y.getPixelForValue(l.y); ctx.beginPath(); ctx.moveTo(a.left, at); ctx.lineTo(a.right, at); ctx.stroke(); ctx.fillText(l.label, a.right - 2, at - 2); });
+    ctx.restore();
   } });
 
   function curve(panel) {
     const sets = panel.series.map(s => ({ label: s.label, data: s.points.map(p => p && p.y), borderColor: color('c' + s.color), borderDash: s.dash, borderWidth: 2, spanGaps: true,
       pointRadius: 4, pointBackgroundColor: s.points.map(p => p && p.told ? color('c' + s.color) : color('page')), pointBorderColor: color('c' + s.color), tension: 0, hidden: s.hidden }));
-    charts.push(new Chart(document.getElementById(panel.id), { type: 'line', plugins: panel.chance === null ? [band(panel.series)] : [band(panel.series), level(panel.chance)], data: { labels: panel.k, datasets: sets },
+    charts.push(new Chart(document.getElementById(panel.id), { type: 'line', plugins: [band(panel.series), levels(panel.chance)], data: { labels: panel.k, datasets: sets },
       options: { animation: false, maintainAspectRatio: false, interaction: { mode: 'nearest', intersect: false },
         scales: { x: { grid: { color: color('line') }, title: { display: true, text: 'k, examples in each seen language' } },
           y: { min: 0, max: panel.top, grid: { color: color('line') }, title: { display: true, text: panel.score } } },
@@ -134,12 +141,13 @@ inline constexpr const char* transfer_charts = R"(
   const bars = points => ({ id: 'bars', afterDatasetsDraw(c) {
     const { ctx, chartArea: a, scales: { x, y } } = c, zero = x.getPixelForValue(0), inside = v => Math.min(Math.max(x.getPixelForValue(v), a.left), a.right);
     ctx.save(); ctx.strokeStyle = color('soft'); ctx.setLineDash([4, 3]); ctx.beginPath(); ctx.moveTo(zero, a.top); ctx.lineTo(zero, a.bottom); ctx.stroke(); ctx.setLineDash([]);
-    ctx.strokeStyle = color('c0'); ctx.lineWidth = 2;
+    ctx.lineWidth = 2;
     points.forEach((p, i) => {
-      const at = y.getPixelForValue(i), has = p.low !== null;
-      if (has) { ctx.beginPath(); ctx.moveTo(inside(p.low), at); ctx.lineTo(inside(p.high), at); ctx.stroke(); }
-      ctx.fillStyle = color(has && (p.low > 0 || p.high < 0) ? 'c0' : 'page');
-      ctx.beginPath(); ctx.arc(inside(p.mean), at, 5, 0, 7); ctx.fill(); ctx.stroke();
+      const at = y.getPixelForValue(i), has = p.low !== null, end = inside(p.mean);
+      ctx.strokeStyle = ctx.fillStyle = color('c0');
+      if (has && (p.low > 0 || p.high < 0)) ctx.fillRect(Math.min(zero, end), at - 6, Math.abs(end - zero), 12);
+      ctx.strokeRect(Math.min(zero, end), at - 6, Math.abs(end - zero), 12);
+      if (has) { ctx.strokeStyle = color('ink'); ctx.beginPath(); ctx.moveTo(inside(p.low), at); ctx.lineTo(inside(p.high), at); ctx.stroke(); }
     });
     ctx.restore();
   } });

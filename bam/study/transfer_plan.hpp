@@ -93,19 +93,14 @@ inline std::vector<Estimate> estimates(const TransferConfig& c, bool measure = t
   const Plan plan(c);
   std::vector<Estimate> list;
   for (const BaseSize& size : c.sizes) {
-    const ModelConfig dense = size.dense(c.vocab_size, c.context), tuned = size.bam ? TransferStudy::bam_config(size, c) : dense;
+    const ModelConfig dense = size.dense(c.vocab_size, c.context), tuned = size.model(c.vocab_size, c.context);
     const Speeds speeds = measure ? measure_speeds(dense, c) : Speeds{1, 1, 1};
-    const Speeds tuned_speeds = size.bam && measure ? measure_speeds(tuned, c) : speeds;
+    const Speeds tuned_speeds = size.mixture && measure ? measure_speeds(tuned, c) : speeds;
     for (std::int64_t r = 1; r <= c.replicates; ++r) {
       auto add = [&](const std::string& name, double tokens, const ModelConfig& model, const Speeds& s) {
         list.push_back({replicate_folder(size, r) + "/" + name, tokens, tokens * static_cast<double>(count_flops(model, c.context).train_per_token), tokens / s.train});
       };
-      auto whole = [&](std::int64_t tokens) { return static_cast<double>(c.steps(tokens) * c.batch * c.context); };
-      add("base", whole(c.pretrain_tokens), dense, speeds);
-      if (size.bam) {
-        for (const char* branch : {"branch-pivot", "branch-seen", "branch-unseen"}) add(branch, whole(c.branch_tokens), dense, speeds);
-        add("mixture", whole(c.mix_tokens), tuned, tuned_speeds);
-      }
+      for (const Phase& p : phases(size, c)) add(p.name, static_cast<double>(c.steps(p.tokens) * c.batch * c.context), p.model, p.model.num_experts > 0 ? tuned_speeds : speeds);
       for (const Tuning& t : plan.tunings()) {
         if (t.size != &size || t.replicate != r) continue;
         const auto train_per_token = static_cast<double>(count_flops(tuned, c.context).train_per_token);

@@ -5,11 +5,13 @@
 #include <cmath>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "../eval/interval.hpp"
 #include "report_frame.hpp"
 #include "transfer_page.hpp"
 
@@ -51,11 +53,29 @@ class Page {
     const Json* p = r_.find("primary");
     return p ? text(*p, task) : "";
   }
-  static std::string bounds(const Json& j, int digits = 3) {
-    const double low = number(j, "low"), high = number(j, "high");
+  static std::string bounds(const Json& j, int digits = 3, const std::string& of = "", bool sign = true) {
+    const double low = number(j, of + "low"), high = number(j, of + "high");
     if (!std::isfinite(low) || !std::isfinite(high)) return "<span class=none>no interval</span>";
-    return str("[", fixed(low, digits, true), ", ", fixed(high, digits, true), "]");
+    return str("[", fixed(low, digits, sign), ", ", fixed(high, digits, sign), "]");
   }
+  // Scores of one cell over replicates, whose items are the same. The interval is over the items, as of the curves.
+  struct Scored {
+    double value = 0, chance = 0, half = 0, items = 0, told = 0, n = 0;
+    bool share = false;
+    void add(const Json& r) {
+      value += number(r, "value");
+      chance += number(r, "chance");
+      half += (number(r, "high") - number(r, "low")) / 2;
+      items = std::max(items, number(r, "n"));
+      told += flag(r, "above_chance");
+      ++n;
+      share = text(r, "score") == "exact" || text(r, "score") == "rank";
+    }
+    double mean() const { return value / n; }
+    Bounds bounds() const { return share && items >= 1 ? wilson_of_share(std::clamp(mean(), 0.0, 1.0), std::llround(items)) : Bounds{mean() - half / n, mean() + half / n}; }
+    bool above_chance() const { return share ? bounds().low > chance / n : 2 * told > n; }
+    std::string small() const { return str("<small>[", fixed(bounds().low, 2), ", ", fixed(bounds().high, 2), "]</small><small>n ", si(items), "</small>"); }
+  };
   static std::string finding(const std::string& f) {
     return f == "shown" ? mark(true, "shown") : f == "not shown" ? mark(false, "not shown") : str("<span class=open>", f == "undecided" ? "? " : "\xe2\x80\x93 ", esc(f), "</span>");
   }
@@ -76,8 +96,8 @@ class Page {
     auto line = [&](std::string_view key, std::string_view value) { s += str("<dt>", key, "</dt><dd>", value.empty() ? "not given" : value, "</dd>"); };
     std::string models, split[3];
     for (const Json& z : list(r_, "sizes")) {
-      models += str(models.empty() ? "" : "; ", esc(text(z, "name")), ": ", si(number(z, "parameters")), " parameters, ", si(number(z, "non_embedding")), text(z, "base") == "bam" ? " active" : "", " without embeddings");
-      if (text(z, "base") == "bam") models += ", a BAM mixture";
+      models += str(models.empty() ? "" : "; ", esc(text(z, "name")), ": ", si(number(z, "parameters")), " parameters, ", si(number(z, "non_embedding")), number(z, "active_parameters") < number(z, "parameters") ? " active" : "", " without embeddings");
+      if (text(z, "base") != "dense") models += ", " + esc(text(z, "base"));
       if (text(z, "family") == "llama") models += ", Llama's block";
     }
     for (const Json* l : languages_) {
@@ -125,11 +145,12 @@ class Page {
       std::string charts;
       for (const std::string& setting : settings_) {
         Json series = Json::array({});
-        double chance = nan;
+        std::map<double, std::set<std::string>> chances;  // of which splits
         for (std::size_t z = 0; z < sizes_.size(); ++z)
           for (const char* split : {"seen", "unseen", "english"}) {
             auto at = found.find({task, setting, sizes_[z], split});
             if (at == found.end()) continue;
+            const bool english = std::string_view(split) == "english";
             Json points = Json::array({});
             for (std::int64_t k : ks_) {
               auto p = at->second.find(k);
@@ -138,17 +159,23 @@ class Page {
                 continue;
               }
               const Json& c = *p->second;
-              chance = number(c, "chance");
+              if (const double chance = number(c, "chance"); std::isfinite(chance) && primary(task) != "likelihood") chances[std::round(chance * 1e4) / 1e4].insert(english ? "pivot" : split);
               points.push_back(Json::object({{"y", finite(number(c, "mean"))}, {"low", finite(number(c, "low"))}, {"high", finite(number(c, "high"))}, {"n", finite(number(c, "n"))}, {"told", flag(c, "above_chance")}}));
             }
-            const bool english = std::string_view(split) == "english";
             series.push_back(Json::object({{"label", str(sizes_[z], ", ", english ? "pivot" : split)}, {"color", static_cast<std::int64_t>(z % 7)}, {"band", !english},
                                            {"dash", english ? Json::array({2, 3}) : std::string_view(split) == "unseen" ? Json::array({7, 4}) : Json::array({})}, {"hidden", false}, {"points", std::move(points)}}));
           }
         if (series.empty()) continue;
+        Json levels = Json::array({});
+        for (const auto& [level, of] : chances) {
+          std::string label = "chance";
+          for (const std::string& split : of)
+            if (chances.size() > 1) label += str(label.size() > 6 ? ", " : " of ", split);
+          levels.push_back(Json::object({{"y", level}, {"label", label}}));
+        }
         const std::string id = str("curve", panels.size());
         charts += figure(str(task, ", ", setting), id, str(task, ", ", setting), "flat", draws_);
-        panels.push_back(Json::object({{"id", id}, {"score", str(primary(task), primary(task) == "rank" ? ": the right answer is first" : primary(task) == "exact" ? ": share of right answers" : " of the right answer")}, {"k", Json::array_of(ks_)}, {"chance", finite(primary(task) == "likelihood" ? nan : chance)},
+        panels.push_back(Json::object({{"id", id}, {"score", str(primary(task), primary(task) == "rank" ? ": the right answer is first" : primary(task) == "exact" ? ": share of right answers" : " of the right answer")}, {"k", Json::array_of(ks_)}, {"chance", std::move(levels)},
                                        {"top", std::min(1.0, std::ceil(top[task] * 10 + 0.2) / 10)}, {"series", std::move(series)}}));
       }
       if (!charts.empty()) s += str("<h3>", esc(task), "</h3>\n<div class=grid>", charts, "</div>\n");
@@ -162,31 +189,36 @@ class Page {
   std::string measures() const {
     std::vector<std::string> order;
     std::map<std::string, std::map<std::string, const Json*>> found;  // measure; task, setting, size
+    std::set<std::string> known_sizes;
     bool any = false;
     for (const Json& m : list(r_, "measures")) {
       const std::string measure = text(m, "measure");
       if (!found.contains(measure)) order.push_back(measure);
       found[measure][str(text(m, "task"), "\n", text(m, "setting"), "\n", text(m, "size"))] = &m;
+      if (std::isfinite(number(m, "mean"))) known_sizes.insert(text(m, "size"));
       any = true;
     }
     if (!any) return section("measures", "3. Gain, gap, tracking, plateau, oscillation", str(measures_text, missing("no measure.")));
     std::string s = measures_text;
+    std::vector<std::string> sizes;  // those that have a measure
+    for (const std::string& size : sizes_)
+      if (known_sizes.contains(size)) sizes.push_back(size);
     for (const std::string& task : tasks_) {
       std::string groups = th("measure", "scope=col rowspan=2"), header, rows;
-      for (const std::string& size : sizes_) {
+      for (const std::string& size : sizes) {
         groups += th(esc(size), str("scope=colgroup class=edge colspan=", settings_.size()));
         for (std::size_t i = 0; i < settings_.size(); ++i) header += th(esc(settings_[i]), i ? "scope=col" : "scope=col class=edge");
       }
       for (const std::string& measure : order) {
         std::string cells;
         bool known = false;
-        for (const std::string& size : sizes_)
+        for (const std::string& size : sizes)
           for (std::size_t i = 0; i < settings_.size(); ++i) {
             auto at = found[measure].find(str(task, "\n", settings_[i], "\n", size));
             const double mean = at == found[measure].end() ? nan : number(*at->second, "mean");
             const bool whole = measure.starts_with("data");
             known = known || std::isfinite(mean);
-            cells += std::isfinite(mean) ? td(str(fixed(mean, whole ? 0 : 3, !whole), "<small>", number(*at->second, "n") > 1 ? bounds(*at->second, whole ? 0 : 2) : "", " n ", si(number(*at->second, "n")), "</small>"), i ? "" : "class=edge")
+            cells += std::isfinite(mean) ? td(str(fixed(mean, whole ? 0 : 3, !whole), "<small>", number(*at->second, "n") > 1 ? bounds(*at->second, whole ? 0 : 2, "", !whole) : "", " n ", si(number(*at->second, "n")), "</small>"), i ? "" : "class=edge")
                                          : td("\xe2\x80\x93", i ? "class=empty" : "class='empty edge'");
           }
         if (known) rows += row(esc(measure), cells);
@@ -230,18 +262,11 @@ class Page {
 
   std::string languages() const {
     std::string s = languages_text;
-    struct Sum {
-      double value = 0, n = 0, told = 0, chance = 0;
-    };
-    std::map<std::tuple<std::string, std::string, std::string, std::string>, std::map<std::string, Sum>> found;  // task, size, setting, k; language
+    std::map<std::tuple<std::string, std::string, std::string, std::string>, std::map<std::string, Scored>> found;  // task, size, setting, k; language
     const std::string main = text(r_, "main_languages");
     for (const Json& r : list(r_, "runs")) {
       if (!flag(r, "primary") || !text(r, "control").empty() || text(r, "languages") != main) continue;
-      Sum& sum = found[{text(r, "task"), text(r, "size"), text(r, "setting"), text(r, "k")}][text(r, "language")];
-      sum.value += number(r, "value");
-      sum.chance += number(r, "chance");
-      sum.told += flag(r, "above_chance");
-      ++sum.n;
+      found[{text(r, "task"), text(r, "size"), text(r, "setting"), text(r, "k")}][text(r, "language")].add(r);
     }
     for (const std::string& task : tasks_) {
       std::string header = th("model", "scope=col"), rows;
@@ -249,7 +274,7 @@ class Page {
       double best = 0, least = 1;
       for (const auto& [key, by_language] : found)
         if (std::get<0>(key) == task)
-          for (const auto& [l, sum] : by_language) best = std::max(best, sum.value / sum.n), least = std::min(least, sum.value / sum.n);
+          for (const auto& [l, sum] : by_language) best = std::max(best, sum.mean()), least = std::min(least, sum.mean());
       for (const std::string& size : sizes_)
         for (const std::string& setting : settings_)
           for (std::int64_t k : ks_) {
@@ -262,9 +287,8 @@ class Page {
                 cells += td("\xe2\x80\x93", "class=empty");
                 continue;
               }
-              const double mean = sum->second.value / sum->second.n;
-              const bool told = 2 * sum->second.told > sum->second.n;
-              cells += td(str(fixed(mean, 2), told ? "" : " ?"), heat(best > least ? 0.75 * (mean - least) / (best - least) : 0));
+              const double mean = sum->second.mean();
+              cells += td(str(fixed(mean, 2), sum->second.above_chance() ? "" : " ?", sum->second.small()), heat(best > least ? 0.75 * (mean - least) / (best - least) : 0));
             }
             rows += row(str(esc(size), ", ", esc(setting), ", k ", k), cells);
           }
@@ -278,10 +302,11 @@ class Page {
       if (std::find(to.begin(), to.end(), x) == to.end()) to.push_back(std::move(x));
     };
     for (const Json& m : list(r_, "matrix")) {
-      matrices[{text(m, "task"), text(m, "size")}][{text(m, "source"), text(m, "target")}] = &m;
       once(sources, text(m, "source"));
       once(targets, text(m, "target"));
+      if (std::isfinite(number(m, "gained_mean"))) matrices[{text(m, "task"), text(m, "size")}][{text(m, "source"), text(m, "target")}] = &m;
     }
+    if (matrices.empty() && !sources.empty()) return section("languages", "5. Languages", s + missing("no run of the matrix is finished, or its scores cannot be told from chance."));
     if (matrices.empty()) return section("languages", "5. Languages", s + missing("the matrix was not run in this study (study.matrix = true): it needs a run for each seen language alone, of each task, size and replicate."));
     for (const auto& [key, cells_of] : matrices) {
       std::string header = th("trained on", "scope=col"), rows;
@@ -290,8 +315,14 @@ class Page {
         std::string cells;
         for (const std::string& b : targets) {
           auto at = cells_of.find({a, b});
-          const double share = at == cells_of.end() ? nan : number(*at->second, "transfer"), gained = at == cells_of.end() ? nan : number(*at->second, "gained");
-          cells += std::isfinite(gained) ? td(str(fixed(share, 2), "<small>", fixed(gained, 2, true), "</small>"), heat(0.5 * std::max(0.0, std::isfinite(share) ? share : gained))) : td("\xe2\x80\x93", "class=empty");
+          if (at == cells_of.end()) {
+            cells += td("\xe2\x80\x93", "class=empty");
+            continue;
+          }
+          const double share = number(*at->second, "transfer_mean"), gained = number(*at->second, "gained_mean");
+          auto about = [&](const std::string& of) { return str(number(*at->second, of + "low") <= number(*at->second, of + "high") ? bounds(*at->second, 2, of) : "", " n ", si(number(*at->second, of + "n"))); };
+          cells += td(str(fixed(share, 2), std::isfinite(share) ? str("<small>", about("transfer_"), "</small>") : "", "<small>", fixed(gained, 2, true), "</small><small>", about("gained_"), "</small>"),
+                      heat(0.5 * std::max(0.0, std::isfinite(share) ? share : gained)));
         }
         rows += row(esc(a), cells);
       }
@@ -320,12 +351,9 @@ class Page {
 
   // Tests beside those of the tasks: one table of each score, means over replicates, chance below.
   std::string further_tests() const {
-    struct Sum {
-      double value = 0, chance = 0, told = 0, n = 0;
-    };
     std::vector<std::pair<std::string, std::string>> order;
     std::map<std::pair<std::string, std::string>, std::vector<std::string>> models;  // in their order
-    std::map<std::pair<std::string, std::string>, std::map<std::string, std::map<std::string, Sum>>> found;
+    std::map<std::pair<std::string, std::string>, std::map<std::string, std::map<std::string, Scored>>> found;
     for (const Json& t : list(r_, "tests")) {
       const std::string score = text(t, "score");
       if (score == "nll" || score == "likelihood") continue;  // in tests.csv
@@ -334,11 +362,7 @@ class Page {
       if (!found.contains(key)) order.push_back(key);
       auto& by_model = found[key];
       if (!by_model.contains(model)) models[key].push_back(model);
-      Sum& sum = by_model[model][text(t, "language")];
-      sum.value += number(t, "value");
-      sum.chance += number(t, "chance");
-      sum.told += flag(t, "above_chance");
-      ++sum.n;
+      by_model[model][text(t, "language")].add(t);
     }
     if (order.empty()) return "";
     std::string s = str("<h3>Further tests</h3>\n", further_tests_text);
@@ -356,9 +380,9 @@ class Page {
             cells += td("\xe2\x80\x93", "class=empty");
             continue;
           }
-          const Sum& x = sum->second;
+          const Scored& x = sum->second;
           const bool bare = key.second == "nll per byte";  // which has no chance
-          cells += td(bare ? fixed(x.value / x.n, 3) : str(fixed(x.value / x.n, 3), 2 * x.told > x.n ? "" : " ?", "<small>", fixed(x.chance / x.n, 3), "</small>"));
+          cells += td(str(fixed(x.mean(), 3), bare || x.above_chance() ? "" : " ?", bare ? "" : str("<small>", fixed(x.chance / x.n, 3), "</small>"), x.small()));
         }
         rows += row(esc(model), cells);
       }
@@ -369,13 +393,14 @@ class Page {
 
   std::string variance() const {
     std::string s = variance_text;
-    for (const auto& [split, of, title] : {std::tuple{"unseen", "change", "Transfer: changes since k = 0 in unseen languages"}, {"seen", "change", "Changes since k = 0 in seen languages"},
-                                           {"unseen", "score", "Scores in unseen languages"}, {"seen", "score", "Scores in seen languages"}}) {
+    for (const auto& [design, split, of, title] : {std::tuple{"amounts", "unseen", "change", "Transfer: changes since k = 0 in unseen languages"}, {"groups", "unseen", "change", "Language groups: changes since k = 0 in unseen languages, single-task, largest k"},
+                                                   {"amounts", "seen", "change", "Changes since k = 0 in seen languages"}, {"amounts", "unseen", "score", "Scores in unseen languages"}, {"amounts", "seen", "score", "Scores in seen languages"},
+                                                   {"groups", "unseen", "score", "Language groups: scores in unseen languages, single-task, largest k"}}) {
       std::string rows, about;
       for (const Json& v : list(r_, "variance")) {
-        if (text(v, "split") != split || text(v, "of") != of) continue;
+        if (text(v, "design") != design || text(v, "split") != split || text(v, "of") != of) continue;
         const double share = number(v, "share"), low = number(v, "low"), high = number(v, "high");
-        about = str(esc(text(v, "cells")), " cells of ", esc(text(v, "replicates")), " replicates, ", esc(text(v, "left_out")), " scores outside the complete grid left out; the replicates' own spread is ", fixed(number(v, "noise") * 100, 0),
+        about = str(esc(text(v, "cells")), " cells (levels: ", esc(text(v, "grid")), ") of ", esc(text(v, "languages")), " languages and ", esc(text(v, "replicates")), " replicates, ", esc(text(v, "left_out")), " scores outside the complete grid left out; the replicates' own spread is ", fixed(number(v, "noise") * 100, 0),
                     "% of the variance.");
         if (!(share > 0.0005)) continue;
         auto percent = [](double x) { return str(std::round(std::clamp(x, 0.0, 1.0) * 1000) / 10); };
@@ -392,7 +417,7 @@ class Page {
     for (const Json& c : list(r_, "controls")) {
       const bool share = text(c, "control") == "shuffled completions";
       rows += row(esc(text(c, "control")), words(text(c, "task")), words(text(c, "score")), td(share ? fixed(number(c, "value"), 3) : str(fixed(number(c, "value") * 100, 0), "% equal")), td(share ? str("[", fixed(number(c, "low"), 3), ", ", fixed(number(c, "high"), 3), "]") : ""),
-                  td(share ? fixed(number(c, "expected"), 3) : "100%"), td(si(number(c, "n"))), td(mark(flag(c, "passes"), flag(c, "passes") ? "passes" : "fails"), "class=words"));
+                  td(share ? fixed(number(c, "expected"), 3) : "100%"), td(str(si(number(c, "n")), flag(c, "by_item") ? " *" : "")), td(mark(flag(c, "passes"), flag(c, "passes") ? "passes" : "fails"), "class=words"));
     }
     return section("controls", "7. Controls", str(controls_text, rows.empty() ? missing("no control was run.") : body("Controls", heads({"control", "task", "score", "value", "95% interval", "expected", "n", "check"}), rows)));
   }
@@ -400,12 +425,12 @@ class Page {
   std::string groups() const {
     std::string s = "<h3>Scripts</h3>\n" + std::string(groups_text), rows, bases;
     for (const Json& g : list(r_, "groups"))
-      rows += row(esc(text(g, "task")), words(text(g, "size")), words(text(g, "trained_on")), words(text(g, "tested_on")), td(si(number(g, "n"))), td(fixed(number(g, "mean"), 3)), td(number(g, "n") > 1 ? bounds(g) : "<span class=none>no interval</span>"));
-    s += rows.empty() ? missing("groups of languages were not run in this study (study.groups = true).") : body("Groups of training languages", heads({"task", "size", "trained on", "tested on", "n", "mean", "95% interval"}), rows, "ledger");
+      rows += row(esc(text(g, "task")), words(text(g, "size")), words(text(g, "trained_on")), words(text(g, "tested_on")), td(si(number(g, "n"))), td(fixed(number(g, "mean"), 3)), td(bounds(g)), td(esc(text(g, "languages")), "class='words long'"));
+    s += rows.empty() ? missing("groups of languages were not run in this study (study.groups = true).") : body("Groups of training languages", heads({"task", "size", "trained on", "tested on", "n", "mean", "95% interval", "over languages (replicates)"}), rows, "ledger");
     for (const Json& b : list(r_, "bases"))
-      bases += row(str(esc(text(b, "bam")), " less ", esc(text(b, "dense"))), words(text(b, "task")), words(text(b, "setting")), words(text(b, "what")), td(si(number(b, "n"))), td(fixed(number(b, "mean"), 3, true)), td(bounds(b)));
+      bases += row(str(esc(text(b, "mixture")), " less ", esc(text(b, "dense"))), td(flag(b, "same_shape") ? "yes" : "no"), td(fixed(number(b, "active_ratio"), 2)), words(text(b, "task")), words(text(b, "setting")), words(text(b, "what")), td(si(number(b, "n"))), td(fixed(number(b, "mean"), 3, true)), td(bounds(b)), td(esc(text(b, "languages")), "class='words long'"));
     s += "<h3>Mixtures and dense bases</h3>\n" + std::string(bases_text);
-    s += bases.empty() ? missing("no size has both a dense and a BAM base in this study.") : body("Bases", heads({"bases", "task", "setting", "of", "n", "mean", "95% interval"}), bases, "ledger");
+    s += bases.empty() ? missing("no dense base has the shape, or about as many active parameters, of a mixture in this study.") : body("Bases", heads({"bases", "same shape", "active, dense / mixture", "task", "setting", "of", "n", "mean", "95% interval", "over languages (replicates)"}), bases, "ledger");
     return section("groups", "8. Language groups and bases", s);
   }
 

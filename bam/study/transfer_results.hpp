@@ -12,9 +12,26 @@
 #include "../io/file.hpp"
 #include "../io/hash.hpp"
 #include "../io/json.hpp"
+#include "tables.hpp"
 #include "transfer_config.hpp"
 
 namespace bam::study::transfer {
+
+// The tables of a study, with the columns of a list that is empty.
+inline const std::vector<Table> tables{
+    {"runs", "task,setting,size,k,languages,language,split,replicate,score,value,n,chance,low,high,above_chance,primary,control,run"},
+    {"directions", "claim,finding,n,mean,low,high,note"},
+    {"curves", "task,setting,size,score,split,k,mean,low,high,n,chance,above_chance,cells,told,replicates"},
+    {"measures", "measure,task,setting,size,n,mean,low,high"},
+    {"interference", "task,size,k,split,at,n,mean,low,high"},
+    {"matrix", "task,size,source,target,transfer_n,transfer_mean,transfer_low,transfer_high,gained_n,gained_mean,gained_low,gained_high"},
+    {"groups", "task,size,trained_on,tested_on,n,mean,low,high,languages"},
+    {"bases", "mixture,dense,same_shape,active_ratio,task,setting,what,n,mean,low,high,languages"},
+    {"variance", "design,split,of,effect,share,low,high,grid,cells,languages,replicates,left_out,noise"},
+    {"controls", "control,task,score,value,low,high,n,expected,by_item,passes"},
+    {"tests", "task,setting,size,k,languages,language,split,replicate,score,value,n,chance,low,high,above_chance,test"},
+    {"data", "task,language,train,test"},
+    {"ledger", "run,size,replicate,lr,tokens,flops,seconds,share_of_peak,device,hash"}};
 
 class Results {
  public:
@@ -38,8 +55,10 @@ class Results {
       languages.push_back(Json::object({{"code", code}, {"split", c_.split_of(code)}, {"script", l.script}, {"family", l.family}}));
     }
     for (const BaseSize& s : c_.sizes) {
-      const std::int64_t total = parameters(s), dense = count_parameters(s.dense(c_.vocab_size, c_.context)).total;
-      sizes.push_back(Json::object({{"name", s.name}, {"base", s.bam ? "bam" : "dense"}, {"family", s.family == Family::llama ? "llama" : "cohere"}, {"parameters", total}, {"dense_parameters", dense}, {"non_embedding", dense - c_.vocab_size * s.hidden}}));
+      const ModelConfig model = s.model(c_.vocab_size, c_.context);
+      const ParameterCount n = count_parameters(model);
+      sizes.push_back(Json::object({{"name", s.name}, {"base", s.base()}, {"family", s.family == Family::llama ? "llama" : "cohere"}, {"parameters", n.total}, {"active_parameters", n.active},
+                                    {"non_embedding", n.active - c_.vocab_size * s.hidden}, {"flops_per_token", static_cast<double>(count_flops(model, c_.context).train_per_token)}}));
     }
     for (const std::string& t : c_.tasks) primary.set(t, c_.primary_of(t));
     j.set("languages", std::move(languages));
@@ -67,7 +86,7 @@ class Results {
     j.set("matrix", matrix());
     j.set("groups", groups());
     j.set("bases", bases());
-    j.set("variance", variance(main, boot));
+    j.set("variance", variance(main, options, boot));
     j.set("controls", controls());
     j.set("samples", std::move(samples_));
     if (c_.replicates == 1) j.set("note", "1 replicate: there are no intervals over replicates, so no direction can be decided");
@@ -79,31 +98,26 @@ class Results {
   // Every training with what it took; unlike json() it holds times.
   io::Json ledger() const {
     io::Json list = io::Json::array({});
-    auto add = [&](const std::string& run, const BaseSize& size, std::int64_t replicate, bool mixture) {
+    auto add = [&](const std::string& run, const BaseSize& size, std::int64_t replicate, const ModelConfig& model) {
       if (!io::exists(runs_ + run + "/done.json")) return;
       const io::Json done = read(run, "done.json");
       const double seconds = done.at("seconds").as_double(run), peak = done.at("peak_flops").as_double(run), tokens = done.at("tokens").as_double(run);
-      const ModelConfig dense = size.dense(c_.vocab_size, c_.context);
-      const double flops = tokens * static_cast<double>(count_flops(mixture ? upcycled_config(dense, 4, UpcycleOptions{}) : dense, c_.context).train_per_token), share = flops / seconds / peak;
+      const double flops = tokens * static_cast<double>(count_flops(model, c_.context).train_per_token), share = flops / seconds / peak;
       list.push_back(io::Json::object({{"run", run}, {"size", size.name}, {"replicate", replicate}, {"lr", done.at("lr")}, {"tokens", done.at("tokens")}, {"flops", flops}, {"seconds", seconds},
                                        {"share_of_peak", std::isfinite(share) ? io::Json(share) : io::Json()}, {"device", done.find("device") ? *done.find("device") : io::Json()}, {"hash", done.at("hash")}}));
     };
     for (const BaseSize& size : c_.sizes)
       for (std::int64_t r = 1; r <= c_.replicates; ++r) {
-        for (const char* name : {"base", "branch-pivot", "branch-seen", "branch-unseen"}) add(replicate_folder(size, r) + "/" + name, size, r, false);
-        add(replicate_folder(size, r) + "/mixture", size, r, true);
+        for (const Phase& p : phases(size, c_)) add(replicate_folder(size, r) + "/" + p.name, size, r, p.model);
         for (const Tuning& t : plan_.tunings())
-          if (t.size == &size && t.replicate == r) add(t.run, size, r, size.bam);
+          if (t.size == &size && t.replicate == r) add(t.run, size, r, size.model(c_.vocab_size, c_.context));
       }
     return list;
   }
 
  private:
   static io::Json cell(const clt::Cell& c) { return c && std::isfinite(*c) ? io::Json(*c) : io::Json(); }
-  std::int64_t parameters(const BaseSize& s) const {
-    const ModelConfig dense = s.dense(c_.vocab_size, c_.context);
-    return count_parameters(s.bam ? upcycled_config(dense, 4, UpcycleOptions{}) : dense).total;
-  }
+  ParameterCount parameters(const BaseSize& s) const { return count_parameters(s.model(c_.vocab_size, c_.context)); }
   std::string main_group() const { return str("all ", joined_codes(c_.seen)); }
   io::Json read(const std::string& run, const char* file) const { return io::parse_json(io::read_file(runs_ + run + "/" + file), run + "/" + file); }
 
@@ -135,7 +149,7 @@ class Results {
         if (!own && !(test.task == p.task ? main : test.task.empty() && first)) continue;
         for (Entry& entry : entries(e, test, p, code, chance)) {
           const bool nll = entry.score.starts_with("nll"), is_primary = own && c_.primary_of(p.task) == entry.score;
-          io::Json row = io::Json::object({{"task", p.task}, {"setting", p.setting}, {"size", p.size->name}, {"k", p.k}, {"languages", p.languages}, {"language", code}, {"split", c_.split_of(code)},
+          io::Json row = io::Json::object({{"task", p.task}, {"setting", p.setting}, {"size", p.size->name}, {"k", p.k}, {"languages", p.languages}, {"language", code}, {"split", split_of(p, code)},
                                            {"replicate", p.replicate}, {"score", entry.score}, {"value", entry.value}, {"n", entry.n}, {"chance", cell(entry.chance)}, {"low", entry.bounds.low},
                                            {"high", entry.bounds.high}, {"above_chance", nll ? io::Json() : io::Json(entry.told)}});
           if (!own) {
@@ -150,11 +164,12 @@ class Results {
           rows_.push_back(std::move(row));
           if (nll) continue;
           (p.control == Control::none ? entries_ : control_entries_).push_back(entry);
-          // docs/method.md, 2.2 is about dense models, and about sizes of one family
-          if (!is_primary || p.control != Control::none || (p.size->bam && !all_bam()) || p.size->family != c_.sizes[0].family) continue;
+          // docs/method.md, 2.2 is about sizes of one kind
+          if (!is_primary || p.control != Control::none || p.size->base() != c_.sizes[0].base() || p.size->family != c_.sizes[0].family) continue;
           if (p.languages.starts_with("only ")) continue;  // of the matrix
-          const clt::Split split = code == c_.pivot ? clt::Split::english : std::string_view(c_.split_of(code)) == "seen" ? clt::Split::seen : clt::Split::unseen;
-          scores_.push_back({p.task, p.setting, parameters(*p.size), p.k, p.languages, code, split, p.replicate, entry.score, entry.value, entry.n, entry.chance, is_share(entry.score) ? std::nullopt : std::optional(entry.stderr_above)});
+          const std::string_view of = split_of(p, code);
+          const clt::Split split = of == "english" ? clt::Split::english : of == "seen" ? clt::Split::seen : clt::Split::unseen;
+          scores_.push_back({p.task, p.setting, parameters(*p.size).total, p.k, p.languages, code, split, p.replicate, entry.score, entry.value, entry.n, entry.chance, is_share(entry.score) ? std::nullopt : std::optional(entry.stderr_above)});
         }
       }
       if (p.control == Control::none && p.replicate == 1 && p.languages == main_group())
@@ -166,8 +181,9 @@ class Results {
         }
     }
   }
-  bool all_bam() const {
-    return std::all_of(c_.sizes.begin(), c_.sizes.end(), [](const BaseSize& s) { return s.bam; });
+  // Of the run's own training languages, which are not all of the study's.
+  const char* split_of(const Place& p, const std::string& code) const {
+    return code == c_.pivot ? "english" : std::find(p.trained_on.begin(), p.trained_on.end(), code) != p.trained_on.end() ? "seen" : "unseen";
   }
 
   static constexpr double z95 = 1.959963984540054;
@@ -180,6 +196,7 @@ class Results {
     bool told = false;  // from chance
     double stderr_value = 0, stderr_above = 0;  // of means: of the value, of its difference to chance
     Bounds bounds = {};
+    std::string by_item = "";  // "1", "0" or "." of each, where the run has recorded it
   };
   static bool is_share(const std::string& score) { return score == "exact" || score == "rank"; }  // of items; other scores are means over them
   // The scores of a cell of eval.json.
@@ -190,7 +207,10 @@ class Results {
     auto share = [&](const char* score, double by_chance) {
       const std::int64_t hits = e.at(score).as_int(score, 0, n);
       const double value = static_cast<double>(hits) / static_cast<double>(n);
-      list.push_back({place, code, score, value, n, by_chance, clt::told_from_chance(value, n, by_chance), 0, 0, wilson_interval(hits, n)});
+      const io::Json* by_item = e.find(str(score, "_items"));
+      list.push_back({place, code, score, value, n, by_chance, clt::told_from_chance(value, n, by_chance), 0, 0, wilson_interval(hits, n), by_item ? std::string(by_item->as_string(score)) : ""});
+      if (const auto right = std::count(list.back().by_item.begin(), list.back().by_item.end(), '1'); by_item && right != hits)
+        fail(ErrorKind::input, "study.eval", place.run, "/eval.json: ", score, "_items of ", code, " has ", right, " right items, ", score, " says ", hits, "; remove the run's folder to run it again");
     };
     auto mean = [&](const std::string& score, double value, double error, std::int64_t of) -> Entry& {
       return list.emplace_back(Entry{place, code, score, value, of, std::nullopt, false, error, 0, {value - z95 * error, value + z95 * error}});
@@ -227,32 +247,20 @@ class Results {
       }
     return list;
   }
-  // Of several cells together. Items say the same in all languages and are the same in all replicates, so they count once, as if cells went with each other in all
-  // (their errors are averaged), which makes intervals rather too wide.
-  struct Pool {
-    double sum = 0, chance = 0, stderr_value = 0, stderr_above = 0;  // summed over cells
-    std::int64_t cells = 0, told = 0, items = 0;
+  struct Pool : clt::Pooled {
+    double stderr_value = 0;  // summed over cells
+    std::int64_t told = 0;
     bool share = true;
     void add(const Entry& e) {
       share = is_share(e.score);
-      sum += e.value;
-      chance += e.chance.value_or(0);
+      Pooled::add(e.value, e.n, e.chance, share ? std::nullopt : std::optional(e.stderr_above));
       told += e.told;
-      ++cells;
       stderr_value += e.stderr_value;
-      stderr_above += e.stderr_above;
-      items = std::max(items, e.n);
     }
-    double mean() const { return sum / static_cast<double>(cells); }
-    double by_chance() const { return chance / static_cast<double>(cells); }
     Bounds bounds() const {
-      if (share) return wilson_interval(std::llround(mean() * static_cast<double>(items)), items);
+      if (share) return wilson_of_share(mean(), items);
       const double half = z95 * stderr_value / static_cast<double>(cells);
       return {mean() - half, mean() + half};
-    }
-    bool above_chance() const {
-      if (share) return clt::told_from_chance(mean(), items, by_chance());
-      return mean() - by_chance() > z95 * stderr_above / static_cast<double>(cells);
     }
   };
   // Values of the primary score over the languages of a split, in their order; missing ones are empty.
@@ -273,12 +281,12 @@ class Results {
       for (const std::string& setting : c_.settings)
         for (const BaseSize& size : c_.sizes) f(task, setting, size);
   }
-  static void put_interval(io::Json& row, const std::vector<double>& values) {
-    const Interval i = t_interval(values);
-    row.set("n", i.n);
-    row.set("mean", i.n > 0 ? io::Json(i.mean) : io::Json());
-    row.set("low", i.n > 1 ? io::Json(i.low) : io::Json());
-    row.set("high", i.n > 1 ? io::Json(i.high) : io::Json());
+  // possible: no value can lie outside, so an interval that reaches farther ends there.
+  static void put_interval(io::Json& row, const Interval& i, const Bounds& possible = {-HUGE_VAL, HUGE_VAL}, const std::string& of = "") {
+    row.set(of + "n", i.n);
+    row.set(of + "mean", i.n > 0 ? io::Json(i.mean) : io::Json());
+    row.set(of + "low", std::isfinite(i.low) ? io::Json(std::max(i.low, possible.low)) : io::Json());
+    row.set(of + "high", std::isfinite(i.high) ? io::Json(std::min(i.high, possible.high)) : io::Json());
   }
 
   // Of every score, means over languages and replicates with the 95% interval over their items.
@@ -334,12 +342,16 @@ class Results {
         const auto r_over_k = clt::tracking(seen, unseen);
         add("tracking r", r_over_k ? clt::Cell(r_over_k->r) : clt::Cell());
         const auto plateau = clt::data_to_plateau(c_.k, unseen);
-        add("data to plateau, unseen", plateau ? clt::Cell(static_cast<double>(*plateau)) : clt::Cell());
+        add("data to plateau, unseen", plateau ? clt::Cell(static_cast<double>(std::max(*plateau, c_.k[1]))) : clt::Cell());  // k = 0 has no logarithm
         add("oscillation, unseen", clt::oscillation(unseen));
       }
       for (const std::string& name : order) {
         io::Json row = io::Json::object({{"measure", name}, {"task", task}, {"setting", setting}, {"size", size.name}});
-        put_interval(row, found[name]);
+        const std::vector<double>& values = found[name];
+        if (name.starts_with("tracking")) put_interval(row, clt::mean_correlation(values));
+        else if (name.starts_with("data to plateau")) put_interval(row, clt::geometric_mean(values), {static_cast<double>(c_.k[1]), static_cast<double>(c_.k.back())});
+        else if (name.starts_with("oscillation")) put_interval(row, t_interval(values), {0, HUGE_VAL});
+        else put_interval(row, t_interval(values));
         list.push_back(std::move(row));
       }
     });
@@ -363,14 +375,14 @@ class Results {
                 if (clt::Cell m = clt::mean(lost)) found.push_back(*m);
               }
               io::Json row = io::Json::object({{"task", task}, {"size", size.name}, {"k", k}, {"split", split}, {"at", std::string_view(setting) == "multi" ? "equal task data" : "equal total data"}});
-              put_interval(row, found);
+              put_interval(row, t_interval(found));
               list.push_back(std::move(row));
             }
     }
     return list;
   }
 
-  // T[a, b] at the largest k, single-task, mean over replicates; y beside it for targets that have no data of their own.
+  // T[a, b] at the largest k, single-task, over replicates; y(a) - y(0) beside it, also for targets that have no data of their own.
   io::Json matrix() const {
     io::Json list = io::Json::array({});
     if (!c_.matrix) return list;
@@ -395,87 +407,142 @@ class Results {
         }
         for (const std::string& a : c_.seen)
           for (const std::string& b : targets) {
-            auto mean = [](const std::vector<double>& v) { return v.empty() ? io::Json() : io::Json(t_interval(v).mean); };
-            list.push_back(io::Json::object({{"task", task}, {"size", size.name}, {"source", a}, {"target", b}, {"transfer", mean(shares[{a, b}])}, {"gained", mean(gained[{a, b}])},
-                                             {"n", static_cast<std::int64_t>(gained[{a, b}].size())}}));
+            io::Json row = io::Json::object({{"task", task}, {"size", size.name}, {"source", a}, {"target", b}});
+            put_interval(row, t_interval(shares[{a, b}]), {-HUGE_VAL, HUGE_VAL}, "transfer_");
+            put_interval(row, t_interval(gained[{a, b}]), {-HUGE_VAL, HUGE_VAL}, "gained_");
+            list.push_back(std::move(row));
           }
       }
     return list;
   }
 
-  // Groups of training languages at the largest k, with equally many examples: their scores on unseen languages of Latin and of other scripts.
+  // The languages that a comparison is over, those that all of its sides tell from chance, with the number of replicates: "gl2 (3), gl4 (1)".
+  struct Compared {
+    std::map<std::string, std::int64_t> replicates;
+    void add(const std::vector<std::string>& languages, const std::vector<std::vector<clt::Cell>>& sides) {
+      for (std::size_t l = 0; l < languages.size(); ++l) replicates[languages[l]] += std::all_of(sides.begin(), sides.end(), [&](const auto& side) { return side[l].has_value(); });
+    }
+    std::string text() const {
+      std::string s;
+      for (const auto& [language, n] : replicates)
+        if (n > 0) s += str(s.empty() ? "" : ", ", language, " (", n, ")");
+      return s;
+    }
+  };
+
+  // Groups of training languages at the largest k, with equally many examples: their scores on unseen languages of Latin and of other scripts, those that all groups tell from chance.
   io::Json groups() const {
     io::Json list = io::Json::array({});
     if (!c_.groups) return list;
-    std::vector<std::string> names;
-    for (const Place& p : plan_.places())
-      for (const char* kind : {"latin ", "other ", "mixed "})
-        if (p.languages.starts_with(kind) && std::find(names.begin(), names.end(), p.languages) == names.end()) names.push_back(p.languages);
-    for (const std::string& task : c_.tasks)
+    for (const std::string& task : c_.tasks) {
+      std::vector<std::string> names;
+      for (const Place& p : plan_.places())
+        if (p.task == task && p.group() && std::find(names.begin(), names.end(), p.languages) == names.end()) names.push_back(p.languages);
       for (const BaseSize& size : c_.sizes)
-        for (const std::string& name : names)
-          for (bool latin : {true, false}) {
-            std::vector<std::string> targets;
-            for (const std::string& l : c_.unseen)
-              if (c_.corpus->language(l).latin == latin) targets.push_back(l);
-            std::vector<double> found;
-            for (std::int64_t r = 1; r <= c_.replicates; ++r)
-              if (clt::Cell m = clt::mean(values(task, "single", size, plan_.largest_k(task), name, r, targets))) found.push_back(*m);
-            io::Json row = io::Json::object({{"task", task}, {"size", size.name}, {"trained_on", name}, {"tested_on", latin ? "unseen, Latin script" : "unseen, other scripts"}});
-            put_interval(row, found);
+        for (bool latin : {true, false}) {
+          std::vector<std::string> targets;
+          for (const std::string& l : c_.unseen)
+            if (c_.corpus->language(l).latin == latin) targets.push_back(l);
+          std::vector<std::vector<double>> found(names.size());
+          Compared compared;
+          for (std::int64_t r = 1; r <= c_.replicates; ++r) {
+            std::vector<std::vector<clt::Cell>> cells;
+            for (const std::string& name : names) cells.push_back(values(task, "single", size, plan_.largest_k(task), name, r, targets));
+            compared.add(targets, cells);
+            const std::vector<clt::Cell> means = clt::common_mean(cells);
+            for (std::size_t i = 0; i < names.size(); ++i)
+              if (means[i]) found[i].push_back(*means[i]);
+          }
+          for (std::size_t i = 0; i < names.size(); ++i) {
+            io::Json row = io::Json::object({{"task", task}, {"size", size.name}, {"trained_on", names[i]}, {"tested_on", latin ? "unseen, Latin script" : "unseen, other scripts"}});
+            put_interval(row, t_interval(found[i]), {0, 1});
+            row.set("languages", compared.text());
             list.push_back(std::move(row));
           }
+        }
+    }
     return list;
   }
 
-  // Mixture bases against dense ones of equal active size (the same shape): gain over unseen languages at the largest k, and the score itself.
+  // Mixtures against dense bases of the same shape, and those that compute with as many parameters (within a tenth): gain over unseen languages at the largest k, and the score itself.
   io::Json bases() const {
     io::Json list = io::Json::array({});
     for (const BaseSize& bam : c_.sizes)
       for (const BaseSize& dense : c_.sizes) {
-        if (!bam.bam || dense.bam || bam.hidden != dense.hidden || bam.layers != dense.layers || bam.ffn != dense.ffn) continue;
+        if (!bam.mixture || dense.mixture || dense.family != bam.family) continue;
+        const bool same_shape = bam.shape() == dense.shape();
+        const double active = static_cast<double>(parameters(dense).active) / static_cast<double>(parameters(bam).active);
+        if (!same_shape && std::abs(active - 1) > 0.1) continue;
         for (const std::string& task : c_.tasks)
           for (const std::string& setting : c_.settings)
             for (const char* what : {"score", "gain"}) {
               std::vector<double> found;
+              Compared compared;
               for (std::int64_t r = 1; r <= c_.replicates; ++r) {
-                auto of = [&](const BaseSize& size, std::int64_t k) { return values(task, setting, size, k, main_group(), r, c_.unseen); };
-                const std::int64_t k = plan_.largest_k(task);
-                const bool gain = std::string_view(what) == "gain";
-                if (clt::Cell d = gain ? clt::difference(clt::mean_gain(of(bam, 0), of(bam, k)), clt::mean_gain(of(dense, 0), of(dense, k))) : clt::difference(clt::mean(of(bam, k)), clt::mean(of(dense, k)))) found.push_back(*d);
+                auto of = [&](const BaseSize& size) {
+                  std::vector<clt::Cell> y = values(task, setting, size, plan_.largest_k(task), main_group(), r, c_.unseen), zero = values(task, setting, size, 0, main_group(), r, c_.unseen);
+                  for (std::size_t l = 0; l < y.size() && std::string_view(what) == "gain"; ++l) y[l] = clt::gain(zero[l], y[l]);
+                  return y;
+                };
+                const std::vector<std::vector<clt::Cell>> sides{of(bam), of(dense)};
+                compared.add(c_.unseen, sides);
+                const std::vector<clt::Cell> means = clt::common_mean(sides);
+                if (clt::Cell d = clt::difference(means[0], means[1])) found.push_back(*d);
               }
-              io::Json row = io::Json::object({{"bam", bam.name}, {"dense", dense.name}, {"task", task}, {"setting", setting}, {"what", what}});
-              put_interval(row, found);
+              io::Json row = io::Json::object({{"mixture", bam.name}, {"dense", dense.name}, {"same_shape", same_shape}, {"active_ratio", active}, {"task", task}, {"setting", setting}, {"what", what}});
+              put_interval(row, t_interval(found));
+              row.set("languages", compared.text());
               list.push_back(std::move(row));
             }
       }
     return list;
   }
 
-  // Of the changes since k = 0 and of the scores on each split.
-  io::Json variance(const std::vector<clt::Score>& scores, const BootstrapOptions& boot) const {
+  // Of the changes since k = 0 and of the scores on each split, over all k; of groups of training languages in unseen ones alone, for no language is seen by all groups.
+  io::Json variance(const std::vector<clt::Score>& scores, const clt::DirectionOptions& options, const BootstrapOptions& boot) const {
     io::Json list = io::Json::array({});
-    for (const auto& [name, split] : {std::pair{"unseen", clt::Split::unseen}, {"seen", clt::Split::seen}})
+    for (const auto& [name, split, design] : {std::tuple{"unseen", clt::Split::unseen, clt::Design::amounts}, {"seen", clt::Split::seen, clt::Design::amounts}, {"unseen", clt::Split::unseen, clt::Design::groups}})
       for (clt::Response response : {clt::Response::change, clt::Response::score}) {
-        const auto shares = clt::variance_shares(clt::observations(scores, split, response), clt::study_factors(), boot);
+        const std::vector<std::string>& factors = clt::factors_of(design);
+        const auto shares = clt::variance_shares(clt::observations(scores, split, response, design, options), factors, boot);
         if (!shares) continue;
+        std::string grid;
+        for (std::size_t i = 0; i < factors.size(); ++i) grid += str(i ? " x " : "", factors[i], " ", shares->levels[i]);
         for (const clt::VarianceShare& e : shares->effects)
-          list.push_back(io::Json::object({{"split", name}, {"of", clt::name_of(response)}, {"effect", e.name}, {"share", e.share}, {"low", cell(e.low)}, {"high", cell(e.high)}, {"cells", shares->cells}, {"replicates", shares->replicates},
-                                           {"left_out", shares->dropped}, {"noise", shares->noise}}));
+          list.push_back(io::Json::object({{"design", design == clt::Design::amounts ? "amounts" : "groups"}, {"split", name}, {"of", clt::name_of(response)}, {"effect", e.name}, {"share", e.share}, {"low", cell(e.low)}, {"high", cell(e.high)},
+                                           {"grid", grid}, {"cells", shares->cells}, {"languages", shares->languages}, {"replicates", shares->replicates}, {"left_out", shares->dropped}, {"noise", shares->noise}}));
       }
     return list;
   }
+
+  // A pool of shares whose runs have recorded each item: an item's languages go together, but no more than they do. Items of all cells; how many of the cells have each.
+  struct ByItem {
+    std::vector<double> hits, cells;
+    bool all = true;
+    void add(const std::string& items) {
+      all = all && !items.empty();
+      if (items.size() > hits.size()) hits.resize(items.size()), cells.resize(items.size());
+      for (std::size_t i = 0; i < items.size(); ++i) hits[i] += items[i] == '1', cells[i] += items[i] != '.';
+    }
+    // Half of the 95% interval of the mean, by the spread of items; nothing where some run has no record.
+    std::optional<double> half() const {
+      const auto n = std::count_if(cells.begin(), cells.end(), [](double c) { return c > 0; });
+      return all && n > 1 ? std::optional(t_quantile(n - 1) * ratio_stderr(hits, cells)) : std::nullopt;
+    }
+  };
 
   // Shuffled completions must leave every task at chance; English alone, trained once more, must give the bits of y(0).
   io::Json controls() const {
     io::Json list = io::Json::array({});
     for (const std::string& task : c_.tasks) {
       std::map<std::string, Pool> shuffled;
+      std::map<std::string, ByItem> items;
       std::int64_t same = 0, compared = 0;
       for (const Entry& e : control_entries_) {
         if (e.place.task != task) continue;
         if (e.place.control == Control::shuffled) {
           shuffled[e.score].add(e);
+          items[e.score].add(e.by_item);
         } else if (e.score == c_.primary_of(task)) {
           const auto zero = values(task, e.place.setting, *e.place.size, 0, main_group(), 1, {e.language}, false);
           ++compared;
@@ -483,13 +550,14 @@ class Results {
         }
       }
       for (const auto& [score, pool] : shuffled) {
-        const Bounds b = pool.bounds();
+        const std::optional<double> half = items[score].half();
+        const Bounds b = half ? Bounds{std::max(0.0, pool.mean() - *half), std::min(1.0, pool.mean() + *half)} : pool.bounds();
         list.push_back(io::Json::object({{"control", "shuffled completions"}, {"task", task}, {"score", score}, {"value", pool.mean()}, {"low", b.low}, {"high", b.high}, {"n", pool.items}, {"expected", pool.by_chance()},
-                                         {"passes", !pool.above_chance()}}));
+                                         {"by_item", half.has_value()}, {"passes", half ? !(pool.mean() - pool.by_chance() > *half) : !pool.above_chance()}}));
       }
       if (compared > 0)
         list.push_back(io::Json::object({{"control", "English alone, once more"}, {"task", task}, {"score", c_.primary_of(task)}, {"value", static_cast<double>(same) / static_cast<double>(compared)}, {"low", nullptr}, {"high", nullptr}, {"n", compared},
-                                         {"expected", 1.0}, {"passes", same == compared}}));
+                                         {"expected", 1.0}, {"by_item", false}, {"passes", same == compared}}));
     }
     return list;
   }

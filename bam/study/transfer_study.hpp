@@ -103,10 +103,9 @@ class TransferStudy {
       if (t.size == &size && t.replicate == r && !scored(t)) return false;
     return true;
   }
-  static std::vector<std::string> base_runs(const BaseSize& size, std::int64_t r) {
+  std::vector<std::string> base_runs(const BaseSize& size, std::int64_t r) const {
     std::vector<std::string> names;
-    for (const char* name : {"base", "branch-pivot", "branch-seen", "branch-unseen", "mixture"})
-      if (size.bam || names.empty()) names.push_back(replicate_folder(size, r) + "/" + name);
+    for (const Phase& p : phases(size, c_)) names.push_back(replicate_folder(size, r) + "/" + p.name);
     return names;
   }
 
@@ -188,23 +187,30 @@ class TransferStudy {
     const std::uint64_t seed = pool_seed(c_, r);
     pretrain(at + "/base", str("config = ", io::toml_string(config)), dense, shares, c_.pretrain_tokens, c_.pretrain_lr, seed);
     std::string model = io::resolve_model_folder(runs_ + at + "/base");
-    if (!size.bam) return model;
-    // Branches over the pivot's, the seen and the unseen languages' text, each with a tenth of all of it, then a mixture over all of it.
+    const std::vector<Phase> list = phases(size, c_);
+    if (list.size() == 1) return model;
+    // Branches over the pivot's, the seen and the unseen languages' text, each with a tenth of all of it, then a mixture over all of it; or one model over the same shares of it.
     std::vector<std::string> parents{model};
     std::uint64_t n = 0;
+    std::map<std::string, double> together;  // tokens
+    for (const auto& [l, share] : shares) together[l] = share * static_cast<double>(c_.mix_tokens);
     for (const auto& [name, own] : {std::pair<const char*, std::vector<std::string>>{"pivot", {c_.pivot}}, {"seen", c_.seen}, {"unseen", c_.unseen}}) {
       std::map<std::string, double> branch = shares;
       for (auto& [l, share] : branch) share *= 0.1;
       for (const std::string& l : own) branch[l] += 0.9 / static_cast<double>(own.size());
+      for (const auto& [l, share] : branch) together[l] += share * static_cast<double>(c_.branch_tokens);
+      if (size.continued) continue;
       pretrain(str(at, "/branch-", name), str("init_from = ", io::toml_string(model)), dense, branch, c_.branch_tokens, c_.pretrain_lr / 2, seed + ++n);
       parents.push_back(io::resolve_model_folder(runs_ + at + "/branch-" + name));
     }
-    UpcycleOptions o;
-    o.router_seed = seed;
-    const std::string init = runs_ + at + "/mixture-init";
-    if (!io::exists(init + "/model.safetensors")) upcycle_folders(parents, "bam", o, init, false, version_);
-    pretrain(at + "/mixture", str("init_from = ", io::toml_string(init)), bam_config(size, c_), shares, c_.mix_tokens, c_.pretrain_lr / 2, seed + ++n);
-    return io::resolve_model_folder(runs_ + at + "/mixture");
+    const Phase& last = list.back();
+    std::string from = model;
+    if (size.mixture) {
+      from = runs_ + at + "/mixture-init";
+      if (!io::exists(from + "/model.safetensors")) upcycle_folders(parents, size.mixture->method, upcycle_options(*size.mixture, seed), from, false, version_);
+    }
+    pretrain(str(at, "/", last.name), str("init_from = ", io::toml_string(from)), last.model, size.mixture ? shares : together, last.tokens, c_.pretrain_lr / 2, seed + ++n);
+    return io::resolve_model_folder(str(runs_, at, "/", last.name));
   }
 
   void pretrain(const std::string& name, const std::string& from, const ModelConfig& model, const std::map<std::string, double>& shares, std::int64_t tokens, double lr, std::uint64_t seed) {
@@ -232,8 +238,7 @@ class TransferStudy {
     toml += str("[train]\ncontext = ", c_.context, "\nbatch = ", c_.tune_batch, "\nmicro_batch = ", c_.tune_batch, "\nepochs = ", c_.epochs, "\nlr = ", c_.tune_lr, "\nschedule = \"constant\"\nwarmup = ",
                 std::min<std::int64_t>(steps / 10, 20), "\nseed = ", static_cast<std::int64_t>(pool_seed(c_, t.replicate)), "\npacking = false\nkeep_checkpoints = 1\n");
     if (validated) toml += str("best = true\neval_every = ", std::max<std::int64_t>(1, steps / c_.epochs), "\n");
-    const ModelConfig model = t.size->bam ? bam_config(*t.size, c_) : t.size->dense(c_.vocab_size, c_.context);
-    if (!done(t.run)) finish(t.run, toml, model, steps, c_.tune_lr);
+    if (!done(t.run)) finish(t.run, toml, t.size->model(c_.vocab_size, c_.context), steps, c_.tune_lr);
     const std::string best = runs_ + t.run + "/checkpoints/best";
     evaluate(t, io::is_folder(best) ? best : runs_ + t.run);
     // Hundreds of runs: their weights can be trained again, bit for bit.
@@ -244,7 +249,7 @@ class TransferStudy {
   // A task without examples in the pivot: at k = 0 there is nothing to train on, and the base stands for itself.
   void evaluate_base(const Tuning& t, const std::string& base) {
     io::make_folder(runs_ + t.run);
-    const std::string from = runs_ + replicate_folder(*t.size, t.replicate) + (t.size->bam ? "/mixture" : "/base") + "/done.json";
+    const std::string from = runs_ + base_runs(*t.size, t.replicate).back() + "/done.json";
     io::Json done = io::parse_json(io::read_file(from), from);
     for (const char* key : {"steps", "tokens", "seconds"}) done.set(key, 0);
     finished_ += !this->done(t.run);
@@ -305,6 +310,15 @@ class TransferStudy {
       io::Json cell = io::Json::object({{"task", set.info.name}, {"language", set.language}, {"items", s.items}});
       if (set.info.written) cell.set("exact", s.exact);
       if (set.info.competes) cell.set("rank", s.rank), cell.set("rank_chance", s.rank_chance);
+      if (t.control == Control::shuffled) {  // what each item came to, "1", "0" or "." where it is left out: the control is tested by items
+        auto by_item = [&](const std::vector<std::uint8_t>& hits) {
+          std::string all(set.place.back() + 1, '.');
+          for (std::size_t i = 0; i < hits.size(); ++i) all[set.place[i]] = hits[i] ? '1' : '0';
+          return all;
+        };
+        if (set.info.written) cell.set("exact_items", by_item(s.right));
+        if (set.info.competes) cell.set("rank_items", by_item(s.first));
+      }
       for (const auto& [key, value] : {std::pair{"nll", s.nll}, {"nll_stderr", s.nll_stderr}}) cell.set(key, value);
       cell.set("tokens", s.tokens);
       if (set.info.competes)
@@ -327,10 +341,6 @@ class TransferStudy {
     if (hooks_.note) hooks_.note(text);
   }
 
- public:
-  static ModelConfig bam_config(const BaseSize& size, const TransferConfig& c) { return upcycled_config(size.dense(c.vocab_size, c.context), 4, UpcycleOptions{}); }
-
- private:
   const TransferConfig& c_;
   Plan plan_{c_};
   std::string out_, version_;

@@ -50,8 +50,8 @@ inline ChatMessage parse_message(const io::Json& j, const std::string& where) {
   return m;
 }
 
-inline ChatExample parse_example(std::string_view line, const std::string& where) {
-  io::Json j = io::parse_json(line, where);
+// prompt_alone: "prompt" will do without "completion".
+inline ChatExample example_of(const io::Json& j, const std::string& where, bool prompt_alone = false) {
   const std::string wanted = ": wanted an object with messages, or prompt and completion, got ";
   if (!j.is_object()) fail(ErrorKind::input, "data.example", where, wanted, j.describe());
   ChatExample e;
@@ -61,9 +61,9 @@ inline ChatExample parse_example(std::string_view line, const std::string& where
     if (pair) fail(ErrorKind::input, "data.example", where, ": has messages, and prompt and completion too; keep one of the two");
     std::size_t n = 0;
     for (const io::Json& m : messages->items(where + ": messages")) e.messages.push_back(parse_message(m, str(where, ": message ", ++n)));
-  } else if (pair) {
+  } else if (pair || (prompt_alone && j.contains("prompt"))) {
     e.messages.push_back({Role::user, std::string(j.at("prompt").as_string(where + ": prompt"))});
-    e.messages.push_back({Role::assistant, std::string(j.at("completion").as_string(where + ": completion"))});
+    if (pair) e.messages.push_back({Role::assistant, std::string(j.at("completion").as_string(where + ": completion"))});
   } else {
     std::string keys;
     for (auto [key, value] : j.members(where)) keys += str(keys.empty() ? "" : ", ", printable(key, 40));
@@ -82,6 +82,7 @@ inline ChatExample parse_example(std::string_view line, const std::string& where
   label("source", e.source);
   return e;
 }
+inline ChatExample parse_example(std::string_view line, const std::string& where) { return example_of(io::parse_json(line, where), where); }
 
 // Calls f(line, "file:number") for each line of a file of examples.
 template <class F>

@@ -2,6 +2,8 @@
 // GPT-2's. Ids equal those of the reference library; a setting that would give others is refused by name. Strings of special
 // tokens inside a text are text.
 #pragma once
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -56,10 +58,12 @@ class Tokenizer {
 
   std::int64_t vocab_size() const { return static_cast<std::int64_t>(tokens_.size()); }
   // -1 where there is none.
-  std::int32_t bos_id() const { return first_of({"<BOS>", "<BOS_TOKEN>", "<s>", "<|begin_of_text|>", "<|endoftext|>"}); }
-  std::int32_t eos_id() const { return first_of({"<EOS>", "<EOS_TOKEN>", "<|END_OF_TURN_TOKEN|>", "</s>", "<|end_of_text|>", "<|endoftext|>"}); }
-  std::int32_t pad_id() const { return first_of({"<PAD>", "<pad>"}); }
-  std::int32_t special_id(std::string_view content) const { return first_of({content}); }
+  static constexpr auto bos_names = std::to_array<std::string_view>({"<BOS>", "<BOS_TOKEN>", "<s>", "<|begin_of_text|>", "<|endoftext|>"});
+  static constexpr auto eos_names = std::to_array<std::string_view>({"<EOS>", "<EOS_TOKEN>", "<|END_OF_TURN_TOKEN|>", "</s>", "<|end_of_text|>", "<|endoftext|>"});
+  std::int32_t bos_id() const { return first_of(bos_names); }
+  std::int32_t eos_id() const { return first_of(eos_names); }
+  std::int32_t pad_id() const { return first_of(std::to_array<std::string_view>({"<PAD>", "<pad>"})); }
+  std::int32_t special_id(std::string_view content) const { return first_of({&content, 1}); }
   bool is_special(std::int32_t id) const { return id >= 0 && id < vocab_size() && is_special_[static_cast<std::size_t>(id)]; }
 
   std::vector<std::int32_t> encode(std::string_view text) const {
@@ -105,7 +109,7 @@ class Tokenizer {
     for (char c : word) ids.push_back(byte_id_[static_cast<unsigned char>(c)]);
     apply_merges(merges_, ids);
   }
-  std::int32_t first_of(std::initializer_list<std::string_view> names) const {
+  std::int32_t first_of(std::span<const std::string_view> names) const {
     for (std::string_view name : names)
       for (const Special& s : specials_)
         if (s.content == name) return s.id;
@@ -165,6 +169,34 @@ inline void read_pre_tokenizer(const io::Json& j, PreTokenization& pre, bool& by
   }
 }
 
+// What a file has the library put around a text: BOS and EOS are put there here too, by the model's config; anything else is refused.
+inline void check_post_processor(const io::Json& j, const std::string& where) {
+  if (j.is_null()) return;
+  const std::string type = type_of(j, where + ": post_processor");
+  auto allow = [&](std::string_view token, bool before) {
+    const std::span<const std::string_view> names = before ? std::span<const std::string_view>(Tokenizer::bos_names) : Tokenizer::eos_names;
+    if (std::find(names.begin(), names.end(), token) == names.end())
+      refuse_tokenizer(where, "post_processor", str(type, " that puts ", token, before ? " before" : " behind", " a text"), "BOS before and EOS behind it at most, or null");
+  };
+  if (type == "ByteLevel") return;
+  if (type == "Sequence") {
+    for (const io::Json& part : j.at("processors", where).items(where + ": processors")) check_post_processor(part, where);
+  } else if (type == "TemplateProcessing") {
+    bool before = true;
+    for (const io::Json& piece : j.at("single", where).items(where + ": post_processor: single"))
+      if (const io::Json* token = piece.find("SpecialToken")) allow(token->at("id", where).as_string(where + ": post_processor"), before);
+      else before = false;
+  } else if (type == "BertProcessing" || type == "RobertaProcessing") {
+    for (const char* key : {"cls", "sep"}) {
+      const io::Json& pair = j.at(key, where);
+      if (pair.items(where + ": post_processor").size() == 0) refuse_tokenizer(where, "post_processor", type + " without tokens", "two of them");
+      allow(pair.at(0).as_string(where + ": post_processor"), key[0] == 'c');
+    }
+  } else {
+    refuse_tokenizer(where, "post_processor", type, "ByteLevel, TemplateProcessing or null");
+  }
+}
+
 }  // namespace detail
 
 inline Tokenizer Tokenizer::parse(const io::Json& json, const std::string& where) {
@@ -179,6 +211,10 @@ inline Tokenizer Tokenizer::parse(const io::Json& json, const std::string& where
 
   if (const io::Json* decoder = json.find("decoder"); decoder && !decoder->is_null())
     if (const std::string type = detail::type_of(*decoder, where + ": decoder"); type != "ByteLevel") refuse_tokenizer(where, "decoder", type, "ByteLevel or null");
+
+  for (const char* key : {"truncation", "padding"})
+    if (const io::Json* v = json.find(key); v && !v->is_null()) refuse_tokenizer(where, key, v->describe(), "null");
+  if (const io::Json* post = json.find("post_processor")) detail::check_post_processor(*post, where);
 
   const io::Json& model = json.at("model", where);
   if (const io::Json* type = model.find("type"); type && type->as_string(where) != "BPE") refuse_tokenizer(where, "model.type", std::string(type->as_string(where)), "BPE");

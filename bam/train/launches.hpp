@@ -17,10 +17,11 @@ void nothing(const Exec&, const Args&) {}
 inline void plan_evenly(const Exec&, const RoutePlanArgs& a) {
   for (std::int64_t e = 0; e <= a.experts; ++e) a.offsets[e] = a.tokens * a.top_k * e / a.experts;
 }
-inline void route_nothing(const Exec&, const RouterArgs& a) {
+inline void route_nothing(const Exec& exec, const RouterArgs& a) {
   std::fill(a.counts, a.counts + a.experts, 0);
   std::fill(a.balance, a.balance + a.tokens, 0.0f);
   std::fill(a.z, a.z + a.tokens, 0.0f);
+  if (a.plan.offsets) plan_evenly(exec, a.plan);
 }
 inline void lose_nothing(const Exec&, const CrossEntropyArgs& a) { std::fill(a.nll, a.nll + a.rows, 0.0f); }
 inline void sum_nothing(const Exec&, const SumSquaresArgs& a) {
@@ -49,15 +50,15 @@ inline std::vector<Profile::Call> step_launches(const ModelConfig& config, const
   struct Idle {
     const KernelTable* table = kernels();
     Profile* before = profile();
-    std::int64_t chunk = logits_chunk_bytes(Device::cpu);
+    LogitsChunk chunk = logits_chunk(Device::cpu);
     ~Idle() {
       kernels() = table;
       profile() = before;
-      logits_chunk_bytes(Device::cpu) = chunk;
+      logits_chunk(Device::cpu) = chunk;
     }
   } before;
   kernels() = &detail::idle_table();
-  logits_chunk_bytes(Device::cpu) = logits_chunk_bytes(shape.device);  // the step runs on the CPU, whatever it stands for
+  logits_chunk(Device::cpu) = logits_chunk(shape.device);  // the step runs on the CPU, whatever it stands for
   Profile record;
   record.list = true;
   Decoder model(config, Device::cpu, shape.bf16 ? DType::bf16 : DType::f32);

@@ -81,6 +81,10 @@ class Run {
     event(events, resumed ? "resume" : "start");
     if (!changed.empty()) event(events, "changed", changed);
     report_examples(events);
+    for (const std::string& line : validation_.overlaps(data_->sources())) {
+      event(events, "overlap", line);
+      note("warning: " + line);
+    }
     return loop(metrics, events);
   }
 

@@ -1,8 +1,10 @@
 // Likelihood of the [[eval]] sets while a run trains: lines for metrics.jsonl, which step was best, and when to stop.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "../eval/nll.hpp"
@@ -36,6 +38,24 @@ class Validation {
     }
     without_ = better ? 0 : without_ + 1;
     return better;
+  }
+
+  // What documents or examples of the sets are in the sources too, to the id: a sentence a set that has some.
+  std::vector<std::string> overlaps(const std::vector<text::TokenSource>& sources) const {
+    std::unordered_map<std::uint64_t, bool> found;
+    auto hash = [](const std::int32_t* ids, std::int64_t n) { return XXH3_64bits(ids, static_cast<std::size_t>(n) * sizeof *ids); };
+    auto of = [&](const DocumentTokens& d) { return hash(d.ids.data(), static_cast<std::int64_t>(d.ids.size())); };
+    for (const Set& set : sets_)
+      for (const DocumentTokens& d : set.documents) found[of(d)] = false;
+    for (const text::TokenSource& source : sources)
+      for (std::int64_t d = 0; d < source.documents() && !found.empty(); ++d)
+        if (auto at = found.find(hash(source.ids.data() + source.starts[static_cast<std::size_t>(d)], source.length(d))); at != found.end()) at->second = true;
+    std::vector<std::string> out;
+    for (const Set& set : sets_) {
+      const auto n = std::count_if(set.documents.begin(), set.documents.end(), [&](const DocumentTokens& d) { return found.at(of(d)); });
+      if (n > 0) out.push_back(str("[[eval]] ", set.name, ": ", n, " of ", set.documents.size(), " are in [[data]] too, so its nll is partly that of texts trained on"));
+    }
+    return out;
   }
 
   std::int64_t best_step() const { return best_step_; }  // -1: none yet
