@@ -103,18 +103,23 @@ TEST_CASE("in bf16 it is within 5%") {
 
 TEST_CASE("that of a device is within 5%") {
 #if !defined(__SANITIZE_THREAD__)  // which cannot follow the emulation's fibers
+  struct Case {
+    DType dtype;
+    bool recorded;
+    std::int64_t micro_batch;
+  };
   for (const std::string& kind : std::vector<std::string>{"btx", "bam shared"})
-    for (const auto& [dtype, recorded, micro_batch] : {std::tuple(DType::f32, false, 1), {DType::f32, true, 4}, {DType::bf16, true, 4}}) {
-      const std::string type = name_of(dtype);
+    for (const Case& c : {Case{DType::f32, false, 1}, {DType::f32, true, 4}, {DType::bf16, true, 4}}) {
+      const std::string type = name_of(c.dtype);
       CAPTURE(kind);
       CAPTURE(type);
-      CAPTURE(micro_batch);
+      CAPTURE(c.micro_batch);
       const std::int64_t replayed = replays();
-      const double ratio = measured_over_estimate(model(kind, 64, 160, 2, 512), 64, micro_batch, 0.0f, Device::cuda, dtype, recorded);
+      const double ratio = measured_over_estimate(model(kind, 64, 160, 2, 512), 64, c.micro_batch, 0.0f, Device::cuda, c.dtype, c.recorded);
       CHECK(ratio > 0.95);
       CHECK(ratio < 1.05);
-      CHECK((replays() > replayed) == recorded);
-      MESSAGE(kind << " in " << type << ", micro-batch " << micro_batch << std::string(recorded ? ", recorded" : "") << ": measured / estimate " << ratio);
+      CHECK((replays() > replayed) == c.recorded);
+      MESSAGE(kind << " in " << type << ", micro-batch " << c.micro_batch << std::string(c.recorded ? ", recorded" : "") << ": measured / estimate " << ratio);
     }
 #endif
 }
