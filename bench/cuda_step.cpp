@@ -1,16 +1,20 @@
 // A training step on a GPU: whole, in tokens/s, and kernel by kernel against the floor of each (bam estimate --launches). Random tokens, weights of an initialised model.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <iostream>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
+#include "bam/cuda/backend.hpp"
 #include "bam/io/file.hpp"
 #include "bam/io/model_config.hpp"
 #include "bam/train/launches.hpp"
@@ -38,6 +42,33 @@ class With {
   std::optional<std::string> before_;
 };
 
+// While it lives, a thread keeps the GPU busy with sweeps over 256 MiB on a stream of its own: the default one, which the backend's two do not wait for. On the emulation, which runs what it is told at once, nothing.
+class Load {
+ public:
+  Load() : x_(zeros({cuda::emulated() ? 1 : std::int64_t{1} << 26}, DType::f32, Device::cuda)) {
+    if (cuda::emulated()) return;
+    cuda::synchronize();
+    thread_ = std::thread([this] {
+      UnaryArgs a{.op = Unary::tanh, .n = x_.numel(), .x = x_.raw(), .y = x_.raw()};
+      while (!stop_) cuda::table.unary_forward(Exec{}, a), ++sweeps_;
+    });
+    while (sweeps_ < 2000) std::this_thread::yield();  // more than the stream takes without waiting, so that sweeps are on the device
+  }
+  ~Load() {
+    stop_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+  Load(const Load&) = delete;
+  Load& operator=(const Load&) = delete;
+  std::int64_t sweeps() const { return sweeps_; }
+
+ private:
+  Tensor x_;
+  std::atomic<bool> stop_{false};
+  std::atomic<std::int64_t> sweeps_{0};
+  std::thread thread_;
+};
+
 struct Line {  // launches that are alike
   Row row;
   std::int64_t count = 0;
@@ -49,7 +80,7 @@ struct Line {  // launches that are alike
 
 int main(int argc, char** argv) try {
   std::string config, dtype = "bf16";
-  std::int64_t micro_batch = 8, context = 2048, steps = 10;
+  std::int64_t micro_batch = 8, context = 2048, steps = 10, repeat = 0;
   double limit = 0, bandwidth = 4.3e12;
   bool json = false;
   CLI::App app{"A training step on a GPU, whole and kernel by kernel"};
@@ -60,6 +91,7 @@ int main(int argc, char** argv) try {
   app.add_option("--steps", steps, "Steps that are timed (default 10)")->check(CLI::Range(1, 10000));
   app.add_option("--limit", limit, "FLOP/s that floors count with (default 790e12, cuBLAS on an H200 in bf16, or 66.9e12, the data sheet in fp32)");
   app.add_option("--bandwidth", bandwidth, "Bytes/s that floors count with (default 4.3e12)");
+  app.add_option("--repeat", repeat, "Nothing is timed: so many times the same step while another stream loads the GPU; all gradients must keep their bits")->check(CLI::Range(2, 10000));
   app.add_flag("--json", json, "JSON on stdout");
   CLI11_PARSE(app, argc, argv);
 
@@ -117,6 +149,33 @@ int main(int argc, char** argv) try {
       const With one_stream("BAM_CUDA_BRANCHES", "off");
       check(on(path) == std::pair(l, g), "bench.branches", "bench: BAM_CUDA_PATH=", path, ": a step has other bits on one stream than on two");
     }
+  }
+
+  if (repeat > 0) {
+    MicroGraphs graphs;
+    std::vector<std::vector<float>> first;
+    double first_loss = 0;
+    Load load;
+    const std::int64_t before = load.sweeps();
+    for (std::int64_t i = 0; i < repeat; ++i) {
+      RouterCounts own;
+      const double l = accumulate_gradients(model, rows, options, 0, own, nullptr, true, &graphs).loss;
+      if (i == 0) first_loss = l;
+      check(l == first_loss, "bench.repeat", "bench: step ", i, " has the loss ", l, ", the first had ", first_loss);
+      std::size_t p = 0;
+      for (const Parameter& parameter : model.parameters()) {
+        std::vector<float> gradient(static_cast<std::size_t>(parameter.numel()));
+        parameter.read_gradient(gradient.data());
+        if (i == 0) first.push_back(std::move(gradient));
+        else check(std::memcmp(gradient.data(), first[p].data(), gradient.size() * sizeof(float)) == 0, "bench.repeat", "bench: step ", i, ": the gradient of ", parameter.name, " has other bits than that of the first step");
+        ++p;
+      }
+      optimizer.zero_grad();
+    }
+    const std::int64_t sweeps = load.sweeps() - before;
+    check(cuda::emulated() || sweeps > 0, "bench.repeat", "bench: nothing ran beside the steps");
+    std::printf("%lld steps with the same loss and gradients, to the bit, beside %lld sweeps over 256 MiB on another stream\n", static_cast<long long>(repeat), static_cast<long long>(sweeps));
+    return 0;
   }
 
   double loss = 0;

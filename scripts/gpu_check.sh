@@ -54,21 +54,8 @@ check doctor "$bam" doctor --device cuda
 # A file of tests is a process; none of wgmma among them, which has its own below.
 export BAM_TEST_WGMMA=off
 for file in bf16_test golden_test kernel_test laws_test ops_test branch_test device_test memory_test recorded_test train_test; do check "tests-$file" "$tests" --minimal --source-file="*$file.cpp"; done
-# The same bits in 50 repeated steps while another process loads the GPU.
-repeated() {
-  timeout -k 10 $limit "$step" --config "$configs/s-btx.json" --micro-batch 1 --steps 10000 > /dev/null 2>&1 &
-  local load=$! first= loss= same=0
-  for i in 1 2; do
-    kill -0 $load || { echo "the load ended"; return 1; }
-    loss=$(timeout -k 10 $limit "$step" --config "$configs/s-bam.json" --micro-batch 1 --steps 50 --json | grep -o '"loss": [^,}]*') || same=1
-    [ -n "$first" ] || first=$loss
-    [ "$loss" = "$first" ] || same=1
-    echo "$loss"
-  done
-  kill $load && wait $load || true
-  return $same
-}
-check repeated repeated
+# The same gradients, to the bit, in 50 repeated steps while another stream loads the GPU.
+check repeated "$step" --config "$configs/s-bam.json" --micro-batch 1 --repeat 50
 
 # timed NAME FILE SETTING...: a step of a configuration with what the environment chooses, its line, named by the first setting, and its FILE.json
 timed() {
