@@ -327,7 +327,7 @@ inline std::shared_ptr<const TransferCorpus> read_language_files(io::TomlReader&
       if (f.test.empty()) r.missing(further ? "files" : "test", "paths of files");
       if (!further && f.train.empty()) r.missing("train", "paths of files");
       if (!further && f.validation.empty()) r.missing("validation", "paths of files");
-      for (const char* model : {"base", "mixture", "branch-pivot", "branch-seen", "branch-unseen"})
+      for (const char* model : {"base", "continued", "mixture", "branch-pivot", "branch-seen", "branch-unseen"})
         if (f.name == model) fail(ErrorKind::input, "study.value", where, ": ", prefix, "name: ", model, " is the name of a model that the study trains; give the task another");
       for (const char* setting : {"single", "multi", "multi-equal-total"})
         if (f.name == setting) fail(ErrorKind::input, "study.value", where, ": ", prefix, "name: ", setting, " is a setting's; give the task another");
