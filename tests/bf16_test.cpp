@@ -707,6 +707,13 @@ TEST_CASE("bf16: a path or a library that is none is refused") {
   s.A = s.B = A.data(), s.C = C.data();
   setenv("BAM_CUDA_PATH", "portabel", 1);
   CHECK_THROWS_WITH_AS(kernel::gemm(s), doctest::Contains("wanted portable, mma or wgmma, got 'portabel'"), Error);
+  if (!reference::on_gpu) {
+    setenv("BAM_CUDA_PATH", "wgmma", 1);
+    cuda::emulation::options().warpgroups = false;
+    CHECK_THROWS_WITH_AS(kernel::gemm(s), doctest::Contains("wgmma wants a GPU of compute capability 9.0"), Error);
+    cuda::emulation::options().warpgroups = true;
+    CHECK_NOTHROW(kernel::gemm(s));
+  }
   setenv("BAM_CUDA_PATH", "mma", 1);
   setenv("BAM_CUDA_LIBRARY", "cublas", 1);
   CHECK_THROWS_WITH_AS(kernel::gemm(s), doctest::Contains("wanted cublaslt or nothing, got 'cublas'"), Error);

@@ -92,7 +92,7 @@ struct AttentionForwardKernel {
   }
 };
 // Which of the ways of bf16 serves.
-inline bool attention_by_wgmma(const AttentionArgs& a) { return path() == Path::wgmma && attention_wgmma_takes(a); }
+inline bool attention_by_wgmma(const AttentionArgs& a) { return by_warpgroups() && attention_wgmma_takes(a); }
 inline bool attention_by_mma(const AttentionArgs& a) { return !portable() && attention_mma_takes(a); }
 inline void attention_forward(const Exec& exec, const AttentionArgs& a) {
   const Grid grid{query_tiles(a, attention_queries) * a.heads, attention_threads, attention_forward_floats(a.head_dim) * 4};

@@ -439,7 +439,7 @@ struct WgmmaKeyGradientKernel {
 
 // A tile reads rows beyond its segment, which weigh 0 and must be there and finite: those of one packed batch are.
 inline bool attention_wgmma_takes(const AttentionArgs& a) {
-  return has_warpgroups() && a.head_dim == flash_head && a.key_rows > 0 && a.rows > 0 && a.scale > 0 && attention_mma_takes(a);
+  return a.head_dim == flash_head && a.key_rows > 0 && a.rows > 0 && a.scale > 0 && attention_mma_takes(a);
 }
 inline TensorMap flash_map(const void* p, std::int64_t rows, std::int64_t heads, std::int64_t ld, int box_rows) { return tensor_map(p, rows, heads * flash_head, ld, box_rows); }
 inline void attention_forward_wgmma(const Exec& exec, const AttentionArgs& a) {

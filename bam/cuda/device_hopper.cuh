@@ -2,6 +2,7 @@
 // Other architectures compile it to a trap. PTX ISA: "Parallel Synchronization and Communication Instructions: mbarrier", "cp.async.bulk.tensor", "Asynchronous Warpgroup Level Matrix Instructions".
 #pragma once
 #include "device.cuh"
+#include "path.cuh"
 
 namespace bam::cuda {
 
@@ -126,7 +127,7 @@ inline TensorMap tensor_map(const void* base, std::int64_t rows, std::int64_t co
   emulation::describe_tile(map.bytes, base, rows, columns, ld, box_rows);
   return map;
 }
-inline bool has_warpgroups() { return true; }
+inline bool has_warpgroups() { return emulation::options().warpgroups; }
 
 BAM_DEVICE std::uint32_t shared_address(const void* p) { return emulation::shared_address(p); }
 BAM_DEVICE void init_barrier(Barrier* b, int count) { emulation::init_barrier(&b->word, count); }
@@ -186,5 +187,12 @@ template <int n>
 BAM_DEVICE void take_registers() {}
 
 #endif
+
+// Whether BAM_CUDA_PATH asks for the kernels that need all this. Error(usage): the device cannot run them.
+inline bool by_warpgroups() {
+  if (path() != Path::wgmma) return false;
+  if (!has_warpgroups()) fail(ErrorKind::usage, "cuda.path", "BAM_CUDA_PATH: wgmma wants a GPU of compute capability 9.0, this one is of another; leave it out, or say mma");
+  return true;
+}
 
 }  // namespace bam::cuda

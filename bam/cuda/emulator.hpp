@@ -29,6 +29,7 @@ struct Options {
   int multiprocessors = 3;        // that the emulated device says it has
   std::int64_t shared_limit = 227 * 1024;
   std::int64_t device_bytes = std::int64_t{1} << 36;  // of memory that the device says it has
+  bool warpgroups = true;         // that it is of compute capability 9.0
 };
 inline Options options_of_process;
 inline Options& options() { return options_of_process; }

@@ -78,7 +78,7 @@ struct GemmKernel {
 };
 inline void gemm(const Exec& exec, const GemmArgs& s) {
   const bool narrow = s.out == DType::bf16, thin = !portable() && thin_takes(s), is_short = short_takes(s);
-  const bool by_mma = !portable() && mma_takes(s), by_library = by_mma && s.M > 0 && s.N > 0 && s.K > 0 && library_wanted(), by_wgmma = path() == Path::wgmma && wgmma_takes(s) && !by_library;
+  const bool by_mma = !portable() && mma_takes(s), by_library = by_mma && s.M > 0 && s.N > 0 && s.K > 0 && library_wanted(), by_wgmma = by_warpgroups() && wgmma_takes(s) && !by_library;
   if (s.turn.positions && !(s.dtype == DType::bf16 && !is_short && !thin && !by_library && (by_wgmma || by_mma) && turns_in_kernel(s))) {
     GemmArgs plain = s;
     plain.turn = {};
@@ -111,7 +111,7 @@ inline void gemm(const Exec& exec, const GemmArgs& s) {
 inline void gemm_pair(const Exec& exec, const GemmPairArgs& s) {
   auto takes = [](const GemmArgs& g) { return g.dtype == DType::bf16 && mma_takes(g) && !short_takes(g) && !thin_takes(g); };
   const bool narrow = s.first.out == DType::bf16, fast = takes(s.first) && takes(s.second) && !portable() && !library_wanted() && pair_in_kernel(s);
-  if (fast && path() == Path::wgmma && wgmma_takes(s.first) && wgmma_takes(s.second)) return narrow ? gemm_wgmma<Bf16>(exec, s.first, &s.second) : gemm_wgmma<float>(exec, s.first, &s.second);
+  if (fast && by_warpgroups() && wgmma_takes(s.first) && wgmma_takes(s.second)) return narrow ? gemm_wgmma<Bf16>(exec, s.first, &s.second) : gemm_wgmma<float>(exec, s.first, &s.second);
   if (fast) return narrow ? gemm_mma<Bf16>(exec, s.first, &s.second) : gemm_mma<float>(exec, s.first, &s.second);
   gemm(exec, s.first);
   gemm(exec, s.second);
@@ -159,7 +159,7 @@ inline void grouped_gemm(const Exec& exec, const GroupedGemmArgs& s) {
   if (s.experts <= 0 || s.N <= 0 || (s.weights && s.M <= 0)) return;
   const Grid grid{4 * multiprocessors(), gemm_threads, sizeof(GemmShared)};
   if (s.dtype == DType::f32) return launch(exec, grid, GroupedGemmKernel<float, float>{s});
-  if (by_mma && path() == Path::wgmma && grouped_wgmma_takes(s)) return narrow ? grouped_gemm_wgmma<Bf16>(exec, s) : grouped_gemm_wgmma<float>(exec, s);
+  if (by_mma && by_warpgroups() && grouped_wgmma_takes(s)) return narrow ? grouped_gemm_wgmma<Bf16>(exec, s) : grouped_gemm_wgmma<float>(exec, s);
   if (by_mma) return narrow ? grouped_gemm_mma<Bf16>(exec, s) : grouped_gemm_mma<float>(exec, s);
   narrow ? launch(exec, grid, GroupedGemmKernel<Bf16, Bf16>{s}) : launch(exec, grid, GroupedGemmKernel<Bf16, float>{s});
 }

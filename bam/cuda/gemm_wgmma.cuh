@@ -119,7 +119,7 @@ struct WgmmaGemmKernel {
 };
 
 inline bool wgmma_takes(const GemmArgs& s) {
-  return has_warpgroups() && s.batch == 1 && s.M > 0 && s.N > 0 && s.K > 0 && aligned_lines(s.A, s.lda, 8) && aligned_lines(s.B, s.ldb, 8);
+  return s.batch == 1 && s.M > 0 && s.N > 0 && s.K > 0 && aligned_lines(s.A, s.lda, 8) && aligned_lines(s.B, s.ldb, 8);
 }
 
 // As gemm_mma.

@@ -92,7 +92,7 @@ struct WgmmaGroupedKernel {
 
 // Of what grouped_mma_takes(): weights that one map describes, in which, where lines are k, no stage reaches into the next expert's.
 inline bool grouped_wgmma_takes(const GroupedGemmArgs& s) {
-  return has_warpgroups() && (s.weights || (s.K > 0 && s.expert_stride % s.ldb == 0 && (s.transpose_b || s.K % wgmma_depth == 0)));
+  return s.weights || (s.K > 0 && s.expert_stride % s.ldb == 0 && (s.transpose_b || s.K % wgmma_depth == 0));
 }
 // A and B of s are bf16; C is Out.
 template <class Out>

@@ -9,7 +9,7 @@
 namespace bam::cuda {
 
 // BAM_CUDA_PATH in the environment. portable: any shape, every sum in the CPU's order and so with its bits; mma, or nothing: tensor cores by mma.sync where they take the shape, and sums in an order of its own, the
-// same in every run; wgmma: as mma, and by wgmma and TMA what those take (compute capability 9.0), not run on hardware yet. Error(usage): another word.
+// same in every run; wgmma: as mma, and by wgmma and TMA what those take (compute capability 9.0), not run on hardware yet, an Error(usage) on other devices. Error(usage): another word.
 enum class Path { portable, mma, wgmma };
 inline Path path() {
   const char* wish = std::getenv("BAM_CUDA_PATH");
