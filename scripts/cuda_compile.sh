@@ -45,13 +45,18 @@ done <<'TABLE'
 TABLE
 if grep -E 'C75[0-9]{2}|warning' "$work/log"; then echo "FAILED: warnings"; exit 1; fi
 {
-  echo "# nvcc $version: kernel, architecture, registers, bytes of stack, bytes of spills; written by scripts/cuda_compile.sh --write"
+  echo "# nvcc $version: kernel, architecture, registers, bytes of shared memory of a block, bytes of stack, bytes of spills; written by scripts/cuda_compile.sh --write"
   c++filt < "$work/log" | awk '
-    /Compiling entry function/ { split($0, q, "\x27"); name = q[2]; arch = q[4]; sub(/^void bam::cuda::(bounded_)?entry</, "", name); sub(/>\(.*$/, "", name); gsub(/bam::cuda::/, "", name) }
+    /Compiling entry function/ {
+      split($0, q, "\x27"); name = q[2]; arch = q[4]
+      sub(/^void bam::cuda::(bounded_)?entry</, "", name)
+      shared = match(name, /, [0-9]+l>\(/) ? substr(name, RSTART + 2, RLENGTH - 5) : "unknown"
+      name = substr(name, 1, RSTART - 1); gsub(/bam::cuda::/, "", name)
+    }
     /bytes stack frame/ { stack = $1; spill = $5 + $9 }
-    /Used [0-9]+ registers/ { for (i = 1; i < NF; ++i) if ($i == "Used") print name, arch, $(i + 1), stack, spill }' | sort
+    /Used [0-9]+ registers/ { for (i = 1; i < NF; ++i) if ($i == "Used") print name, arch, $(i + 1), shared, stack, spill }' | sort
 } > "$work/table"
-awk '!/^#/ && $(NF-1) + $NF > 0 { print "FAILED: stack or spills: " $0; bad = 1 } END { exit bad }' "$work/table"
+awk '!/^#/ && $(NF-1) + $NF > 0 { print "FAILED: stack or spills: " $0; bad = 1 } !/^#/ && $(NF-2) == "unknown" { print "FAILED: shared memory unknown: " $0; bad = 1 } END { exit bad }' "$work/table"
 echo "$(grep -vc '^#' "$work/table") kernels compile with nvcc $version, none has stack or spills"
 if [ "${1:-}" = --write ]; then cp "$work/table" "$table"; exit 0; fi
 if [ "$(head -n 1 "$table")" = "$(head -n 1 "$work/table")" ]; then

@@ -31,9 +31,11 @@ BAM_DEVICE float dot(const float* x, const float* y, std::int64_t d) {
   return s;
 }
 
-inline std::int64_t attention_forward_floats(std::int64_t d) { return (attention_keys + 2 * attention_queries) * d + attention_queries * attention_keys; }
+// Shared memory of a kernel here grows with the channels of a head; its table has that of 128.
+inline constexpr std::int64_t attention_forward_bytes(std::int64_t d) { return ((attention_keys + 2 * attention_queries) * d + attention_queries * attention_keys) * static_cast<std::int64_t>(sizeof(float)); }
 template <class T>
 struct AttentionForwardKernel {
+  static constexpr std::int64_t shared_bytes = attention_forward_bytes(128);
   AttentionArgs a;
   BAM_DEVICE void operator()() const {
     const SegmentTile at = query_tile(a, block() / a.heads, attention_queries);
@@ -95,7 +97,7 @@ struct AttentionForwardKernel {
 inline bool attention_by_wgmma(const AttentionArgs& a) { return by_warpgroups() && attention_wgmma_takes(a); }
 inline bool attention_by_mma(const AttentionArgs& a) { return !portable() && attention_mma_takes(a); }
 inline void attention_forward(const Exec& exec, const AttentionArgs& a) {
-  const Grid grid{query_tiles(a, attention_queries) * a.heads, attention_threads, attention_forward_floats(a.head_dim) * 4};
+  const Grid grid{query_tiles(a, attention_queries) * a.heads, attention_threads, attention_forward_bytes(a.head_dim)};
   if (a.dtype == DType::f32) return launch(exec, grid, AttentionForwardKernel<float>{a});
   if (attention_by_wgmma(a)) return attention_forward_wgmma(exec, a);
   if (attention_by_mma(a)) return attention_forward_mma(exec, a);
@@ -124,7 +126,8 @@ struct AttentionQueryGradientKernel {
   AttentionArgs a;
   const float* dots;
   float* seen;
-  static std::int64_t floats(std::int64_t d) { return (attention_keys + 3 * attention_queries) * d + 2 * attention_queries * attention_keys; }
+  static constexpr std::int64_t bytes(std::int64_t d) { return ((attention_keys + 3 * attention_queries) * d + 2 * attention_queries * attention_keys) * static_cast<std::int64_t>(sizeof(float)); }
+  static constexpr std::int64_t shared_bytes = bytes(128);
   BAM_DEVICE void operator()() const {
     const SegmentTile at = query_tile(a, block() / a.heads, attention_queries);
     if (!at.on) return;
@@ -187,7 +190,8 @@ struct AttentionKeyGradientKernel {
   AttentionArgs a;
   const float* dots;
   static constexpr int own_keys = 16, queries = 32;
-  static std::int64_t floats(std::int64_t d) { return (4 * own_keys + 2 * queries) * d + 2 * own_keys * queries; }
+  static constexpr std::int64_t bytes(std::int64_t d) { return ((4 * own_keys + 2 * queries) * d + 2 * own_keys * queries) * static_cast<std::int64_t>(sizeof(float)); }
+  static constexpr std::int64_t shared_bytes = bytes(128);
   BAM_DEVICE void operator()() const {
     for (std::int64_t unit = block();; unit += grid_blocks()) {
       const SegmentTile at = segment_tile(a, unit / a.kv_heads, own_keys, [](const Segment& g) { return g.k_length; });
@@ -273,10 +277,10 @@ void attention_backward_of(const Exec& exec, const AttentionArgs& a) {
   } else if (std::is_same_v<T, Bf16> && attention_by_mma(a)) {
     attention_backward_mma(exec, a, dots, seen);
   } else {
-    launch(exec, {query_tiles(a, attention_queries) * a.heads, attention_threads, QueryGradient::floats(a.head_dim) * 4}, QueryGradient{a, dots, seen});
-    launch(exec, {8 * multiprocessors(), attention_threads, KeyGradient::floats(a.head_dim) * 4}, KeyGradient{a, dots});
+    launch(exec, {query_tiles(a, attention_queries) * a.heads, attention_threads, QueryGradient::bytes(a.head_dim)}, QueryGradient{a, dots, seen});
+    launch(exec, {8 * multiprocessors(), attention_threads, KeyGradient::bytes(a.head_dim)}, KeyGradient{a, dots});
   }
-  if (a.dgate) launch(exec, {query_tiles(a, attention_queries), attention_threads, 0}, AttentionGateGradientKernel{a, seen});
+  if (a.dgate) launch(exec, {query_tiles(a, attention_queries), attention_threads}, AttentionGateGradientKernel{a, seen});
 }
 inline void attention_backward(const Exec& exec, const AttentionArgs& a) {
   if (a.turned.positions && !(a.dtype == DType::bf16 && TurnPairs::takes(a.turned) && (attention_by_wgmma(a) || attention_by_mma(a)))) {

@@ -371,7 +371,7 @@ inline bool attention_mma_takes(const AttentionArgs& a) {
 template <int D>
 void flash_forward(const Exec& exec, const AttentionArgs& a) {
   const HeadPack pack = HeadPack::of(a, flash_queries);
-  launch(exec, {query_tiles(a, pack.queries) * pack.units, flash_threads, FlashForwardKernel<D>::shared_bytes}, FlashForwardKernel<D>{a, pack});
+  launch(exec, {query_tiles(a, pack.queries) * pack.units, flash_threads}, FlashForwardKernel<D>{a, pack});
 }
 inline void attention_forward_mma(const Exec& exec, const AttentionArgs& a) {
   if (a.head_dim == 32) flash_forward<32>(exec, a);
@@ -382,8 +382,8 @@ inline void attention_forward_mma(const Exec& exec, const AttentionArgs& a) {
 template <int D>
 void flash_backward(const Exec& exec, const AttentionArgs& a, const float* dots, float* seen) {
   const HeadPack pack = HeadPack::of(a, flash_queries);
-  launch(exec, {query_tiles(a, pack.queries) * pack.units, flash_threads, FlashQueryGradientKernel<D>::shared_bytes}, FlashQueryGradientKernel<D>{a, pack, dots, seen});
-  launch(exec, {2 * multiprocessors(), flash_threads, FlashKeyGradientKernel<D>::shared_bytes}, FlashKeyGradientKernel<D>{a, dots});
+  launch(exec, {query_tiles(a, pack.queries) * pack.units, flash_threads}, FlashQueryGradientKernel<D>{a, pack, dots, seen});
+  launch(exec, {2 * multiprocessors(), flash_threads}, FlashKeyGradientKernel<D>{a, dots});
 }
 inline void attention_backward_mma(const Exec& exec, const AttentionArgs& a, const float* dots, float* seen) {
   if (a.head_dim == 32) flash_backward<32>(exec, a, dots, seen);

@@ -445,7 +445,7 @@ inline TensorMap flash_map(const void* p, std::int64_t rows, std::int64_t heads,
 inline void attention_forward_wgmma(const Exec& exec, const AttentionArgs& a) {
   using Kernel = WgmmaForwardKernel;
   const HeadPack pack = HeadPack::of(a, Kernel::size);
-  launch(exec, {query_tiles(a, pack.queries) * pack.units, wgmma_threads, Kernel::shared_bytes},
+  launch(exec, {query_tiles(a, pack.queries) * pack.units, wgmma_threads},
          Kernel{a, pack, flash_map(a.q, a.rows, a.heads, a.q_row, pack.queries), flash_map(a.k, a.key_rows, a.kv_heads, a.k_row, Kernel::size), flash_map(a.v, a.key_rows, a.kv_heads, a.v_row, Kernel::size)});
 }
 inline void attention_backward_wgmma(const Exec& exec, const AttentionArgs& a, const float* dots, float* seen) {
@@ -456,9 +456,9 @@ inline void attention_backward_wgmma(const Exec& exec, const AttentionArgs& a, c
   using ForQueries = WgmmaQueryGradientKernel;
   using ForKeys = WgmmaKeyGradientKernel;
   const HeadPack pack = HeadPack::of(a, ForQueries::size);
-  launch(exec, {query_tiles(a, pack.queries) * pack.units, wgmma_threads, ForQueries::shared_bytes},
+  launch(exec, {query_tiles(a, pack.queries) * pack.units, wgmma_threads},
          ForQueries{a, pack, dots, seen, queries(pack.queries), gradients(pack.queries), keys(ForQueries::step_size), values(ForQueries::step_size)});
-  launch(exec, {multiprocessors(), wgmma_threads, ForKeys::shared_bytes}, ForKeys{a, dots, queries(ForKeys::step_size), gradients(ForKeys::step_size), keys(ForKeys::size), values(ForKeys::size)});
+  launch(exec, {multiprocessors(), wgmma_threads}, ForKeys{a, dots, queries(ForKeys::step_size), gradients(ForKeys::step_size), keys(ForKeys::size), values(ForKeys::size)});
 }
 
 }  // namespace bam::cuda

@@ -4,7 +4,7 @@
 //
 // Rules for a kernel. It is a struct of plain values with BAM_DEVICE void operator()() const. Blocks are one-dimensional, of whole warps. Collectives (sync,
 // sync_warp, shuffles) are reached by all threads of the block or warp: predicate, never return early. Shuffles order no memory, barriers do. Shared memory is one
-// struct or array, shared<T>(), as large as launch() was told.
+// struct or array, shared<T>(), as large as the kernel's shared_bytes.
 #pragma once
 
 #if defined(__CUDACC__)
@@ -47,12 +47,17 @@ struct FragmentC {
   float v[4];
 };
 
-// A grid: blocks of `threads`, a multiple of 32, with so many bytes of shared memory each.
+// A grid: blocks of `threads`, a multiple of 32. A block's shared memory is what its kernel says (a constant, shared_bytes), unless the grid says otherwise, for a kernel whose need depends on its arguments.
 struct Grid {
   std::int64_t blocks = 0;
   int threads = 128;
   std::int64_t shared_bytes = 0;
 };
+template <class K>
+inline constexpr std::int64_t shared_bytes_of = [] {
+  if constexpr (requires { K::shared_bytes; }) return std::int64_t{K::shared_bytes};
+  else return std::int64_t{0};
+}();
 
 #if defined(__CUDACC__)
 
@@ -122,24 +127,26 @@ BAM_DEVICE T* shared() {
   extern __shared__ __align__(128) unsigned char shared_bytes[];
   return reinterpret_cast<T*>(shared_bytes);
 }
-template <class K>
+// Its shared memory is part of a kernel's name, for profilers and the table of scripts/cuda_compile.sh: ptxas does not know of it.
+template <class K, std::int64_t shared_bytes>
 __global__ void entry(const __grid_constant__ K kernel) {
   kernel();
 }
 // Of a kernel that says how many threads its blocks have (most_threads) and how many of them a multiprocessor is to hold at once (resident_blocks).
-template <class K>
+template <class K, std::int64_t shared_bytes>
 __global__ void __launch_bounds__(K::most_threads, K::resident_blocks) bounded_entry(const __grid_constant__ K kernel) {
   kernel();
 }
 template <class K>
 void launch(const Exec& exec, Grid grid, const K& kernel) {
   if (grid.blocks <= 0) return;
+  const std::int64_t bytes = grid.shared_bytes ? grid.shared_bytes : shared_bytes_of<K>;
   auto start = [&](auto entry_of) {
-    before_launch(reinterpret_cast<const void*>(entry_of), grid.blocks, grid.shared_bytes);
-    entry_of<<<static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.threads), static_cast<std::size_t>(grid.shared_bytes), stream_of(exec)>>>(kernel);
+    before_launch(reinterpret_cast<const void*>(entry_of), grid.blocks, bytes);
+    entry_of<<<static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.threads), static_cast<std::size_t>(bytes), stream_of(exec)>>>(kernel);
   };
-  if constexpr (requires { K::most_threads; }) start(bounded_entry<K>);
-  else start(entry<K>);
+  if constexpr (requires { K::most_threads; }) start(bounded_entry<K, shared_bytes_of<K>>);
+  else start(entry<K, shared_bytes_of<K>>);
   check_launch();
 }
 
@@ -209,7 +216,7 @@ void launch(const Exec&, Grid grid, const K& kernel) {
   auto start = [grid](const K& k) {
     static std::int64_t& times = emulation::launches()[typeid(K).name()];
     times += grid.blocks > 0;
-    emulation::run(grid.blocks, grid.threads, grid.shared_bytes, [](const void* p) { (*static_cast<const K*>(p))(); }, &k);
+    emulation::run(grid.blocks, grid.threads, grid.shared_bytes ? grid.shared_bytes : shared_bytes_of<K>, [](const void* p) { (*static_cast<const K*>(p))(); }, &k);
   };
   if (emulation::waiting()) emulation::wait([start, kernel] { start(kernel); });
   else start(kernel);

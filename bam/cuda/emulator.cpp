@@ -65,6 +65,13 @@ struct Warp {
   int arrived = 0, line = 0;
   std::size_t bytes = 0;
   char order[2] = {};  // what a barrier of the warp orders memory by, two rounds
+  // Of its lanes' copies to shared memory, eight lanes' n-th at a time: how many lanes have come, and the groups of four banks that they write.
+  struct Phase {
+    std::int64_t block = 0;  // the number of those that have begun
+    int lanes = 0;
+    unsigned banks = 0;
+  };
+  Phase copies[64][warp_lanes / 8] = {};  // by n modulo 64
 };
 
 struct Copy {
@@ -104,6 +111,7 @@ struct Fiber {
   void* race = nullptr;              // ThreadSanitizer's
   Copy copies[most_copies];          // under way, in order
   int copying = 0;
+  std::int64_t copies_begun = 0;
   std::int64_t group = 0;            // that the next copy belongs to
   std::int64_t fences = 0;           // of its copies
   Product products[most_products];
@@ -239,6 +247,7 @@ void run_block() {
     f.state = State::ready;
     f.round = 0;
     f.copying = 0;
+    f.copies_begun = 0;
     f.group = 0;
     f.multiplying = 0;
     f.product_group = 0;
@@ -356,12 +365,23 @@ void written_by_copy(const void* p) {
 }
 }  // namespace
 
+namespace {
+unsigned bank_group(const void* p) { return static_cast<unsigned>(reinterpret_cast<std::uintptr_t>(p) / 16 % 8); }
+}  // namespace
 void copy(void* to, const void* from, bool valid) {
   Machine& m = machine();
   Fiber& f = self();
   if ((reinterpret_cast<std::uintptr_t>(to) % 16 || reinterpret_cast<std::uintptr_t>(from) % 16) && m.failure.empty()) m.failure = str("an asynchronous copy of thread ", running().thread, " is not aligned to 16 bytes");
   if (f.copying == most_copies && m.failure.empty()) m.failure = str("thread ", running().thread, " has more than ", most_copies, " asynchronous copies under way");
   if (!m.failure.empty()) return;
+  Warp::Phase& phase = m.warps[static_cast<std::size_t>(running().thread / warp_lanes)].copies[f.copies_begun++ % 64][running().thread % warp_lanes / 8];
+  if (phase.block != m.blocks) phase = {m.blocks};
+  phase.banks |= 1u << bank_group(to);
+  if (++phase.lanes == 8) {
+    ++counts().copy_phases;
+    counts().bank_conflicts += phase.banks != 0xff;
+    phase = {};
+  }
   const Copy c{to, from, valid, f.group};
   if (valid) reads(from, 16);
   writes(to, 16);
@@ -526,7 +546,7 @@ void count_conflicts(const void* const* rows, int matrices) {
     if (reinterpret_cast<std::uintptr_t>(rows[i]) % 16) complain(str("a row of a matrix that thread ", running().thread / warp_lanes * warp_lanes + i, " loads is not aligned to 16 bytes"));
   for (int phase = 0; phase < matrices; ++phase) {
     unsigned seen = 0;  // groups of four banks
-    for (int i = 0; i < 8; ++i) seen |= 1u << (reinterpret_cast<std::uintptr_t>(rows[phase * 8 + i]) / 16 % 8);
+    for (int i = 0; i < 8; ++i) seen |= 1u << bank_group(rows[phase * 8 + i]);
     ++counts().matrix_loads;
     counts().bank_conflicts += seen != 0xff;
   }

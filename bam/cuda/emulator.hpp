@@ -39,7 +39,8 @@ struct Counts {
   std::int64_t launches = 0, blocks = 0, syncs = 0, exchanges = 0;
   std::int64_t joins = 0;  // of branches that both had something to run
   std::int64_t products = 0;  // of warpgroups, each counted by its threads
-  std::int64_t matrix_loads = 0, bank_conflicts = 0;  // phases of ldmatrix, and those whose eight rows meet in a bank
+  std::int64_t matrix_loads = 0, copy_phases = 0;  // of 16 bytes each by eight lanes: of ldmatrix, and of asynchronous copies to shared memory
+  std::int64_t bank_conflicts = 0;                 // those of both in which two meet in a bank
 };
 inline Counts counts_of_process;
 inline Counts& counts() { return counts_of_process; }

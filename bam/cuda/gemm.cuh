@@ -67,6 +67,7 @@ BAM_DEVICE void gemm_block(const Product<T, Out>& s, std::int64_t row, std::int6
 
 template <class T, class Out>
 struct GemmKernel {
+  static constexpr std::int64_t shared_bytes = sizeof(GemmShared);
   GemmArgs s;
   std::int64_t row_tiles, column_tiles;
   BAM_DEVICE void operator()() const {
@@ -97,7 +98,7 @@ inline void gemm(const Exec& exec, const GemmArgs& s) {
     kernel.s = s;
     kernel.row_tiles = row_tiles;
     kernel.column_tiles = column_tiles;
-    launch(exec, {s.batch * row_tiles * column_tiles, gemm_threads, sizeof(GemmShared)}, kernel);
+    launch(exec, {s.batch * row_tiles * column_tiles, gemm_threads}, kernel);
   };
   if (s.dtype == DType::f32) return is_short ? gemm_short<float, float>(exec, s) : thin ? gemm_thin<float, float>(exec, s) : tiled(GemmKernel<float, float>{});
   if (is_short) return narrow ? gemm_short<Bf16, Bf16>(exec, s) : gemm_short<Bf16, float>(exec, s);
@@ -120,6 +121,7 @@ inline void gemm_pair(const Exec& exec, const GemmPairArgs& s) {
 // As MmaGroupedKernel.
 template <class T, class Out>
 struct GroupedGemmKernel {
+  static constexpr std::int64_t shared_bytes = sizeof(GemmShared);
   GroupedGemmArgs s;
   BAM_DEVICE void operator()() const {
     std::int64_t from = 0, before = 0;
@@ -157,7 +159,7 @@ inline void grouped_gemm(const Exec& exec, const GroupedGemmArgs& s) {
     return s.swiglu.y ? swiglu_forward(exec, s.swiglu) : swiglu_backward(exec, s.swiglu);
   }
   if (s.experts <= 0 || s.N <= 0 || (s.weights && s.M <= 0)) return;
-  const Grid grid{4 * multiprocessors(), gemm_threads, sizeof(GemmShared)};
+  const Grid grid{4 * multiprocessors(), gemm_threads};
   if (s.dtype == DType::f32) return launch(exec, grid, GroupedGemmKernel<float, float>{s});
   if (by_mma && by_warpgroups() && grouped_wgmma_takes(s)) return narrow ? grouped_gemm_wgmma<Bf16>(exec, s) : grouped_gemm_wgmma<float>(exec, s);
   if (by_mma) return narrow ? grouped_gemm_mma<Bf16>(exec, s) : grouped_gemm_mma<float>(exec, s);

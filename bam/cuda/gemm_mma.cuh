@@ -138,6 +138,7 @@ struct PairTiles {
 template <bool a_lines_are_k, bool b_lines_are_k, class Work, class Store>
 struct MmaGemmKernel {
   static constexpr int most_threads = mma_threads, resident_blocks = 2;
+  static constexpr std::int64_t shared_bytes = mma_shared_bytes;
   Work work;
   Store store;
   std::int64_t column_tiles;
@@ -146,6 +147,7 @@ struct MmaGemmKernel {
 template <bool a_lines_are_k, bool b_lines_are_k, class Store>
 struct MmaPairKernel {
   static constexpr int most_threads = mma_threads, resident_blocks = 2;
+  static constexpr std::int64_t shared_bytes = mma_shared_bytes;
   MmaProduct products[2];
   Store stores[2];
   PairTiles tiles;
@@ -209,7 +211,7 @@ void gemm_mma(const Exec& exec, const GemmArgs& s, const GemmArgs* second = null
   auto operand_b = [](const GemmArgs& g) { return MmaOperand{static_cast<const Bf16*>(g.B), g.ldb, g.N}; };
   auto product = [&](const GemmArgs& g) { return MmaProduct{operand_a(g), operand_b(g), g.K}; };
   const PairTiles tiles = PairTiles::of(s, second, mma_tile);
-  const Grid grid{tiles.all, mma_threads, mma_shared_bytes};
+  const Grid grid{tiles.all, mma_threads};
   with_operands<Out>(s, [&]<class Store>(auto a_k, auto b_k, const Store& store) {
     constexpr bool a = decltype(a_k)::value, b = decltype(b_k)::value;
     if (!second) return launch(exec, grid, MmaGemmKernel<a, b, MmaProduct, Store>{product(s), store, tiles.column_tiles[0]});
@@ -248,6 +250,7 @@ BAM_DEVICE std::int64_t grouped_column(const GroupedTile& t) {
 template <bool weights, bool b_lines_are_k, class Store>
 struct MmaGroupedKernel {
   static constexpr int most_threads = mma_threads, resident_blocks = 2;
+  static constexpr std::int64_t shared_bytes = mma_shared_bytes;
   GroupedGemmArgs s;
   Store store;
   BAM_DEVICE void operator()() const {
@@ -301,7 +304,7 @@ void with_grouped(const Exec& exec, const GroupedGemmArgs& s, int columns, F f) 
 template <class Out>
 void grouped_gemm_mma(const Exec& exec, const GroupedGemmArgs& s) {
   with_grouped<Out>(exec, s, 32, [&](auto weights, auto b_k, auto store) {
-    launch(exec, {2 * multiprocessors(), mma_threads, mma_shared_bytes}, MmaGroupedKernel<decltype(weights)::value, decltype(b_k)::value, decltype(store)>{s, store});
+    launch(exec, {2 * multiprocessors(), mma_threads}, MmaGroupedKernel<decltype(weights)::value, decltype(b_k)::value, decltype(store)>{s, store});
   });
 }
 

@@ -13,6 +13,7 @@ inline std::int64_t thin_chain_of(std::int64_t K) { return K > thin_chain * thin
 // rows: M or more.
 template <int rows, class T>
 struct ThinChainKernel {
+  static constexpr std::int64_t shared_bytes = std::int64_t{thin_depth} * rows * sizeof(float);
   GemmArgs s;
   std::int64_t chain, column_tiles;
   float* part;  // (chains, M, N)
@@ -72,7 +73,7 @@ void gemm_thin(const Exec& exec, const GemmArgs& s) {
   auto* part = static_cast<float*>(exec.scratch(exec.pool, exec.workers, static_cast<std::size_t>(chains * s.M * s.N) * sizeof(float)));
   auto run = [&](auto rows) {
     constexpr int n = decltype(rows)::value;
-    launch(exec, {chains * column_tiles, thin_threads, thin_depth * n * static_cast<std::int64_t>(sizeof(float))}, ThinChainKernel<n, T>{s, chain, column_tiles, part});
+    launch(exec, {chains * column_tiles, thin_threads}, ThinChainKernel<n, T>{s, chain, column_tiles, part});
   };
   if (s.M <= 4) run(std::integral_constant<int, 4>{});
   else if (s.M <= 8) run(std::integral_constant<int, 8>{});

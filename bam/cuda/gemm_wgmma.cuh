@@ -88,6 +88,7 @@ struct WgmmaGemmKernel {
   std::int64_t more_K;  // of the second product, where the first's C is the sum of both; else 0
 
   static constexpr int most_threads = wgmma_threads, resident_blocks = 1;
+  static constexpr std::int64_t shared_bytes = wgmma_shared_bytes;
   BAM_DEVICE void operator()() const {
     WgmmaStages* const stages = shared<WgmmaStages>();
     const std::uint32_t begin = wgmma_begin(stages, 1);
@@ -126,7 +127,7 @@ inline bool wgmma_takes(const GemmArgs& s) {
 template <class Out>
 void gemm_wgmma(const Exec& exec, const GemmArgs& s, const GemmArgs* second = nullptr) {
   const PairTiles tiles = PairTiles::of(s, second, wgmma_tile);
-  const Grid grid{tiles.all, wgmma_threads, wgmma_shared_bytes};
+  const Grid grid{tiles.all, wgmma_threads};
   auto map = [](const void* p, std::int64_t ld, bool lines_are_k, std::int64_t rows, std::int64_t K) { return lines_are_k ? tensor_map(p, K, rows, ld, wgmma_depth) : tensor_map(p, rows, K, ld, wgmma_tile); };
   with_operands<Out>(s, [&]<class Store>(auto a_k, auto b_k, const Store& store) {
     constexpr bool a = decltype(a_k)::value, b = decltype(b_k)::value;

@@ -21,6 +21,7 @@ struct WgmmaGroupedKernel {
   Store store;
 
   static constexpr int most_threads = wgmma_threads, resident_blocks = 1, lag = 2;  // lag: steps between the start of a thread's copies and its wait for them. With three the producers would wait for consumers who wait for them.
+  static constexpr std::int64_t shared_bytes = wgmma_shared_bytes;
   static_assert(lag <= wgmma_stages - 2);
 
   BAM_DEVICE std::int64_t steps_of(const GroupedTile& t) const { return ceil_div(weights ? t.rows : s.K, wgmma_depth); }
@@ -102,7 +103,7 @@ void grouped_gemm_wgmma(const Exec& exec, const GroupedGemmArgs& s) {
     const std::int64_t lines = weights ? 0 : s.expert_stride / s.ldb, all = (s.experts - 1) * lines;
     TensorMap b{};
     if (!weights) b = b_k ? tensor_map(s.B, all + s.K, s.N, s.ldb, wgmma_depth) : tensor_map(s.B, all + s.N, s.K, s.ldb, Store::gated ? wgmma_tile / 2 : wgmma_tile);
-    launch(exec, {multiprocessors(), wgmma_threads, wgmma_shared_bytes}, WgmmaGroupedKernel<decltype(weights)::value, decltype(b_k)::value, Store>{s, b, lines, store});
+    launch(exec, {multiprocessors(), wgmma_threads}, WgmmaGroupedKernel<decltype(weights)::value, decltype(b_k)::value, Store>{s, b, lines, store});
   });
 }
 

@@ -95,7 +95,7 @@ inline void norm_weight_gradient(const Exec& exec, const NormArgs& s) {
   if (portable() || s.rows <= norm_chain) return launch(exec, flat_grid(s.columns), NormWeightGradientKernel{s});
   const std::int64_t chains = ceil_div(s.rows, norm_chain);
   auto* part = static_cast<float*>(exec.scratch(exec.pool, exec.workers, static_cast<std::size_t>(chains * s.columns) * sizeof(float)));
-  launch(exec, {chains * ceil_div(s.columns, row_threads), row_threads, 0}, NormWeightChainKernel{s, part});
+  launch(exec, {chains * ceil_div(s.columns, row_threads), row_threads}, NormWeightChainKernel{s, part});
   launch(exec, flat_grid(s.columns), NormWeightSumKernel{s, part});
 }
 inline void norm_backward(const Exec& exec, const NormArgs& s) {

@@ -34,6 +34,7 @@ struct SumSquaresKernel {  // sixteen double chains a block of elements, by inde
   }
 };
 struct SumSquaresBlockKernel {  // a block of threads a block of elements
+  static constexpr std::int64_t shared_bytes = reduce_bytes<double>;
   SumSquaresArgs s;
   BAM_DEVICE void operator()() const {
     const SumSquaresSpan span = sum_squares_span(s, block());
@@ -46,7 +47,7 @@ struct SumSquaresBlockKernel {  // a block of threads a block of elements
 inline void sum_squares(const Exec& exec, const SumSquaresArgs& s) {
   const std::int64_t blocks = sum_squares_blocks(s);
   if (portable()) launch(exec, row_grid(blocks), SumSquaresKernel{s, blocks});
-  else launch(exec, {blocks, reduce_threads, reduce_bytes<double>}, SumSquaresBlockKernel{s});
+  else launch(exec, {blocks, reduce_threads}, SumSquaresBlockKernel{s});
 }
 
 template <class T>
@@ -87,7 +88,7 @@ inline void adamw(const Exec& exec, const AdamWArgs& s) {
     using Kernel = AdamWKernel<decltype(t)>;
     std::int64_t blocks = 0;
     for (int part = 0; part < s.parts; ++part) blocks += Kernel::blocks_of(s.part[part]);
-    launch(exec, {blocks, row_threads, 0}, Kernel{s});
+    launch(exec, {blocks, row_threads}, Kernel{s});
   });
 }
 

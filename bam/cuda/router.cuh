@@ -153,8 +153,8 @@ void route(const Exec& exec, const RouterArgs& s) {
     w.totals = space + n;
     w.rank = reinterpret_cast<std::int32_t*>(space + 2 * n);
   }
-  launch(exec, {w.chunks, router_threads, 0}, First{s, w});
-  launch(exec, {1, scan_threads, RouteOffsetsKernel::shared_bytes}, RouteOffsetsKernel{s, w});
+  launch(exec, {w.chunks, router_threads}, First{s, w});
+  launch(exec, {1, scan_threads}, RouteOffsetsKernel{s, w});
   if (s.plan.offsets || (s.balance && !s.f)) launch(exec, row_grid(s.tokens), RouteSlotsKernel{s, w});
 }
 inline void router_forward(const Exec& exec, const RouterArgs& s) { route<RouterRowsKernel>(exec, s); }

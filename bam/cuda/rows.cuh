@@ -125,8 +125,8 @@ inline void scatter(const Exec& exec, const ScatterArgs& s) {
   if (s.rows == 0 || s.columns == 0) return;
   auto* space = static_cast<RowOf*>(exec.scratch(exec.pool, exec.workers, static_cast<std::size_t>(2 * s.rows) * sizeof(RowOf)));
   const ScatterSortKernel sort{s, space, space + s.rows};
-  launch(exec, {1, ScatterSortKernel::threads, ScatterSortKernel::shared_bytes}, sort);
-  launch(exec, {s.rows * ceil_div(s.columns, scatter_threads), scatter_threads, 0}, ScatterSumKernel{s, sort.sorted()});
+  launch(exec, {1, ScatterSortKernel::threads}, sort);
+  launch(exec, {s.rows * ceil_div(s.columns, scatter_threads), scatter_threads}, ScatterSumKernel{s, sort.sorted()});
 }
 
 }  // namespace bam::cuda

@@ -67,6 +67,7 @@ struct CrossEntropyForwardKernel {
 // A block a row, for vocabularies are wide, and each logit is read once: a thread's sum is of exponentials below its largest so far, and is scaled when that grows (Milakov & Gimelshein 2018, arXiv 1805.02867).
 template <int V, bool fast>  // fast: as in swiglu.cuh
 struct CrossEntropyBlockKernel {
+  static constexpr std::int64_t shared_bytes = reduce_bytes<float>;
   CrossEntropyArgs s;
   BAM_DEVICE static float power(float x) { return fast ? exp_fast(x) : math::exp(x); }
   BAM_DEVICE void operator()() const {
@@ -98,7 +99,7 @@ struct CrossEntropyBlockKernel {
 };
 inline void cross_entropy_forward(const Exec& exec, const CrossEntropyArgs& s) {
   if (portable()) return launch(exec, row_grid(s.rows), CrossEntropyForwardKernel{s});
-  const Grid grid{s.rows, reduce_threads, reduce_bytes<float>};
+  const Grid grid{s.rows, reduce_threads};
   if (!aligned_lines(s.x, s.x_row, s.columns)) launch(exec, grid, CrossEntropyBlockKernel<1, false>{s});
   else if (s.out == DType::f32) launch(exec, grid, CrossEntropyBlockKernel<few, false>{s});
   else launch(exec, grid, CrossEntropyBlockKernel<few, true>{s});
