@@ -260,6 +260,12 @@ void write_files(const std::string& root) {
   }
   write("choices.jsonl", choices);
   write("parallel.jsonl", parallel);
+  // Of these a text of 12 to 15 words follows the first, no comma, or at least three words; one of the text has a comma.
+  std::string told;
+  for (int i = 0; i < 8; ++i)
+    told += str("{\"id\": \"told/", i, "\", \"lang\": \"", i < 4 ? "de" : "fr", "\", \"prompt\": \"Schreib ", i, "\", \"instruction_id_list\": [\"", i % 4 ? "length_constraints:number_words" : "punctuation:no_comma", "\"], \"kwargs\": [",
+                i % 4 ? str("{\"relation\": \"at least\", \"num_words\": ", i % 4 == 3 ? 40 : 3, "}") : "{}", "]}\n");
+  write("told.jsonl", told);
 }
 
 std::string files_toml(const std::string& more = "") {
@@ -267,7 +273,8 @@ std::string files_toml(const std::string& more = "") {
          "pretrain_tokens = 2000\nprimary = [\"rank\", \"chrf\"]\n"
          "[[task]]\nname = \"math\"\nscore = \"number\"\ntrain = [\"sums/train.jsonl\"]\nvalidation = [\"sums/validation.jsonl\"]\ntest = [\"sums/test.jsonl\"]\n"
          "[[task]]\nname = \"translation\"\nscore = \"chrf\"\ntrain = [\"translation/train.jsonl\"]\nvalidation = [\"translation/validation.jsonl\"]\ntest = [\"translation/test.jsonl\"]\n"
-         "[[test]]\nname = \"further\"\ntask = \"math\"\nfiles = [\"further.jsonl\"]\n[[test]]\nname = \"choices\"\nfiles = [\"choices.jsonl\"]\n[[test]]\nname = \"parallel\"\nscore = \"text\"\nfiles = [\"parallel.jsonl\"]\n" +
+         "[[test]]\nname = \"further\"\ntask = \"math\"\nfiles = [\"further.jsonl\"]\n[[test]]\nname = \"choices\"\nfiles = [\"choices.jsonl\"]\n[[test]]\nname = \"parallel\"\nscore = \"text\"\nfiles = [\"parallel.jsonl\"]\n"
+         "[[test]]\nname = \"told\"\nscore = \"instructions\"\nfiles = [\"told.jsonl\"]\n" +
          more + "[[size]]\nname = \"d8\"\nhidden = 8\nffn = 8\nlayers = 1\nheads = 1\n";
 }
 
@@ -317,6 +324,15 @@ TEST_CASE("transfer: files of real languages, with tasks that not all of them ha
   CHECK(config.corpus->items("math", "ru", 6, 3, 1).empty());
   CHECK(config.corpus->items("choices", "ru", 6, 3, 1).size() == 6);
   CHECK(config.corpus->items("parallel", "ru", 6, 3, 1)[0].rivals.empty());
+  const auto told = config.corpus->items("told", "de", 4, 3, 1);
+  REQUIRE(told.size() == 4);
+  auto followed = [&](const std::string& text) { return std::count_if(told.begin(), told.end(), [&](const TestItem& item) { return item.accepts(text); }); };
+  CHECK(followed("") == 0);
+  CHECK(followed("drei, vier") == 0);
+  CHECK(followed("nur eins") == 1);
+  CHECK(followed("eins, zwei, drei") == 2);
+  CHECK(followed("eins zwei drei") == 3);
+  CHECK(config.corpus->constant_answer_rate("told", "de", 1) == doctest::Approx(0.5));
   // Shuffled completions are other ones.
   const clt::Pool straight = config.corpus->pool("math", "de", 4, 1, false), shuffled = config.corpus->pool("math", "de", 4, 1, true);
   for (std::size_t i = 0; i < straight.lines.size(); ++i) {
@@ -343,9 +359,11 @@ TEST_CASE("transfer: files of real languages, with tasks that not all of them ha
     tests.insert(str(r.at("test").as_string("test"), " ", r.at("task").as_string("task"), " ", r.at("score").as_string("score")));
     if (r.at("score").as_string("score") == "rank" && r.at("test").as_string("test") == "choices") CHECK(r.at("chance").as_double("chance") == doctest::Approx(0.5));
   }
-  for (const char* t : {"further math exact", "further math rank", "choices all rank", "choices translation rank", "parallel math nll per byte"}) CHECK_MESSAGE(tests.contains(t), t);
+  for (const char* t : {"further math exact", "further math rank", "choices all rank", "choices translation rank", "parallel math nll per byte", "told all exact", "told translation exact"}) CHECK_MESSAGE(tests.contains(t), t);
   CHECK_FALSE(tests.contains("further translation rank"));
   CHECK_FALSE(tests.contains("choices all exact"));
+  CHECK_FALSE(tests.contains("told all rank"));
+  CHECK_FALSE(tests.contains("told all nll"));
   CHECK(results.at("data").size() == 3 + 3);
   // Translation has nothing in the pivot: at k = 0 the base model itself.
   CHECK(io::parse_json(io::read_file(root + "/whole/runs/d8/r1/translation/en/done.json"), "done").at("tokens").as_int("tokens") == 0);
@@ -388,6 +406,8 @@ TEST_CASE("transfer: files of real languages, with tasks that not all of them ha
   CHECK(message(files_toml("[[test]]\nname = \"math\"\nfiles = [\"choices.jsonl\"]\n"), data).find("two tasks or tests") != std::string::npos);
   CHECK(message(with("sums/test.jsonl", "translation/train.jsonl"), data).find("no error") != std::string::npos);  // they end in numbers
   CHECK(message(files_toml("[[test]]\nname = \"more\"\nscore = \"number\"\nfiles = [\"choices.jsonl\"]\n"), data) == "no error");
+  CHECK(message(files_toml("[[test]]\nname = \"more\"\ntask = \"math\"\nscore = \"instructions\"\nfiles = [\"told.jsonl\"]\n"), data) == "no error");
+  CHECK(message(files_toml("[[test]]\nname = \"more\"\nscore = \"instructions\"\nfiles = [\"choices.jsonl\"]\n"), data).find("instruction_id_list") != std::string::npos);
   fs::remove_all(root);
 }
 

@@ -23,10 +23,11 @@ struct TestInfo {
   bool written = true;       // answers are written, not only scored
   bool competes = true;      // each item has rivals
   std::string text_score = "";  // of what is written: "chrf" or "rouge"; empty: it is right or wrong and no more
+  bool answered = true;      // each item has a right answer; else what is written is right where it does as it is told
 };
 
 struct TestItem {
-  std::string prompt, answer;        // answer: a right completion
+  std::string prompt, answer;        // answer: a right completion, if there is one
   std::vector<std::string> rivals;   // wrong ones that compete with it
   std::function<bool(const std::string&)> accepts;
 };

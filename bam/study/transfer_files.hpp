@@ -3,12 +3,14 @@
 #pragma once
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "../eval/exact_match.hpp"
+#include "../eval/instructions.hpp"
 #include "../eval/language_id.hpp"
 #include "../io/hash.hpp"
 #include "../io/toml.hpp"
@@ -20,8 +22,9 @@ namespace bam::study::transfer {
 class LanguageFiles : public TransferCorpus {
  public:
   // How what is written is judged. number: its last number; match: the whole of it, but for case, space and punctuation; chrf, rouge: as match, and by how much
-  // of the answer is in it. choice: answers of its own compete, nothing is written; text: there is no prompt, only text to be found likely.
-  static inline const std::vector<std::string> scores{"number", "match", "chrf", "rouge", "choice", "text"};
+  // of the answer is in it. choice: answers of its own compete, nothing is written; instructions: there is no answer, but instructions that a program can check;
+  // text: there is no prompt, only text to be found likely. A task has one of the first four, a test of a task any but the last.
+  static inline const std::vector<std::string> scores{"number", "match", "chrf", "rouge", "choice", "instructions", "text"};
 
   struct Files {
     std::string name, task, score;
@@ -62,6 +65,11 @@ class LanguageFiles : public TransferCorpus {
               for (std::size_t i = 0; i < pool.lines.size(); ++i) held.add(text::detail::parse_example(pool.lines[i], pool.place(i)));
       for (auto& [code, pool] : sets_[t].train) dropped_[t] += held.clear(pool, true);
     }
+    if (std::any_of(sets_.begin(), sets_.end(), [](const auto& set) { return set.second.files.score == "instructions"; })) {
+      std::map<std::string, std::vector<std::string>> some;
+      for (const auto& [code, documents] : documents_) some[code] = beginnings(documents, 100'000);
+      identifier_ = LanguageIdentifier::train(some);
+    }
   }
 
   std::string kind() const override { return "files"; }
@@ -72,7 +80,8 @@ class LanguageFiles : public TransferCorpus {
     std::vector<TestInfo> list;
     auto add = [&](const std::string& name, const std::string& task) {
       const std::string& score = sets_.at(name).files.score;
-      list.push_back({name, task, score != "choice" && score != "text", score != "text", score == "chrf" || score == "rouge" ? score : ""});
+      const bool instructions = score == "instructions";
+      list.push_back({name, task, score != "choice" && score != "text", score != "text" && !instructions, score == "chrf" || score == "rouge" ? score : "", !instructions});
     };
     for (const std::string& t : tasks) add(t, t);
     for (const std::string& name : further_)
@@ -125,7 +134,9 @@ class LanguageFiles : public TransferCorpus {
     for (std::size_t i = 0; i < lines.size() && static_cast<std::int64_t>(list.size()) < n; ++i) {
       const Line& line = lines[i];
       TestItem item{line.prompt, line.completion, {}, [answer = line.answer, number = score == "number"](const std::string& text) { return number ? number_match(text, answer) : exact_match(text, answer); }};
-      if (score == "choice") item.rivals = line.others;
+      if (score == "instructions")
+        item.accepts = [this, checks = line.checks](const std::string& text) { return follows_all(text, checks); };
+      else if (score == "choice") item.rivals = line.others;
       else if (score != "text")
         for (std::size_t turn = 1; turn < lines.size() && static_cast<std::int64_t>(item.rivals.size()) < rivals; ++turn) {
           // until an answer comes twice, as GeneratedLanguages has it
@@ -148,6 +159,17 @@ class LanguageFiles : public TransferCorpus {
     if (at == set.test.end() || set.files.score == "choice" || set.files.score == "text") return 0;
     std::map<std::string, std::int64_t> count;
     std::int64_t most = 0;
+    if (set.files.score == "instructions") {  // any text of the language, which knows nothing of the prompt: the best of twenty
+      const auto own = documents_.find(language);
+      std::vector<std::vector<InstructionCheck>> all;
+      for (std::size_t i = 0; i < at->second.lines.size(); ++i) all.push_back(parse(at->second.lines[i], at->second.place(i), set.files.score).checks);
+      if (own != documents_.end())
+        for (std::size_t i = 0; i < std::min<std::size_t>(20, own->second.size()); ++i) {
+          const std::string constant = beginnings({own->second[i]}, 1000)[0];
+          most = std::max(most, static_cast<std::int64_t>(std::count_if(all.begin(), all.end(), [&](const auto& checks) { return follows_all(constant, checks); })));
+        }
+      return static_cast<double>(most) / static_cast<double>(all.size());
+    }
     for (std::size_t i = 0; i < at->second.lines.size(); ++i) {
       const Line line = parse(at->second.lines[i], at->second.place(i), set.files.score);
       const auto number = set.files.score == "number" ? last_number(line.answer) : std::nullopt;
@@ -171,7 +193,24 @@ class LanguageFiles : public TransferCorpus {
   struct Line {
     std::string prompt, completion, answer;
     std::vector<std::string> others;  // choices that are wrong
+    std::vector<InstructionCheck> checks;
   };
+  // What cannot be told, the language of a text in one that the study has no text of, is not followed.
+  bool follows_all(const std::string& text, const std::vector<InstructionCheck>& checks) const {
+    return std::all_of(checks.begin(), checks.end(), [&](const InstructionCheck& c) { return follows(text, c, &*identifier_).value_or(false); });
+  }
+  // The first documents, up to so many bytes together; the last is cut between characters.
+  static std::vector<std::string> beginnings(const std::vector<std::string>& documents, std::size_t bytes) {
+    std::vector<std::string> some;
+    for (const std::string& d : documents) {
+      if (bytes == 0) break;
+      std::size_t n = std::min(bytes, d.size());
+      while (n > 0 && n < d.size() && (static_cast<unsigned char>(d[n]) & 0xc0) == 0x80) --n;
+      some.push_back(d.substr(0, n));
+      bytes -= std::min(bytes, d.size());
+    }
+    return some;
+  }
 
   void read_text(const std::string& path) {
     const std::string at = root_ + "/" + path;
@@ -206,6 +245,7 @@ class LanguageFiles : public TransferCorpus {
           j.set("completion", content);
           j.erase("text");
         }
+        if (f.score == "instructions" && !j.contains("completion")) j.set("completion", "");
         if (const io::Json* choices = f.score == "choice" ? j.find("choices") : nullptr) {
           if (!choices->is_array() || choices->size() < 2) fail(ErrorKind::input, "choice.choices", where, ": wanted two choices or more, in an array");
           std::set<std::string> different;
@@ -238,12 +278,13 @@ class LanguageFiles : public TransferCorpus {
   static Line parse(const std::string& text, const std::string& where, const std::string& score) {
     const io::Json j = io::parse_json(text, where);
     auto word = [&](const char* key) { return std::string(j.at(key, where).as_string(str(where, ": ", key))); };
-    Line line{word("prompt"), word("completion"), "", {}};
+    Line line{word("prompt"), word("completion"), "", {}, {}};
     line.answer = line.completion;
     if (score == "number") {
       if (j.contains("answer")) line.answer = word("answer");
       if (!last_number(line.answer)) fail(ErrorKind::input, "study.answer", where, ": wanted an answer with a number, got \"", printable(line.answer, 60), "\"");
     }
+    if (score == "instructions") line.checks = read_checks(j, where);
     if (score == "choice") {
       const std::string here = where + ": choices";
       const io::Json& choices = j.at("choices", where);
@@ -282,6 +323,7 @@ class LanguageFiles : public TransferCorpus {
   };
   std::vector<Source> files_;
   std::map<std::string, std::int64_t> dropped_;  // by task
+  std::optional<LanguageIdentifier> identifier_;  // where instructions may be about a language
 };
 
 // [study] pivot and text, [[task]] and [[test]] of a study file. Error(input): as TomlReader and LanguageFiles.
@@ -314,7 +356,7 @@ inline std::shared_ptr<const TransferCorpus> read_language_files(io::TomlReader&
         f.score = "choice";
       }
       r.read("score", f.score);
-      const std::size_t allowed = !further ? 4 : f.task.empty() ? LanguageFiles::scores.size() : 5;
+      const std::size_t allowed = !further ? 4 : LanguageFiles::scores.size() - (f.task.empty() ? 0 : 1);
       const auto score = std::find(LanguageFiles::scores.begin(), LanguageFiles::scores.begin() + static_cast<std::ptrdiff_t>(allowed), f.score);
       if (score == LanguageFiles::scores.begin() + static_cast<std::ptrdiff_t>(allowed)) {
         std::string all;

@@ -1,6 +1,7 @@
 // The test items of the transfer study and how a model does on them. Four scores a cell (a test in a language):
 //   exact  share of greedily written answers that are right (TestItem::accepts). Its chance is what the best constant answer gets: of the generated
-//          tasks to each template, so that a model which knows the templates but reads no prompt is at chance.
+//          tasks to each template, so that a model which knows the templates but reads no prompt is at chance. Where items have no right answer but instructions, it is the share of
+//          texts, up to half of the context, that follow them all, and there is no other score.
 //   rank   share of items whose right answer is likelier, per token, than all its rivals. Chance: mean of 1 / answers that compete.
 //          Rivals are wrong for the item; of the generated tasks they are right for others of its template, of an arithmetic story for the same story
 //          with other numbers. Of files they are the answers to other items, or the item's own choices.
@@ -41,7 +42,7 @@ inline TestSet test_set(const TransferCorpus& corpus, const TestInfo& info, cons
     ChoiceQuestion q;
     q.prompt = tokenizer.encode(item.prompt);
     auto add = [&](const std::string& answer) { q.answers.push_back({tokenizer.encode(answer), static_cast<std::int64_t>(answer.size())}); };
-    add(item.answer);
+    if (info.answered) add(item.answer);
     for (const std::string& rival : item.rivals) add(rival);
     for (const ChoiceQuestion::Answer& a : q.answers) longest = std::max(longest, a.ids.size());
     ++seen;
@@ -53,7 +54,7 @@ inline TestSet test_set(const TransferCorpus& corpus, const TestInfo& info, cons
       ++set.dropped;
       continue;
     }
-    set.longest = std::max(set.longest, static_cast<std::int64_t>(q.answers[0].ids.size()));
+    set.longest = std::max(set.longest, info.answered ? static_cast<std::int64_t>(q.answers[0].ids.size()) : context / 2);
     set.prompts.push_back(q.prompt);
     set.prompts.back().insert(set.prompts.back().begin(), static_cast<std::int32_t>(tokenizer.bos_id()));
     set.questions.push_back(std::move(q));
@@ -99,7 +100,7 @@ inline CellScores score(const Decoder& model, const TestSet& set, const text::To
   const std::vector<Completion> completions = set.info.written ? generate(model, set.prompts, o) : std::vector<Completion>();
   for (std::size_t i = 0; i < completions.size(); ++i) {
     s.written.push_back(tokenizer.decode(completions[i].ids));
-    s.right.push_back(completions[i].stopped_by == StoppedBy::eos && set.items[i].accepts(s.written.back()));
+    s.right.push_back((completions[i].stopped_by == StoppedBy::eos || !set.info.answered) && set.items[i].accepts(s.written.back()));
     s.exact += s.right.back();
   }
   if (!set.info.text_score.empty()) {
@@ -115,6 +116,7 @@ inline CellScores score(const Decoder& model, const TestSet& set, const text::To
     s.text_stderr = ratio_stderr(values, ones);
     s.text_above_stderr = ratio_stderr(above, ones);
   }
+  if (!set.info.answered) return s;
   const std::vector<AnswerScores> answers = score_answers(model, set.questions, bos, eos, context, 32);
   std::vector<double> sums, sizes, right, above;
   for (std::size_t item = 0; item < answers.size(); ++item) {

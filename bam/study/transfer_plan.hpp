@@ -83,11 +83,11 @@ inline std::vector<Estimate> estimates(const TransferConfig& c, bool measure = t
       const std::size_t n = std::min<std::size_t>(drawn, items.size());
       for (std::size_t i = 0; i < n; ++i) {
         const TestItem& item = items[i];
-        const auto answer = static_cast<double>(tokenizer.encode(item.answer).size());
+        const auto answer = test.answered ? static_cast<double>(tokenizer.encode(item.answer).size()) : static_cast<double>(c.context / 2);
         at.prompt += std::min(static_cast<double>(tokenizer.encode(item.prompt).size() + 1), static_cast<double>(c.context)) / static_cast<double>(n);
         at.answer += (answer + 1) / static_cast<double>(n);
         at.longest = std::max(at.longest, answer + 1);
-        at.answers += static_cast<double>(1 + item.rivals.size()) / static_cast<double>(n);
+        at.answers += static_cast<double>(test.answered + item.rivals.size()) / static_cast<double>(n);
       }
     }
   const Plan plan(c);

@@ -227,6 +227,7 @@ class Results {
       against("likelihood", figure("rivals"), figure("above_stderr"));
     }
     if (const std::string& t = test.text_score; !t.empty()) against(t, figure(t + "_others"), figure(t + "_above_stderr"));
+    if (!test.answered) return list;
     const std::int64_t tokens = e.at("tokens").as_int("tokens", 1);
     mean("nll", figure("nll"), figure("nll_stderr"), tokens);
     if (!test.competes) {

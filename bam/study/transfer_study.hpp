@@ -319,11 +319,13 @@ class TransferStudy {
         if (set.info.written) cell.set("exact_items", by_item(s.right));
         if (set.info.competes) cell.set("rank_items", by_item(s.first));
       }
-      for (const auto& [key, value] : {std::pair{"nll", s.nll}, {"nll_stderr", s.nll_stderr}}) cell.set(key, value);
-      cell.set("tokens", s.tokens);
+      if (set.info.answered) {
+        for (const auto& [key, value] : {std::pair{"nll", s.nll}, {"nll_stderr", s.nll_stderr}}) cell.set(key, value);
+        cell.set("tokens", s.tokens);
+      }
       if (set.info.competes)
         for (const auto& [key, value] : {std::pair{"likelihood", s.likelihood}, {"likelihood_stderr", s.likelihood_stderr}, {"rivals", s.rivals}, {"above_stderr", s.above_stderr}}) cell.set(key, value);
-      else cell.set("bytes", s.bytes);
+      else if (set.info.answered) cell.set("bytes", s.bytes);
       if (const std::string& name = set.info.text_score; !name.empty())
         for (const auto& [key, value] : {std::pair{"", s.text}, {"_stderr", s.text_stderr}, {"_others", s.text_others}, {"_above_stderr", s.text_above_stderr}}) cell.set(name + key, value);
       cells.push_back(std::move(cell));
