@@ -100,6 +100,10 @@ TEST_CASE("keywords, letters, starts and ends") {
   auto capital = ifeval("en:change_case:capital_word_frequency", R"({"capital_relation": "less than", "capital_frequency": 3})");
   CHECK(yes("TOP-NOTCH and NASA", capital));
   CHECK(no("A NASA X", capital));
+  auto majuscules = ifeval("fr:change_case:capital_word_frequency", R"({"capital_relation": "au moins", "capital_frequency": 1})");
+  CHECK(no("L'\u00e9t\u00e9, c'est l'\u00c9T\u00c9 ; J\u2019ose", majuscules));  // an article is no word of its own
+  CHECK(yes("L'\u00c9T\u00c9", majuscules));
+  CHECK(yes("I'm", ifeval("en:change_case:capital_word_frequency", R"({"capital_relation": "at least", "capital_frequency": 1})")));
   CHECK(yes("fin", ifeval("fr:special_character:ethel_or_cedilla", R"({"forbidden_char": "ç"})")));
   CHECK(no("FA\u00c7ADE", ifeval("fr:special_character:ethel_or_cedilla", R"({"forbidden_char": "ç"})")));
   CHECK(yes("Dear all, x", check_of(R"({"kind": "starts_with", "words": ["dear ALL"]})")));

@@ -315,7 +315,7 @@ inline InstructionCheck read_ifeval_check(std::string_view id, const io::Json& k
       break;
     case CheckKind::upper_case: case CheckKind::lower_case: check.lang = name.find("spanish") != name.npos ? "es" : name.find("french") != name.npos ? "fr" : "en"; break;
     case CheckKind::language: check.lang = kwargs.at("language", where).as_string(where); break;
-    case CheckKind::question: case CheckKind::exclamation: case CheckKind::ends_with: case CheckKind::quotation: check.lang = lang; break;
+    case CheckKind::question: case CheckKind::exclamation: case CheckKind::ends_with: case CheckKind::quotation: case CheckKind::capital_words: check.lang = lang; break;
     default: break;
   }
   return check;
@@ -415,10 +415,11 @@ inline std::optional<bool> follows(std::string_view answer, const InstructionChe
     }
     case CheckKind::capital_words: {
       std::int64_t n = 0;
-      for (std::size_t i = 0; i < s.size();) {  // a word with hyphens is one
+      auto joins = [&](char32_t c) { return c == '-' || (check.lang == "fr" && (c == '\'' || c == 0x2019)); };
+      for (std::size_t i = 0; i < s.size();) {  // a word with hyphens is one, and so is a French one with its article: "L'été" has no capital word, nor has "l'ÉTÉ"
         bool upper = false, lower = false;
         std::size_t end = i;
-        for (; end < s.size() && (is_word_point(s[end]) || (end > i && s[end] == '-' && end + 1 < s.size() && is_word_point(s[end + 1]))); ++end) {
+        for (; end < s.size() && (is_word_point(s[end]) || (end > i && joins(s[end]) && end + 1 < s.size() && is_word_point(s[end + 1]))); ++end) {
           upper = upper || text::is_upper(s[end]);
           lower = lower || text::is_lower(s[end]);
         }
