@@ -1,6 +1,6 @@
 // ROUGE-N and ROUGE-L (Lin 2004): overlap of n-grams, and the longest common subsequence, as precision, recall and F1.
 //
-// On ASCII text equal to the rouge_score package without a stemmer, on other scripts with spaces between words to multilingual-rouge (XL-Sum). A word is what text::words says, after NFC
+// On ASCII text equal to the rouge_score package without a stemmer, on other scripts with spaces between words to multilingual-rouge (XL-Sum), on scripts without to rouge_score of characters. A word is what text::words says, after NFC
 // and lower case: runs of letters, marks and numbers where a script sets spaces, single characters for Han, kana, Thai, Lao, Khmer and Myanmar.
 #pragma once
 #include <algorithm>

@@ -1,13 +1,13 @@
-"""Makes cases.json: texts, and what public implementations score them. The committed one is of multilingual-rouge 0.0.1, lm_eval 0.4.13, nltk 3.10.4.
+"""Makes cases.json: texts, and what public implementations score them. The committed one is of multilingual-rouge 0.0.1, rouge_score 0.1.2, lm_eval 0.4.13, nltk 3.10.4.
 
 rouge: F1 of ROUGE-1, -2 and -L by multilingual_rouge (XL-Sum's fork of rouge_score), without a stemmer, of scripts that set spaces between words.
-    Where there are none (Han, kana, Thai) that fork asks segmenters with dictionaries, and bam takes characters: not comparable.
+    Where there are none (Han, kana, Thai) that fork asks segmenters with dictionaries. Of these the scores are those of rouge_score, whose tokenizer here takes characters, as bam does.
 number: whether lm_eval's filter of GSM8K, "flexible-extract", finds the gold number, compared as its exact_match does: without "," "$" and a last ".".
 match: lm_eval's exact_match without case and punctuation, on texts in one line with single spaces.
 instructions: which of the answers follow, by lm_eval.tasks.ifeval, strictly and loosely. Sentences and words in capitals are left out, since they want data of nltk's that is no part of its package, and
     response_language, which asks langdetect; the checks of case, which ask it too, are told that all is English.
 
-    pip install lm_eval==0.4.13 --no-deps; pip install multilingual-rouge==0.0.1 numpy sacrebleu nltk==3.10.4 langdetect==1.0.9 immutabledict packaging
+    pip install lm_eval==0.4.13 --no-deps; pip install multilingual-rouge==0.0.1 rouge-score==0.1.2 numpy sacrebleu nltk==3.10.4 langdetect==1.0.9 immutabledict packaging
     python make_cases.py
 """
 import json
@@ -28,6 +28,7 @@ from lm_eval.api.metrics import exact_match_hf_evaluate
 from lm_eval.tasks.ifeval import instructions as checks
 from lm_eval.tasks.ifeval import utils
 from multilingual_rouge.rouge_scorer import RougeScorer
+from rouge_score import rouge_scorer
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -46,6 +47,13 @@ SENTENCES = {
     "korean": "모든 인간은 태어날 때부터 자유로우며 그 존엄과 권리에 있어 동등하다. 인간은 자유롭다.",
     "amharic": "የሰው ልጅ ሁሉ ሲወለድ ነጻና በክብርና በመብትም እኩልነት ያለው ነው። የሰው ልጅ ሁሉ።",
     "vietnamese": "Tất cả mọi người sinh ra đều được tự do và bình đẳng về nhân phẩm và quyền lợi.",
+}
+
+UNSPACED = {
+    "chinese": "人人生而自由，在尊严和权利上一律平等。他们赋有理性和良心，人人自由。",
+    "japanese": "すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である。すべての人間。",
+    "thai": "มนุษย์ทั้งหลายเกิดมามีอิสระและเสมอภาคกันในเกียรติศักดิ์และสิทธิ มนุษย์ทั้งหลาย",
+    "burmese": "လူတိုင်းသည် တူညီ လွတ်လပ်သော ဂုဏ်သိက္ခာဖြင့် လည်းကောင်း၊ လူတိုင်းသည်",
 }
 
 NUMBERS = [
@@ -101,6 +109,31 @@ def rouge():
     return cases
 
 
+class Characters:
+    def tokenize(self, text):  # letters with their marks; nothing else
+        return re.findall(r"\w[\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u102b-\u103e]*", text)
+
+
+def rouge_of_characters():
+    r = random.Random(12)
+    scorer = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=Characters())
+    cases = []
+    for lang, sentence in UNSPACED.items():
+        tokens = Characters().tokenize(sentence)
+        for kind in range(4):
+            other = list(tokens)
+            if kind == 1:
+                del other[2 : len(other) // 3]
+            if kind == 2:
+                r.shuffle(other)
+            if kind == 3:
+                other = [t for t in other if r.random() < 0.6] + ["。"] + [r.choice(tokens)]
+            prediction = "".join(other)
+            scores = scorer.score(sentence, prediction)
+            cases.append({"lang": lang, "prediction": prediction, "reference": sentence, "f1": [scores[k].fmeasure for k in ("rouge1", "rouge2", "rougeL")]})
+    return cases
+
+
 def number():
     ignored = [",", "\\$", "(?s).*#### ", "\\.$"]
     cases = []
@@ -126,7 +159,7 @@ def instructions():
 
 
 def main():
-    out = {"rouge": rouge(), "number": number(), "match": match(), "answers": ANSWERS, "instructions": instructions()}
+    out = {"rouge": rouge() + rouge_of_characters(), "number": number(), "match": match(), "answers": ANSWERS, "instructions": instructions()}
     with open(os.path.join(HERE, "cases.json"), "w", encoding="utf-8") as f:
         f.write("{\n")
         for k, (name, cases) in enumerate(out.items()):
