@@ -304,6 +304,12 @@ TEST_CASE("law: cross-entropy in chunks equals cross-entropy at once, bit for bi
     CHECK(same_bits(chunked[0], whole[0]));
     CHECK(same_bits(chunked[1], whole[1]));
     CHECK(same_bits(chunked[2], whole[2]));
+    // And so, where the gradient of the losses is known beforehand: the one that outcome() gives backward.
+    auto known = outcome(x, [&](const auto& t) {
+      Random same_as_there(77);
+      return linear_cross_entropy(t[0], t[1], targets, 1.0f, randn({r.n}, same_as_there));
+    });
+    CHECK(same(known, chunked));
     auto exact = reference::cross_entropy(reference::linear(widen<double>(x[0]), widen<double>(x[1]), r.n, c, r.v), ids, r.v, 1);
     CHECK(error_of(chunked[0], exact) <= 1e-6);
   }

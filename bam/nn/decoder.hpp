@@ -197,10 +197,10 @@ class Decoder {
     return result;
   }
 
-  // nll (N) of targets (N, I32; below 0: not trained).
-  Tensor nll(const Hidden& hidden, const Tensor& targets) const {
+  // nll (N) of targets (N, I32; below 0: not trained). slope: as linear_cross_entropy has it.
+  Tensor nll(const Hidden& hidden, const Tensor& targets, const Tensor& slope = {}) const {
     detail::check_targets("decoder", targets, hidden.states.rows(), config_.vocab_size);
-    return linear_cross_entropy(hidden.states, computed(head_), targets.to(device()), config_.logit_scale);
+    return linear_cross_entropy(hidden.states, computed(head_), targets.to(device()), config_.logit_scale, slope);
   }
   // (N, V)
   Tensor logits(const Hidden& hidden) const { return scale(linear(hidden.states, computed(head_), DType::f32), config_.logit_scale); }

@@ -1,7 +1,7 @@
 // Losses. Targets below 0 are not trained: their loss and gradient are exactly 0.
 // linear_cross_entropy fuses the output layer: x (N, C), W (V, C), both of F32 or BF16, nll (N) = lse - logit of the target. It works through chunks of
-// rows, so that never more than 64 MiB of logits exist (2 GiB on a GPU); a batch whose logits fit keeps them, a larger one computes
-// them again in backward. Both give the same bits.
+// rows, so that never more than 64 MiB of logits exist (2 GiB on a GPU). Where the gradient of nll is known beforehand, a chunk's gradients are made with its
+// losses; else a batch whose logits fit keeps them for backward, and a larger one computes them again there. All give the same bits.
 #pragma once
 #include "elementwise.hpp"
 #include "linear.hpp"
@@ -68,58 +68,70 @@ inline Tensor cross_entropy(const Tensor& logits, const Tensor& targets) {
   return scale(sum(cross_entropy_rows(logits, targets)), 1.0f / static_cast<float>(trained));
 }
 
-// nll per row; logits = logit_scale * x W^T.
-inline Tensor linear_cross_entropy(const Tensor& x, const Tensor& w, const Tensor& targets, float logit_scale = 1.0f) {
+// nll per row; logits = logit_scale * x W^T. slope (N) F32: what backward will be given as the gradient of nll, which nothing else may use. With a tape, the gradients of x and w
+// have been added to when this returns.
+inline Tensor linear_cross_entropy(const Tensor& x, const Tensor& w, const Tensor& targets, float logit_scale = 1.0f, const Tensor& slope = {}) {
   detail::check_linear("linear_cross_entropy", x, w);
   std::int64_t n = x.rows(), c = x.columns(), v = w.size(0);
   detail::check_targets("linear_cross_entropy", targets, n, v);
   const std::int64_t chunk = std::max<std::int64_t>(1, logits_chunk(x.device()).rows(n, v));
   const Device device = detail::device_of("linear_cross_entropy", x, w, targets);
+  check(!slope.defined() || (slope.dtype() == DType::f32 && slope.numel() == n && slope.device() == device), "loss.slope", "linear_cross_entropy: wanted a slope of ", n, " F32 where x lies");
   Tensor nll({n}, DType::f32, device), lse({n}, DType::f32, device), logits({n ? chunk : 0, v}, DType::f32, device);
   CrossEntropyArgs base;
   base.columns = base.x_row = base.dx_row = v;
   base.scale = logit_scale;
-  base.x = logits.raw();
-  base.dx = logits.raw();
   const DType dtype = base.out = x.dtype();  // of x, w and dL / dlogits; logits and losses are of F32
   auto row_of = [](const Tensor& t, std::int64_t at) { return element(t.raw(), at * t.columns(), t.dtype()); };
   auto compute = [=](std::int64_t at, std::int64_t rows, float* out) {
     kernel::gemm(detail::gemm_args(rows, v, c, row_of(x, at), c, false, w.raw(), c, true, out, v, Write::overwrite, dtype), device);
   };
+  // Of the rows from `at` on, whose logits are there: dL / dlogits, which may lie where they do, and from it the gradients.
+  auto differentiate = [=, dx_write = Write::overwrite](std::int64_t at, const Tensor& from, Tensor to, const float* dnll) mutable {
+    CrossEntropyArgs a = base;
+    a.rows = std::min(chunk, n - at);
+    a.x = from.raw();
+    a.dx = to.raw();
+    a.target = targets.address<std::int32_t>() + at;
+    a.lse = const_cast<float*>(lse.address()) + at;
+    a.dnll = const_cast<float*>(dnll) + at;
+    kernel::cross_entropy_backward(a, device);
+    if (w.wants_grad()) {
+      auto [dw, write] = w.gradient()->target(w.numel());
+      kernel::gemm(detail::gemm_args(v, c, a.rows, a.dx, v, true, row_of(x, at), c, false, dw, c, write, dtype), device);
+    }
+    if (x.wants_grad()) {
+      auto [dx, write] = x.gradient()->target<void>(x.numel());
+      if (at == 0) dx_write = write;  // each chunk owns its rows: all are written as the first one is
+      const DType out = x.gradient()->dtype();
+      kernel::gemm(detail::gemm_args(a.rows, c, v, a.dx, v, false, w.raw(), c, false, element(dx, at * c, out), c, dx_write, dtype, out), device);
+    }
+  };
+  auto space = [=](const Tensor& beside) { return dtype == DType::f32 ? beside : Tensor({chunk, v}, dtype, device); };  // for dL / dlogits
+  const bool at_once = slope.defined() && Tape::active() && (x.wants_grad() || w.wants_grad()) && n > 0;
+  const Tensor dlogits = at_once ? space(logits) : Tensor();
   for (std::int64_t at = 0; at < n; at += chunk) {
     CrossEntropyArgs a = base;
     a.rows = std::min(chunk, n - at);
+    a.x = logits.raw();
     compute(at, a.rows, logits.address());
     a.target = targets.address<std::int32_t>() + at;
     a.nll = nll.address() + at;
     a.lse = lse.address() + at;
     kernel::cross_entropy_forward(a, device);
+    if (at_once) differentiate(at, logits, dlogits, slope.address());
   }
-  bool kept = chunk >= n;
-  record({x, w}, {nll}, [=, kept_logits = kept ? logits : Tensor(), g = nll.gradient()]() {
+  if (at_once) {
+    record({x, w}, {nll}, [] {});
+    return nll;
+  }
+  const bool kept = chunk >= n;
+  record({x, w}, {nll}, [=, kept_logits = kept ? logits : Tensor(), g = nll.gradient()]() mutable {
     Tensor work = kept ? kept_logits : Tensor({chunk, v}, DType::f32, device);
-    Tensor slope = dtype == DType::f32 ? work : Tensor({chunk, v}, dtype, device);  // dL / dlogits
-    Write dx_write = Write::overwrite;  // each chunk owns its rows: all are written as the first one is
+    const Tensor to = space(work);
     for (std::int64_t at = 0; at < n; at += chunk) {
-      CrossEntropyArgs a = base;
-      a.rows = std::min(chunk, n - at);
-      if (!kept) compute(at, a.rows, work.address());
-      a.x = work.raw();
-      a.dx = slope.raw();
-      a.target = targets.address<std::int32_t>() + at;
-      a.lse = const_cast<float*>(lse.address()) + at;
-      a.dnll = g->data() + at;
-      kernel::cross_entropy_backward(a, device);
-      if (w.wants_grad()) {
-        auto [dw, write] = w.gradient()->target(w.numel());
-        kernel::gemm(detail::gemm_args(v, c, a.rows, a.dx, v, true, row_of(x, at), c, false, dw, c, write, dtype), device);
-      }
-      if (x.wants_grad()) {
-        auto [dx, write] = x.gradient()->target<void>(x.numel());
-        if (at == 0) dx_write = write;
-        const DType out = x.gradient()->dtype();
-        kernel::gemm(detail::gemm_args(a.rows, c, v, a.dx, v, false, w.raw(), c, false, element(dx, at * c, out), c, dx_write, dtype, out), device);
-      }
+      if (!kept) compute(at, std::min(chunk, n - at), work.address());
+      differentiate(at, work, to, g->data());
     }
   });
   return nll;

@@ -43,7 +43,7 @@ inline MicroLosses micro_step(const Decoder& model, const MicroBatch& b, Forward
   std::optional<Tape> tape;
   if (gradients) tape.emplace();
   Hidden hidden = model.hidden(b.tokens, options);
-  MicroLosses losses{model.nll(hidden, b.targets), {}};
+  MicroLosses losses{model.nll(hidden, b.targets, b.nll_slope), {}};
   const std::int64_t n = losses.nll.numel();
   std::vector<Tensor> outputs{losses.nll}, upstream{b.nll_slope};
   for (const Routing& r : hidden.routers) {
