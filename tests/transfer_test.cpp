@@ -260,7 +260,7 @@ void write_files(const std::string& root) {
   }
   write("choices.jsonl", choices);
   write("parallel.jsonl", parallel);
-  // Of these a text of 12 to 15 words follows the first, no comma, or at least three words; one of the text has a comma.
+  // In each language: no comma, at least three words, three again, forty. The documents have commas and more than three words.
   std::string told;
   for (int i = 0; i < 8; ++i)
     told += str("{\"id\": \"told/", i, "\", \"lang\": \"", i < 4 ? "de" : "fr", "\", \"prompt\": \"Schreib ", i, "\", \"instruction_id_list\": [\"", i % 4 ? "length_constraints:number_words" : "punctuation:no_comma", "\"], \"kwargs\": [",
