@@ -333,6 +333,31 @@ TEST_CASE("transfer: files of real languages, with tasks that not all of them ha
   CHECK(followed("eins, zwei, drei") == 2);
   CHECK(followed("eins zwei drei") == 3);
   CHECK(config.corpus->constant_answer_rate("told", "de", 1) == doctest::Approx(0.5));
+  // Answers of what is written may take half of the context (96), so every prompt keeps its end; those of what is only scored all of it but BOS. A rival that takes more is none.
+  std::string written, scored;
+  for (const std::size_t n : {3, 20, 48, 49, 95, 96}) {  // letters that the text does not have: as many tokens
+    const std::string prompt(200, 'Q'), answer = str(n % 10) + std::string(n - 1, 'Z');
+    written += io::dump(io::Json::object({{"id", str("w", n)}, {"prompt", prompt}, {"completion", answer}, {"task", "x"}, {"lang", "de"}})) + "\n";
+    scored += io::dump(io::Json::object({{"prompt", prompt}, {"choices", io::Json::array({answer, "X", "YY"})}, {"answer_index", 0}, {"completion", answer}, {"task", "x"}, {"lang", "de"}})) + "\n";
+  }
+  io::write_file_atomic(data + "/written.jsonl", written);
+  io::write_file_atomic(data + "/scored.jsonl", scored);
+  const TransferConfig longer = parse_transfer(files_toml("[[test]]\nname = \"written\"\ntask = \"translation\"\nfiles = [\"written.jsonl\"]\n[[test]]\nname = \"scored\"\nfiles = [\"scored.jsonl\"]\n"), "study.toml", {}, data);
+  const text::Tokenizer tokenizer = text::Tokenizer::parse(train_tokenizer(longer, 60), "tokenizer");
+  for (const TestInfo& info : longer.corpus->tests(longer.tasks))
+    if (info.name == "written" || info.name == "scored") {
+      const TestSet set = test_set(*longer.corpus, info, "de", tokenizer, 6, 5, 96, 1);
+      CHECK(set.dropped == (info.written ? 3 : 1));
+      CHECK(set.longest == (info.written ? 48 : 95));
+      for (const auto& prompt : set.prompts) {
+        CHECK(static_cast<std::int64_t>(prompt.size()) == (info.written ? 96 - set.longest - 1 : 201));
+        CHECK(prompt[0] == tokenizer.bos_id());
+      }
+      for (std::size_t i = 0; i < set.items.size(); ++i) {
+        CHECK(set.items[i].rivals.size() == 2);
+        CHECK(set.questions[i].answers.size() == 3);
+      }
+    }
   // Shuffled completions are other ones.
   const clt::Pool straight = config.corpus->pool("math", "de", 4, 1, false), shuffled = config.corpus->pool("math", "de", 4, 1, true);
   for (std::size_t i = 0; i < straight.lines.size(); ++i) {

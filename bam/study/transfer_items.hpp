@@ -31,27 +31,36 @@ struct TestSet {
   std::vector<ChoiceQuestion> questions;           // the right answer first, then its rivals
   std::vector<std::size_t> place;                  // of each item in the corpus's list, which is the same in all languages
   std::int64_t longest = 0;                        // tokens of a right answer
-  std::int64_t dropped = 0, alone = 0;             // items whose answers do not fit the context, or that have no rival
+  std::int64_t dropped = 0, alone = 0;             // items whose answer does not fit, or that have no rival which does
 };
 
-// Empty where the corpus has no such items. Error(input): there are some, but none fits the context.
+// Empty where the corpus has no such items. Of a context, the answers of a test that is written may take half, so that no prompt is without the other; with BOS all, where they are only
+// scored. Error(input): there are items, but none fits, or none has a rival.
 inline TestSet test_set(const TransferCorpus& corpus, const TestInfo& info, const std::string& language, const text::Tokenizer& tokenizer, std::int64_t items, std::int64_t rivals, std::int64_t context, std::uint64_t seed) {
   TestSet set{info, language, {}, {}, {}, {}};
   std::size_t longest = 0, seen = 0;
+  const std::int64_t most = info.written ? context / 2 : context - 1;
+  auto fits = [&](const ChoiceQuestion::Answer& a) { return static_cast<std::int64_t>(a.ids.size()) <= most; };
   for (TestItem& item : corpus.items(info.name, language, items, rivals, seed)) {
     ChoiceQuestion q;
     q.prompt = tokenizer.encode(item.prompt);
-    auto add = [&](const std::string& answer) { q.answers.push_back({tokenizer.encode(answer), static_cast<std::int64_t>(answer.size())}); };
-    if (info.answered) add(item.answer);
-    for (const std::string& rival : item.rivals) add(rival);
-    for (const ChoiceQuestion::Answer& a : q.answers) longest = std::max(longest, a.ids.size());
+    auto encoded = [&](const std::string& answer) { return ChoiceQuestion::Answer{tokenizer.encode(answer), static_cast<std::int64_t>(answer.size())}; };
+    if (info.answered) q.answers.push_back(encoded(item.answer));
     ++seen;
-    if (info.competes && item.rivals.empty()) {
-      ++set.alone;
+    if (info.answered) longest = std::max(longest, q.answers[0].ids.size());
+    if (info.answered && !fits(q.answers[0])) {
+      ++set.dropped;
       continue;
     }
-    if (!std::all_of(q.answers.begin(), q.answers.end(), [&](const ChoiceQuestion::Answer& a) { return answer_fits(a, context); })) {
-      ++set.dropped;
+    std::vector<std::string> fitting;
+    for (std::string& rival : item.rivals)
+      if (ChoiceQuestion::Answer a = encoded(rival); fits(a)) {
+        q.answers.push_back(std::move(a));
+        fitting.push_back(std::move(rival));
+      }
+    item.rivals = std::move(fitting);
+    if (info.competes && item.rivals.empty()) {
+      ++set.alone;
       continue;
     }
     set.longest = std::max(set.longest, info.answered ? static_cast<std::int64_t>(q.answers[0].ids.size()) : context / 2);
@@ -62,9 +71,10 @@ inline TestSet test_set(const TransferCorpus& corpus, const TestInfo& info, cons
     set.items.push_back(std::move(item));
   }
   if (set.items.empty() && set.dropped > 0)
-    fail(ErrorKind::input, "study.context", info.name, " in ", language, ": no test item fits, with answers of up to ", longest, " tokens in a context of ", context, "; raise study.context or study.vocab_size");
+    fail(ErrorKind::input, "study.context", info.name, " in ", language, ": no test item fits, with answers of up to ", longest, " tokens in a context of ", context, ", of which they may take ", most, "; raise study.context or study.vocab_size");
   if (set.items.empty() && set.alone > 0)
     fail(ErrorKind::input, "study.rivals", info.name, " in ", language, ": none of ", seen, " test items has a rival, a wrong answer that competes: it needs items with different answers");
+  if (!info.written) return set;
   // Room for the longest answer; a longer prompt loses its start, as in training.
   const std::int64_t room = context - set.longest - 1;
   for (auto& p : set.prompts)
