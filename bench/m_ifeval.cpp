@@ -7,27 +7,11 @@
 #include <filesystem>
 #include <map>
 
-#include "bam/eval/instructions.hpp"
-#include "bam/io/file.hpp"
+#include "bam/eval/written.hpp"
 
 namespace {
 
 using namespace bam;
-
-LanguageIdentifier identifier_of(const std::string& folder) {
-  constexpr std::size_t each = 300'000, fewest = 20'000;  // bytes of a language
-  std::map<std::string, std::vector<std::string>> texts;
-  std::map<std::string, std::size_t> bytes;
-  for (const std::string& file : io::list_files(folder, {".jsonl"}))
-    for (const io::Json& line : io::parse_json_lines(io::read_file(file), file)) {
-      const std::string lang(line.at("lang", file).as_string(file)), text(line.at("text", file).as_string(file).substr(0, 20'000));
-      if (bytes[lang] > each) continue;
-      bytes[lang] += text.size();
-      texts[lang].push_back(text);
-    }
-  std::erase_if(texts, [&](const auto& entry) { return bytes[entry.first] < fewest; });
-  return LanguageIdentifier::train(texts);
-}
 
 struct Verdicts {
   std::int64_t same = 0, only_ours = 0, only_theirs = 0, untold = 0;
@@ -36,7 +20,7 @@ struct Verdicts {
 };
 
 void compare(const std::string& root, const std::string& texts) {
-  const LanguageIdentifier identifier = identifier_of(texts);
+  const LanguageIdentifier identifier = read_languages({texts});
   std::map<std::string, std::map<std::string, io::Json>> asked;  // by language and prompt
   for (const char* lang : {"en", "es", "fr"}) {
     const std::string file = str(root, "/data/", lang, "_input_data.jsonl");

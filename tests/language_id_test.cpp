@@ -66,10 +66,26 @@ TEST_CASE("log-likelihoods by hand") {
   // x: " a", "a " of " a "; one trigram each language: " a " and " b ".
   auto id = LanguageIdentifier::train({{"x", {"a"}}, {"y", {"b"}}});
   auto l = id.log_likelihoods("a a");  // trigrams " a ", "a a", " a "; the middle one is new to both
-  CHECK(l[0] == doctest::Approx(2 * std::log(0.98 + 0.02 * 0.5)));
-  CHECK(l[1] == doctest::Approx(2 * std::log(0.02 * 0.5)));
+  const double latin = 2 * std::log(0.999 + 0.001 / text::script_count);  // two letters
+  CHECK(l[0] == doctest::Approx(2 * std::log(0.98 + 0.02 * 0.5) + latin));
+  CHECK(l[1] == doctest::Approx(2 * std::log(0.02 * 0.5) + latin));
   CHECK(id.identify("a a").log_odds == doctest::Approx(2 * std::log(99.0)));
   CHECK(std::isinf(LanguageIdentifier::train({{"x", {"a"}}}).identify("a").log_odds));
+}
+
+TEST_CASE("scripts tell languages that share letters, where trigrams are new to both or speak for the wrong one") {
+  // z: Han alone; j: Han and Hiragana, half of each, with one more trigram of Han.
+  auto id = LanguageIdentifier::train({{"j", {"\u4e00\u3042\u4e8c\u3044 \u570b\u5bb6 \u3042\u3044"}}, {"z", {"\u4e00\u4e8c\u4e09 \u5bb6\u4eba"}}});
+  CHECK(id.identify("\u570b\u5bb6").lang == "j");
+  CHECK(id.identify("\u570b\u5bb6\u5b97\u6559\u6587\u5b57\u6cd5\u5f8b\u5b78\u6821\u7d93\u6fdf").lang == "z");
+  CHECK(id.identify("\u4e09\u4eba\u306e\u3042\u3044").lang == "j");
+  CHECK(id.identify("\u4e01\u4e02").lang == "z");  // no trigram is known
+  CHECK(id.identify("\u4e01").lang == "");          // and one letter is not enough
+  CHECK(id.identify("abc").lang == "");
+  CHECK(LanguageIdentifier::train({{"x", {"a"}}}).identify("\u4e01\u4e02").lang == "");
+  auto l = id.log_likelihoods("\u4e01");  // its one trigram is new to both
+  CHECK(l[0] == doctest::Approx(std::log(0.999 / 2 + 0.001 / text::script_count)));
+  CHECK(l[1] == doctest::Approx(std::log(0.999 + 0.001 / text::script_count)));
 }
 
 TEST_CASE("share of answers in the wanted language") {

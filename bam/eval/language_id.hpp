@@ -1,11 +1,12 @@
-// Language of a text: shares of scripts, and naive Bayes over character trigrams (Cavnar and Trenkle 1994; Dunning 1994) trained at run time from
-// given texts, for languages that share a script. No tables of languages are shipped.
+// Language of a text: naive Bayes over the scripts of its letters and over character trigrams (Cavnar and Trenkle 1994; Dunning 1994), trained at run time from
+// given texts. No tables of languages are shipped. Scripts tell Chinese from Japanese, whose Han letters have others among them, where trigrams are new to both.
 #pragma once
 #include <algorithm>
 #include <array>
 #include <cstdint>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -39,9 +40,9 @@ inline ScriptShares script_shares(std::string_view text) {
 }
 
 struct LanguageGuess {
-  std::string lang;                // "": no letter that training saw
+  std::string lang;                // "": training saw no trigram of the text, and scripts alone do not tell (1 nat)
   double log_odds = 0;             // of the best over the next, in nats; infinite with one language
-  std::int64_t trigrams = 0;       // counted ones
+  std::int64_t trigrams = 0;       // that training saw
 };
 
 class LanguageIdentifier {
@@ -55,8 +56,13 @@ class LanguageIdentifier {
       auto l = static_cast<std::uint32_t>(id.languages_.size());
       id.languages_.push_back(lang);
       std::size_t before = seen.size();
-      for (auto& text : list)
+      std::array<double, text::script_count> letters{};
+      for (auto& text : list) {
         for (std::uint64_t g : trigrams(text)) seen.push_back({g, l});
+        add_letters(letters, script_shares(text));
+      }
+      for (double all = std::accumulate(letters.begin(), letters.end(), 0.0); double& n : letters) n /= std::max(all, 1.0);
+      id.scripts_.push_back(letters);
       if (seen.size() == before) fail(ErrorKind::input, "language_id.empty", "language id: the texts of ", printable(lang, 40), " have no letter");
       id.total_.push_back(static_cast<double>(seen.size() - before));
     }
@@ -78,8 +84,8 @@ class LanguageIdentifier {
   const std::vector<std::string>& languages() const { return languages_; }
   bool knows(std::string_view lang) const { return std::find(languages_.begin(), languages_.end(), lang) != languages_.end(); }
 
-  // Log-likelihoods by language (up to a constant), in nats, in the order of languages(). p(trigram | language) is its relative frequency, mixed with the mean
-  // over languages, so that a trigram new to one costs it the same whatever its amount of text; one new to all of them counts nothing.
+  // Log-likelihoods by language (up to a constant), in nats, in the order of languages(): of the letters' scripts and of the trigrams. p(trigram | language) is its relative
+  // frequency, mixed with the mean over languages, so that a trigram new to one costs it the same whatever its amount of text; one new to all of them counts nothing.
   std::vector<double> log_likelihoods(std::string_view text, std::int64_t* counted = nullptr) const {
     std::vector<double> sum(languages_.size(), 0), p(languages_.size());
     for (std::uint64_t g : trigrams(text)) {
@@ -93,34 +99,44 @@ class LanguageIdentifier {
       for (std::size_t l = 0; l < p.size(); ++l) sum[l] += math::log(p[l]);
       if (counted) ++*counted;
     }
+    std::array<double, text::script_count> letters{};
+    add_letters(letters, script_shares(text));
+    for (std::size_t i = 0; i < letters.size(); ++i)
+      for (std::size_t l = 0; letters[i] > 0 && l < sum.size(); ++l) sum[l] += letters[i] * math::log((1 - mixed_scripts) * scripts_[l][i] + mixed_scripts / text::script_count);
     return sum;
   }
 
   LanguageGuess identify(std::string_view text) const {
     LanguageGuess guess;
     auto sum = log_likelihoods(text, &guess.trigrams);
-    if (guess.trigrams == 0) return guess;
-    std::size_t best = 0;
-    for (std::size_t l = 1; l < sum.size(); ++l)
-      if (sum[l] > sum[best]) best = l;
-    guess.lang = languages_[best];
+    const ScriptShares s = script_shares(text);
+    if (guess.trigrams == 0 && s.letters == 0) return guess;
+    const auto best = static_cast<std::size_t>(std::max_element(sum.begin(), sum.end()) - sum.begin());
     guess.log_odds = std::numeric_limits<double>::infinity();
     for (std::size_t l = 0; l < sum.size(); ++l)
       if (l != best) guess.log_odds = std::min(guess.log_odds, sum[best] - sum[l]);
+    if (guess.trigrams > 0 || (guess.log_odds > 1 && scripts_[best][static_cast<std::size_t>(s.largest)] > 0)) guess.lang = languages_[best];
     return guess;
   }
 
  private:
-  static constexpr double mixed = 0.02;
+  static constexpr double mixed = 0.02, mixed_scripts = 0.001;
   struct Entry {
     std::uint32_t language;
     double frequency;
   };
   std::vector<std::string> languages_;
   std::vector<double> total_;
+  std::vector<std::array<double, text::script_count>> scripts_;  // their shares of a language's letters
   std::vector<std::uint64_t> keys_;  // sorted; entries of keys_[k]: first_[k] to first_[k + 1]
   std::vector<std::size_t> first_;
   std::vector<Entry> entries_;
+
+  // Latin letters within other writing are names and quotations, and tell nothing.
+  static void add_letters(std::array<double, text::script_count>& letters, const ScriptShares& s) {
+    for (std::size_t i = 0; i < letters.size(); ++i)
+      if (static_cast<text::Script>(i) != text::Script::latin || s.largest == text::Script::latin) letters[i] += s.share[i] * static_cast<double>(s.letters);
+  }
 
   // Of the letters and marks in lower case after NFC; each stretch of anything else is one space, and so are both ends.
   static std::vector<std::uint64_t> trigrams(std::string_view text) {
