@@ -335,7 +335,7 @@ TEST_CASE("transfer: files of real languages, with tasks that not all of them ha
   CHECK(config.corpus->constant_answer_rate("told", "de", 1) == doctest::Approx(0.5));
   // Answers of what is written may take half of the context (96), so every prompt keeps its end; those of what is only scored all of it but BOS. A rival that takes more is none.
   std::string written, scored;
-  for (const std::size_t n : {3, 20, 48, 49, 95, 96}) {  // letters that the text does not have: as many tokens
+  for (const std::size_t n : {3U, 20U, 48U, 49U, 95U, 96U}) {  // letters that the text does not have: as many tokens
     const std::string prompt(200, 'Q'), answer = str(n % 10) + std::string(n - 1, 'Z');
     written += io::dump(io::Json::object({{"id", str("w", n)}, {"prompt", prompt}, {"completion", answer}, {"task", "x"}, {"lang", "de"}})) + "\n";
     scored += io::dump(io::Json::object({{"prompt", prompt}, {"choices", io::Json::array({answer, "X", "YY"})}, {"answer_index", 0}, {"completion", answer}, {"task", "x"}, {"lang", "de"}})) + "\n";
