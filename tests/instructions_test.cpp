@@ -219,6 +219,7 @@ TEST_CASE("wrong checks are refused, odd answers are not") {
   CHECK(has(error_of(ErrorKind::input, [] { check_of(R"({"kind": "words", "relation": "about"})"); }), "instruction.relation"));
   CHECK(has(error_of(ErrorKind::input, [] { check_of(R"({"kind": "words", "n": -1})"); }), "json.range"));
   CHECK(has(error_of(ErrorKind::input, [] { check_of(R"({"kind": "title", "words": ["<<"]})"); }), "instruction.words"));
+  for (const char* empty : {R"({"kind": "title", "words": ["<<", ""]})", R"({"kind": "paragraphs", "n": 2, "words": [""]})"}) CHECK(has(error_of(ErrorKind::input, [&] { check_of(empty); }), "is empty"));
   CHECK(has(error_of(ErrorKind::input, [] { ifeval("en:startend:rhyme"); }), "instruction.kind"));
   CHECK(has(error_of(ErrorKind::input, [] { ifeval("en:length_constraints:number_words"); }), "json.key"));
   CHECK(has(error_of(ErrorKind::input, [] { read_checks(parse_json(R"({"instruction_id_list": ["en:startend:quotation"], "kwargs": []})", "x"), "x"); }), "instruction.kwargs"));

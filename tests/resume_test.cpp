@@ -187,6 +187,20 @@ TEST_CASE("training: a damaged checkpoint is named and the one before is used") 
   CHECK(io::exists(out + "/checkpoints/step-00000003/model.safetensors"));
 }
 
+TEST_CASE("training: a checkpoint whose router counts are not of the model's experts is damaged") {
+  Bench& b = bench();
+  std::string out = b.fresh(), notes;
+  b.run(out, {"train.checkpoint_every=5"}, false, 10);
+  const std::string file = out + "/checkpoints/step-00000010/state.json";
+  io::Json state = io::parse_json(io::read_file(file), "state.json");
+  REQUIRE(state.at("router_counts").size() > 0);
+  state.set("router_counts", io::Json::array({io::Json::array({1})}));
+  io::write_file_atomic(file, io::dump(state));
+  CHECK(b.resumed(out, notes).hash == wanted_hash());
+  CHECK(has(notes, "router_counts has 1 experts for router 0"));
+  CHECK(has(notes, "resuming from " + out + "/checkpoints/step-00000005"));
+}
+
 TEST_CASE("training: with one checkpoint kept, a damaged one never outlives a good one") {
   Bench& b = bench();
   std::string out = b.fresh();

@@ -474,6 +474,7 @@ TEST_CASE("transfer: bad files are refused by name") {
   CHECK_THROWS_WITH_AS(parse_transfer("[study]\nprimary = [\"bleu\"]\npretrain_tokens = 1\n", "s.toml"), doctest::Contains("study.primary"), Error);
   CHECK(message("", "[[size]]\nname = \"d8\"\nhidden = 8\nheads = 1\n").find("two sizes") != std::string::npos);
   CHECK(message("", "[[size]]\nname = \"b8\"\nbase = \"bam\"\nhidden = 8\nheads = 1\n").find("branch_tokens") != std::string::npos);
+  CHECK(message("", "[[size]]\nname = \"e8\"\nhidden = 16\nffn = 16\nlayers = 1\nheads = 2\n[[size]]\nname = \"f8\"\nhidden = 16\nffn = 16\nlayers = 1\nheads = 4\n").find("sizes e8 and f8 have equally many parameters") != std::string::npos);
   CHECK(message("", "[[size]]\nname = \"b8\"\nbase = \"moe\"\nhidden = 8\nheads = 1\n").find("size.base") != std::string::npos);
   CHECK_THROWS_WITH_AS(parse_transfer("[study]\nseen = [\"gl1\"]\nunseen = [\"gl1\"]\n", "s.toml"), doctest::Contains("unseen too"), Error);
   CHECK_THROWS_WITH_AS(parse_transfer("[study]\nseen = [\"gl1\"]\nunseen = [\"gl2\"]\ngroups = true\n", "s.toml"), doctest::Contains("study.groups"), Error);

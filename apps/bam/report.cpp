@@ -39,7 +39,8 @@ std::string study_page(const std::string& folder) {
 }
 
 void run(const Common& common, const ReportFlags& f) {
-  if (f.folders.empty()) fail(ErrorKind::usage, "flag.missing", "bam report: wanted the folder of a run, or several, or of a study");
+  if (f.folders.empty() || std::find(f.folders.begin(), f.folders.end(), "") != f.folders.end())
+    fail(ErrorKind::usage, "flag.missing", "bam report: wanted the folder of a run, or several, or of a study, got ", f.folders.empty() ? "none" : "an empty name");
   if (!f.studies && !(f.sources + f.inference + f.plot).empty()) fail(ErrorKind::usage, "flag.studies", "bam report: --sources, --inference and --plot belong to --studies");
   const std::string out = !common.out.empty() ? common.out : f.studies ? "" : f.folders[0] + "/report.html";
   if (out.empty()) fail(ErrorKind::usage, "flag.missing", "bam report --studies: wanted --out FILE.md");

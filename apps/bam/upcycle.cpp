@@ -54,7 +54,7 @@ void run(const Common& common, const UpcycleFlags& f) {
   }
   if (common.out.empty()) fail(ErrorKind::usage, "flag.missing", "bam upcycle: wanted --out DIR, or --plan");
   for (const std::string& p : paths)
-    if (std::filesystem::exists(common.out) && std::filesystem::equivalent(common.out, p))
+    if (std::error_code none; std::filesystem::equivalent(common.out, p, none))
       fail(ErrorKind::usage, "out.input", common.out, ": --out is the folder of a parent; name another");
 
   UpcycleReport r = upcycle_folders(paths, f.method, o, common.out, common.force, version, [&](const std::string& text) { note(common, text); });

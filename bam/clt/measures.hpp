@@ -557,12 +557,13 @@ inline Direction math_gains_most(const std::vector<Score>& scores, const Directi
   d.claim = "math gains most from multilingual data";
   detail::Table t(scores, options);
   std::vector<double> values;
+  const std::int64_t largest = t.ks.empty() ? 0 : *t.ks.rbegin();  // none: no k has all tasks
   for (std::int64_t r : t.replicates) {
-    Cell math = t.gain_at(options.math, options.single, *t.sizes.begin(), r, Split::unseen, *t.ks.rbegin()), other;
+    Cell math = t.gain_at(options.math, options.single, *t.sizes.begin(), r, Split::unseen, largest), other;
     bool all = true;
     for (auto& task : t.tasks) {
       if (task == options.math) continue;
-      Cell g = t.gain_at(task, options.single, *t.sizes.begin(), r, Split::unseen, *t.ks.rbegin());
+      Cell g = t.gain_at(task, options.single, *t.sizes.begin(), r, Split::unseen, largest);
       all = all && g;
       if (g && (!other || *g > *other)) other = g;
     }

@@ -242,6 +242,12 @@ inline std::optional<bool> in_language(std::string_view text, std::string_view l
 
 }  // namespace detail
 
+namespace detail {
+inline void refuse_empty_words(const InstructionCheck& check, std::string_view where) {
+  if (std::find(check.words.begin(), check.words.end(), "") != check.words.end()) fail(ErrorKind::input, "instruction.words", where, ": one of the words of the check is empty");
+}
+}  // namespace detail
+
 // {"kind": "words", "relation": "at least", "n": 300, "words": [...], "nth": 2, "lang": "fr"}; what a kind has no use for may be absent.
 inline InstructionCheck read_check(const io::Json& j, std::string_view where) {
   InstructionCheck check;
@@ -256,6 +262,7 @@ inline InstructionCheck read_check(const io::Json& j, std::string_view where) {
   if (auto* v = j.find("lang")) check.lang = v->as_string(where);
   if (auto* v = j.find("words"))
     for (auto& w : v->items(where)) check.words.emplace_back(w.as_string(where));
+  detail::refuse_empty_words(check, where);
   using enum CheckKind;
   bool needs_words = check.kind == nth_paragraph_start || check.kind == sections || check.kind == keywords || check.kind == forbidden_words || check.kind == keyword_count || check.kind == letter_count ||
                      check.kind == words_with_letters || check.kind == forbidden_characters || check.kind == starts_with || check.kind == ends_with || check.kind == contains_one_of || check.kind == repeats_prompt ||
@@ -299,6 +306,7 @@ inline InstructionCheck read_ifeval_check(std::string_view id, const io::Json& k
     } else {
       check.words.emplace_back(w.as_string(where));
     }
+    detail::refuse_empty_words(check, where);
   }
   switch (check.kind) {
     case CheckKind::nth_paragraph_start: check.nth = kwargs.at("nth_paragraph", where).as_int(where, 1); break;

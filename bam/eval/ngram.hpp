@@ -158,7 +158,7 @@ class NgramModel {
     if (n[1] > 0 && n[2] > 0 && n[3] > 0 && n[4] > 0) {
       const double y = n[1] / (n[1] + 2 * n[2]);
       std::array<double, 3> d{1 - 2 * y * n[2] / n[1], 2 - 3 * y * n[3] / n[2], 3 - 4 * y * n[4] / n[3]};
-      if (d[0] >= 0 && d[1] >= 0 && d[2] >= 0) hw.discount = d;  // they are never above 1, 2 and 3
+      if (d[0] > 0 && d[1] > 0 && d[2] > 0) hw.discount = d;  // of 0 the unseen would have nothing; they are never above 1, 2 and 3
     }
     const std::size_t nodes = h.first.size() - 1;
     h.total.assign(nodes, 0);

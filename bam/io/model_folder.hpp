@@ -48,7 +48,7 @@ inline ModelFolder load_model(const std::string& path, bool finite = true) {
   m.config = read_model_config(m.path + "/config.json");
   m.decoder = std::make_unique<Decoder>(m.config.model);
   load_weights_into(*m.decoder, m.path, finite);
-  m.has_tokenizer = std::filesystem::exists(m.path + "/tokenizer.json");
+  m.has_tokenizer = exists(m.path + "/tokenizer.json");
   return m;
 }
 
@@ -73,7 +73,7 @@ inline Json model_hashes(const std::string& folder) {
   Json j = Json::object();
   j.set("path", folder);
   for (const char* file : {"config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json"})
-    if (std::filesystem::exists(folder + "/" + file)) j.set(file, sha256_file(folder + "/" + file));
+    if (exists(folder + "/" + file)) j.set(file, sha256_file(folder + "/" + file));
   return j;
 }
 

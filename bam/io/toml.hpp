@@ -161,6 +161,7 @@ inline void apply_set(toml::table& table, const std::string& text) {
   try {
     parsed = toml::parse("x = " + value + "\n");
   } catch (const toml::parse_error&) {
+  } catch (const detail::TomlAssumption&) {
   }
   if (parsed.size() != 1 || !parsed.contains("x")) {
     parsed.clear();

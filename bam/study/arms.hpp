@@ -198,7 +198,7 @@ inline StudyConfig parse_study(const std::string& text, const std::string& file,
   r.read("eval_documents", c.eval_documents, 0, many);
   r.read("completions", c.completions, 0, 1000);
   r.read("choice_items", c.choice_items, 0, many);
-  r.read("seed", c.seed, 0, INT64_MAX);
+  r.read("seed", c.seed, 0, INT64_MAX / 2);  // replicates and arms have seeds above it
   r.read("seed_lr", c.seed_lr, 0, 100);
   r.read("expert_lr", c.expert_lr, 0, 100);
   r.read("mixture_lr", c.mixture_lr, 0, 100);

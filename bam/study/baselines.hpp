@@ -19,6 +19,7 @@ inline io::Json measure_baselines(const std::string& folder, const text::Tokeniz
   NgramModel::Documents train;
   append_documents(train, source);
   const NllResult ngram = evaluate_ngram(NgramModel(train, tokenizer.vocab_size(), 5), documents);
+  if (ngram.bytes == 0) fail(ErrorKind::input, "data.empty", folder, ": the documents of its validation part that are read are empty; raise study.eval_documents");
   const CompressionResult zstd = evaluate_zstd(text::read_documents(folder, "validation"));
   return io::Json::object({{"ngram_nll", ngram.nll}, {"ngram_nll_per_byte", ngram.nll * static_cast<double>(ngram.tokens) / static_cast<double>(ngram.bytes)},
                            {"zstd_nats_per_byte", zstd.bits_per_byte * math::log(2.0)}});

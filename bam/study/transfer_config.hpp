@@ -181,7 +181,7 @@ inline TransferConfig parse_transfer(const std::string& text, const std::string&
   r.read("items", c.items, 1, 1'000'000);
   r.read("rivals", c.rivals, 1, 99);
   r.read("samples", c.samples, 0, 1000);
-  r.read("seed", c.seed, 0, INT64_MAX);
+  r.read("seed", c.seed, 0, INT64_MAX / 2);  // replicates have seeds above it
   r.read("pretrain_lr", c.pretrain_lr, 0, 100);
   r.read("tune_lr", c.tune_lr, 0, 100);
   c.primary.assign(1, "rank");
@@ -208,6 +208,10 @@ inline TransferConfig parse_transfer(const std::string& text, const std::string&
     read_size(s, where, size);
     s.finish();
     check_named_once(c.sizes, size, where);
+    auto weights = [&](const BaseSize& x) { return count_parameters(x.model(c.vocab_size, c.context)).total; };
+    for (const BaseSize& other : c.sizes)
+      if (other.mixture == size.mixture && other.continued == size.continued && other.family == size.family && weights(other) == weights(size))
+        fail(ErrorKind::input, "study.size", where, ": the sizes ", printable(other.name, 60), " and ", printable(size.name, 60), " have equally many parameters, by which sizes are told apart; change one");
     if (base != "dense" && (c.branch_tokens == 0 || c.mix_tokens == 0)) r.missing(c.branch_tokens == 0 ? "branch_tokens" : "mix_tokens", str("tokens of that phase of a mixture, for base = \"", base, "\""));
     c.sizes.push_back(size);
   }

@@ -38,15 +38,15 @@ inline Speeds measure_speeds(const ModelConfig& config, const TransferConfig& c)
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
   // Rows of 64 tokens, about an example's.
-  constexpr std::int64_t length = 64;
+  const std::int64_t length = std::min<std::int64_t>(64, c.context);
   StepRows rows;
-  rows.rows = c.batch * c.context / length;
+  rows.rows = std::max<std::int64_t>(1, c.batch * c.context / length);
   rows.context = length;
   rows.inputs = rows.targets = ids(rows.rows * length);
   for (std::int64_t i = 0; i < rows.rows * length; ++i) rows.positions.push_back(static_cast<std::int32_t>(i % length));
   rows.real.assign(rows.inputs.size(), 1);
   StepOptions o;
-  o.micro_batch = std::min(rows.rows, c.micro_batch * c.context / length);
+  o.micro_batch = std::clamp<std::int64_t>(c.micro_batch * c.context / length, 1, rows.rows);
   RouterCounts counts;
   auto step = [&] { train_step(model, optimizer, rows, o, 0, 1e-4, counts); };
   step();
@@ -58,10 +58,10 @@ inline Speeds measure_speeds(const ModelConfig& config, const TransferConfig& c)
   }
   s.score = static_cast<double>(16 * 8 * (length / 2 + length / 4 + 1)) / seconds_of([&] { score_answers(model, questions, 1, 2, c.context, 32); });
   GenerateOptions g;
-  g.max_new_tokens = 12;
+  g.max_new_tokens = std::min<std::int64_t>(12, c.context - length / 2);
   g.context = c.context;
   g.batch = 64;
-  s.write = static_cast<double>(64 * 12) / seconds_of([&] { generate(model, std::vector<std::vector<std::int32_t>>(64, ids(length / 2)), g); });
+  s.write = static_cast<double>(64 * g.max_new_tokens) / seconds_of([&] { generate(model, std::vector<std::vector<std::int32_t>>(64, ids(length / 2)), g); });
   return s;
 }
 

@@ -152,7 +152,7 @@ class Run {
       model_->initialize(c.train.seed, c.train.init_std);
     }
     if (tokenizer_file.empty()) fail(ErrorKind::input, "run.tokenizer", "[model] tokenizer: wanted a tokenizer.json, got none");
-    if (std::filesystem::is_directory(tokenizer_file)) tokenizer_file += "/tokenizer.json";
+    if (io::is_folder(tokenizer_file)) tokenizer_file += "/tokenizer.json";
     tokenizer_file_ = tokenizer_file;
     tokenizer_.emplace(text::Tokenizer::load(tokenizer_file));
     if (tokenizer_->vocab_size() > config_file_.model.vocab_size)
@@ -249,7 +249,10 @@ class Run {
     router_counts_.counts.clear();
     for (const io::Json& router : state.at("router_counts").items("state.json: router_counts")) {
       router_counts_.counts.emplace_back();
-      for (const io::Json& n : router.items("state.json: router_counts")) router_counts_.counts.back().push_back(n.as_int("state.json: router_counts", 0));
+      for (const io::Json& n : router.items("state.json: router_counts")) router_counts_.counts.back().push_back(n.as_int("state.json: router_counts", 0, std::int64_t{1} << 48));
+      const std::size_t r = router_counts_.counts.size() - 1, n = router_counts_.counts.back().size();
+      if (r >= model_->routers() || n != static_cast<std::size_t>(experts_of_router(model_->config(), r)))
+        fail(ErrorKind::input, "checkpoint.damaged", folder, "/state.json: router_counts has ", n, " experts for router ", r, ", other than the model");
     }
     if (const io::Json* v = state.find("validation")) validation_.restore(*v);
     hash_ = state.at("hash").as_string("state.json: hash");

@@ -138,7 +138,7 @@ inline RunConfig parse_run_config(const std::string& text, const std::string& fi
     io::TomlReader r(*t, where, "data.");
     DataSource d;
     r.read("path", d.path);
-    r.read("weight", d.weight, 0, 1e9);
+    r.read("weight", d.weight, 0, 1e15);
     detail::read_format(r, *t, d.format);
     r.finish();
     if (d.path.empty()) r.missing("path", "a file or folder");

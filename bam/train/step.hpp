@@ -88,6 +88,12 @@ class GradientTree {
 };
 }  // namespace detail
 
+// Experts of the model's r-th router: of a layer that routes attention too, attention's comes first.
+inline std::int64_t experts_of_router(const ModelConfig& c, std::size_t r) {
+  const bool attention = c.moa() && c.attention_routing != AttentionRouting::soft && (!c.moe() || r % 2 == 0);
+  return attention ? c.num_attention_experts : c.num_experts;
+}
+
 // Forward and backward of all rows; gradients are left in the parameters. `step` is the global step number, for dropout.
 // counts is read (f of the step before) and replaced by this step's. logits, when wanted, are those of the last micro-batch;
 // without gradients only the losses are computed. graphs: of this model's training, where gradients are wanted and logits are not.
@@ -110,8 +116,7 @@ inline StepResult accumulate_gradients(Decoder& model, const StepRows& rows, con
   std::vector<Tensor> f;
   if (!o.batch_balance)
     for (std::size_t r = 0; r < routers; ++r) {
-      bool attention = c.moa() && c.attention_routing != AttentionRouting::soft && (!c.moe() || r % 2 == 0);
-      std::int64_t experts = attention ? c.num_attention_experts : c.num_experts;
+      const std::int64_t experts = experts_of_router(c, r);
       std::vector<float> share(static_cast<std::size_t>(experts), static_cast<float>(1.0 / static_cast<double>(experts)));
       if (r < counts.counts.size()) {
         std::int64_t total = 0;
