@@ -52,6 +52,18 @@ std::vector<DocumentTokens> as_tokens(const std::vector<Ids>& documents) {
 
 }  // namespace
 
+TEST_CASE("n-gram: counts that give a discount of 0 leave something for what a context has not seen") {
+  // Words once (6), twice (3), three times (4) and four times (1), each between BOS and EOS: n = 12, 6, 8, 2, so Y = 1/2 and D_2 = 2 - 3 Y n_3 / n_2 = 0.
+  std::vector<Ids> documents;
+  std::int32_t word = 2;
+  for (auto [times, words] : {std::pair{1, 6}, {2, 3}, {3, 4}, {4, 1}})
+    for (int i = 0; i < words; ++i, ++word) documents.insert(documents.end(), static_cast<std::size_t>(times), Ids{0, word, 1});
+  const NgramModel model(spans(documents), word, 2);
+  CHECK(model.discounts(2) == std::array<double, 3>{0.5, 1, 1.5});
+  for (std::int32_t context = 0; context < word; ++context)
+    for (std::int32_t next = 0; next < word; ++next) CHECK(probability(model, {context}, next) > 0);
+}
+
 TEST_CASE("n-gram: a tiny text by hand") {
   // BOS 0, EOS 1. Tokens in front of 2: 0, 2, 3; of 1: 2; of 3: 0. So c = 3, 1, 1 of 5, D = 0.5, 1, 1.5 (no n_2 to take it from),
   // gamma = (0.5 + 0.5 + 1.5) / 5 = 0.5 and p(2) = 1.5 / 5 + 0.5 / 4 = 0.425, p(1) = p(3) = 0.225, p(0) = 0.125.

@@ -455,6 +455,16 @@ TEST_CASE("transfer: the plan has every training once, and runs that are the sam
   CHECK(all > 1.5 * english);
 }
 
+TEST_CASE("transfer: speeds are measured in the shortest contexts and batches") {
+  for (const std::int64_t context : {16, 31, 40}) {
+    TransferConfig c = small();
+    c.context = context;
+    c.batch = c.micro_batch = 1;
+    const Speeds s = measure_speeds(c.sizes[0].model(c.vocab_size, context), c);
+    for (const double speed : {s.train, s.score, s.write}) CHECK(speed > 0);
+  }
+}
+
 TEST_CASE("transfer: bad files are refused by name") {
   auto message = [](const std::string& set, const std::string& size = "") {
     try {

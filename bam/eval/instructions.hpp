@@ -240,9 +240,6 @@ inline std::optional<bool> in_language(std::string_view text, std::string_view l
   return shares.largest == script;
 }
 
-}  // namespace detail
-
-namespace detail {
 inline void refuse_empty_words(const InstructionCheck& check, std::string_view where) {
   if (std::find(check.words.begin(), check.words.end(), "") != check.words.end()) fail(ErrorKind::input, "instruction.words", where, ": one of the words of the check is empty");
 }

@@ -45,12 +45,14 @@ inline TestSet test_set(const TransferCorpus& corpus, const TestInfo& info, cons
     ChoiceQuestion q;
     q.prompt = tokenizer.encode(item.prompt);
     auto encoded = [&](const std::string& answer) { return ChoiceQuestion::Answer{tokenizer.encode(answer), static_cast<std::int64_t>(answer.size())}; };
-    if (info.answered) q.answers.push_back(encoded(item.answer));
     ++seen;
-    if (info.answered) longest = std::max(longest, q.answers[0].ids.size());
-    if (info.answered && !fits(q.answers[0])) {
-      ++set.dropped;
-      continue;
+    if (info.answered) {
+      q.answers.push_back(encoded(item.answer));
+      longest = std::max(longest, q.answers[0].ids.size());
+      if (!fits(q.answers[0])) {
+        ++set.dropped;
+        continue;
+      }
     }
     std::vector<std::string> fitting;
     for (std::string& rival : item.rivals)
