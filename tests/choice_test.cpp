@@ -172,6 +172,7 @@ TEST_CASE("an answer without rivals meets those of 9 other items, the same whate
   CHECK(r.n == 30);
   CHECK(r.dropped == 1);
   CHECK(r.chance == doctest::Approx(0.1));
+  CHECK(r.majority == doctest::Approx(2.0 / 30));
   CHECK(r.reciprocal_rank_chance == doctest::Approx(7381.0 / 2520 / 10));
   CHECK(*std::max_element(r.rank.begin(), r.rank.end()) > 2);
   CHECK(*std::max_element(r.rank.begin(), r.rank.end()) <= 10);
@@ -182,6 +183,7 @@ TEST_CASE("an answer without rivals meets those of 9 other items, the same whate
 
   items = {{"a", {"yes"}, 0, ""}, {"b", {"no"}, 0, ""}, {"c", {"no"}, 0, ""}};  // as many as there are
   CHECK(evaluate_choice(model, tokenizer, bos, eos, items, 40, 8).chance == doctest::Approx(0.5));
+  CHECK(evaluate_choice(model, tokenizer, bos, eos, items, 40, 8).majority == doctest::Approx(2.0 / 3));  // "no", whatever the prompt
   items = {{"a", {"no"}, 0, ""}, {"b", {"no"}, 0, ""}};
   r = evaluate_choice(model, tokenizer, bos, eos, items, 40, 8);
   CHECK(r.n == 0);

@@ -32,6 +32,18 @@ TEST_CASE("Wilson: known values") {
   CHECK(has(error_of(ErrorKind::usage, [] { wilson_interval(5, 4); }), "interval.share: wilson_interval: 5 of 4"));
 }
 
+TEST_CASE("the tail of a binomial") {
+  // scipy.stats.binom.sf(hits - 1, n, p)
+  CHECK(binomial_tail(1, 50, 0.00208) == doctest::Approx(1 - std::pow(1 - 0.00208, 50)).epsilon(1e-12));
+  CHECK(binomial_tail(3, 4, 0.5) == doctest::Approx(5.0 / 16).epsilon(1e-12));
+  CHECK(binomial_tail(5000, 10000, 0.5) == doctest::Approx(0.5 + 0.5 * 0.0079786).epsilon(1e-5));  // half of the middle term above one half
+  CHECK(binomial_tail(2.5, 4, 0.5) == doctest::Approx((5.0 / 16 + 11.0 / 16) / 2));
+  CHECK(binomial_tail(0, 4, 0.5) == 1);
+  CHECK(binomial_tail(5, 4, 0.5) == 0);
+  CHECK(binomial_tail(1, 4, 0.0) == 0);
+  CHECK(binomial_tail(4, 4, 1.0) == 1);
+}
+
 TEST_CASE("the standard error of a ratio") {
   // Equal sizes: that of the mean, s / sqrt(n) = 1 / sqrt(3), over the size.
   CHECK(ratio_stderr({1, 2, 3}, {2, 2, 2}) == doctest::Approx(1 / std::sqrt(3.0) / 2));

@@ -56,6 +56,16 @@ TEST_CASE("reproduction: gains are paired per replicate, and need every domain")
   CHECK(std::count(csv.begin(), csv.end(), '\n') == 1 + 1 + 3);
 }
 
+TEST_CASE("reproduction: draws of a mixture within a replicate are no replicates") {
+  study::Finished f = results(0.05);  // the first two as draws of one replicate, whose third has a domain less: that of a second
+  f.results.set("mixture_seeds", 2);
+  const std::vector<study::Gain> g = study::gains({f});
+  REQUIRE(g.size() == 1);
+  CHECK(g[0].nats.n == 1);
+  CHECK(g[0].nats.mean == doctest::Approx(0.06));
+  CHECK(std::isinf(g[0].nats.low));
+}
+
 TEST_CASE("reproduction: the page has each claim, arms that were not run, and where text came from") {
   const io::Json sources = io::parse_json(R"({"sources": {"books": {"repo": "https://example.org/books", "commit": "abc", "licence": "CC0"}, "unused": {}},
     "files": [{"path": "domains/law/train/a.jsonl", "bytes": 1000, "sources": ["books"], "sha256": "0123"}, {"path": "other/b.jsonl", "bytes": 5, "sources": ["unused"], "sha256": "45"}]})", "manifest");

@@ -154,22 +154,21 @@ TEST_CASE("transfer results: measures have the values of their cells") {
     CHECK(number(row, "low") == doctest::Approx(low).epsilon(1e-4));
     CHECK(number(row, "high") == doctest::Approx(high).epsilon(1e-4));
   };
-  measure("gain, unseen, k 10", 0.5, 0.5, 0.5);
+  const io::Json equal = f.row("measures", {{"measure", "gain, unseen, k 10"}});
+  CHECK(number(equal, "mean") == doctest::Approx(0.5));
+  CHECK(equal.at("low").is_null());  // both replicates are alike, so their spread is not known
   measure("gain, seen, k 1000", 1.25, 1.25 - 12.706 * 0.25, 1.25 + 12.706 * 0.25);
   measure("seen-unseen gap, k 10", 0.05, 0.05 - 12.706 * 0.05, 0.05 + 12.706 * 0.05);
   measure("tracking r", 0.845287, 0.028901, 0.985214);  // of 0.870388 and 0.815803, by Fisher's z
   measure("data to plateau, unseen", std::sqrt(100.0 * 1000), 10, 1000);  // of 100 and 1000; the interval ends at the least and largest k
   measure("oscillation, unseen", 0.045, 0, 0.045 + 12.706 * 0.005);     // of 0.05 and 0.04
-  for (const io::Json& c : f.results.at("curves").items("curves"))
-    if (c.at("score").as_string("score") == "rank") CHECK(c.at("above_chance").as_bool("above_chance") == (number(c, "low") > number(c, "chance")));
 }
 
-TEST_CASE("transfer results: band and mark of a curve agree between whole numbers of items") {
-  // At chance 0.1 and 400 items a score is told from chance above 0.1294, 51.76 items: the mean, 51.67, is not, though it rounds to 52.
-  const Folder f(config("tasks = [\"instructions\"]\nsettings = [\"single\"]\n"), [](const Run& r) { return r.language == "gl2" ? 51.0 / items : 52.0 / items; });
+TEST_CASE("transfer results: a curve is marked between whole numbers of items too") {
+  // At chance 0.1 and 400 items P(X >= 52) = 0.0311 and P(X >= 53) = 0.0217: the mean, 52.5, has 0.0264 and is not told, though it rounds to 53.
+  const Folder f(config("tasks = [\"instructions\"]\nsettings = [\"single\"]\n"), [](const Run& r) { return r.language == "gl2" || (r.language == "gl4" && r.tuning.replicate == 1) ? 52.0 / items : 53.0 / items; });
   const io::Json row = f.row("curves", {{"score", "rank"}, {"split", "unseen"}, {"k", "10"}});
   CHECK_FALSE(row.at("above_chance").as_bool("above_chance"));
-  CHECK(number(row, "low") < 0.1);
   CHECK(f.row("curves", {{"score", "rank"}, {"split", "seen"}, {"k", "10"}}).at("above_chance").as_bool("above_chance"));
 }
 
@@ -192,7 +191,7 @@ TEST_CASE("transfer results: interference and the matrix") {
   CHECK(number(matrix("gl1", "gl5"), "transfer_mean") == doctest::Approx(0.5));
   CHECK(number(matrix("gl5", "gl1"), "transfer_mean") == doctest::Approx(0));
   CHECK(number(matrix("gl1", "gl2"), "gained_mean") == doctest::Approx(0.3));
-  CHECK(number(matrix("gl1", "gl2"), "gained_high") == doctest::Approx(0.3));
+  CHECK(matrix("gl1", "gl2").at("gained_high").is_null());
   CHECK(number(matrix("gl1", "gl2"), "gained_n") == 2);
   CHECK(number(matrix("gl1", "gl2"), "transfer_n") == 0);  // no run of its own
   CHECK(matrix("gl5", "gl2").at("gained_mean").is_null());
@@ -204,7 +203,7 @@ TEST_CASE("transfer results: interference and the matrix") {
   const std::string page = transfer_report(Results(two, half.root()).json(), half.ledger, "");
   CHECK(has(page, "<summary>instructions, small</summary>"));
   CHECK_FALSE(has(page, "<summary>instructions, large</summary>"));
-  CHECK(has(page, "<small>[+0.10, +0.10] n 2</small>"));
+  CHECK(has(page, "<small><span class=none>no interval</span> n 2</small>"));
 }
 
 TEST_CASE("transfer results: the control of shuffled completions is tested by the spread of items, where runs have recorded them") {
@@ -235,28 +234,29 @@ TEST_CASE("transfer results: verdicts of the directions") {
   };
   const std::vector<const char*> claims{"gains most", "ten times", "plateau earlier", "does not close", "hurts math", "no single variable"};
   auto steps = [](const Run& r) { return r.k == 0 ? 0.0 : r.k == 10 ? 1.0 : r.k == 100 ? 2.0 : 3.0; };
-  // Math reaches its plateau at 1000, a large model at 100; the other tasks at 100 and 10.
+  // Math reaches its plateau at 1000, a large model at 100; the other tasks at 100 and 10, and in one of five replicates at 10. Replicates differ by an item.
   const Rank paper = [&](const Run& r) {
     const bool math = r.task == "arithmetic";
-    const double most = (math ? 3.0 : 2.0) - !r.small(), rise = std::min(steps(r), most) / most;
-    return 0.3 + (math ? 0.2 : 0.06) * rise + (r.small() ? 0 : 0.08) + (r.seen() ? 0.05 : 0) - (r.multi() && math && r.small() ? 0.04 : 0);
+    const double most = math ? 3.0 - !r.small() : r.small() && r.tuning.replicate < 5 ? 2.0 : 1.0, rise = std::min(steps(r), most) / most;
+    return 0.3 + static_cast<double>(r.tuning.replicate) / items + (math ? 0.2 : 0.06) * rise + (r.small() ? 0 : 0.08) + (r.seen() ? 0.05 + static_cast<double>(r.tuning.replicate) / items : 0) -
+           (r.multi() && math && r.small() ? 0.04 + static_cast<double>(r.tuning.replicate) / items : 0);
   };
-  const Folder shown(config("", large), paper);
-  for (const char* claim : {"gains most", "ten times", "plateau earlier", "does not close", "hurts math"}) CHECK_MESSAGE(finding(shown, claim) == "shown", claim);
-  const Folder several(config("", large), [&](const Run& r) { return 0.2 + steps(r) * (0.01 + (r.small() ? 0 : 0.02) + (r.multi() ? 0.02 : 0) + (r.task == "summary" ? 0.02 : 0)); });
+  const Folder shown(config("replicates = 5\n", large), paper);
+  for (const char* claim : {"gains most", "ten times", "plateau earlier", "does not close", "hurts math"}) CHECK_MESSAGE(finding(shown, claim) == "shown", std::string(claim));
+  const Folder several(config("replicates = 5\n", large), [&](const Run& r) { return 0.2 + steps(r) * (r.tuning.replicate == 1 && r.multi() ? 0.005 : 0) + steps(r) * (0.01 + (r.small() ? 0 : 0.02) + (r.multi() ? 0.02 : 0) + (r.task == "summary" ? 0.02 : 0)); });
   CHECK(finding(several, "no single variable") == "shown");
-  const Folder contrary(config("", large), [&](const Run& r) {
+  const Folder contrary(config("replicates = 5\n", large), [&](const Run& r) {
     const bool math = r.task == "arithmetic";
-    const double rise = math || r.small() ? std::min(steps(r), 1.0) : steps(r) / 3;
-    return 0.3 + (math ? 0.05 : 0.3) * rise + (r.seen() && r.k == 10 ? 0.05 : 0) + (r.multi() && math ? 0.04 : 0);
+    const double most = math ? 1 : !r.small() ? 3 : r.tuning.replicate == 5 ? 2 : 1, rise = std::min(steps(r), most) / most;
+    return 0.3 + (r.multi() || r.k == 0 ? static_cast<double>(r.tuning.replicate) / items : 0) + (r.seen() && r.tuning.replicate == 5 ? 1.0 / items : 0) + (math ? 0.05 : 0.3) * rise + (r.seen() && r.k == 10 ? 0.05 : 0) + (r.multi() && math ? 0.04 : 0);
   });
-  for (const char* claim : {"gains most", "ten times", "plateau earlier", "does not close", "hurts math"}) CHECK_MESSAGE(finding(contrary, claim) == "not shown", claim);
-  const Folder one_variable(config("", large), [](const Run& r) { return r.k == 0 ? 0.3 : r.small() ? 0.4 : 0.6 + (r.multi() ? 0.01 : 0); });
+  for (const char* claim : {"gains most", "ten times", "plateau earlier", "does not close", "hurts math"}) CHECK_MESSAGE(finding(contrary, claim) == "not shown", std::string(claim));
+  const Folder one_variable(config("replicates = 3\n", large), [](const Run& r) { return r.k == 0 ? 0.3 : r.small() ? 0.4 : 0.6 + (r.multi() ? 0.01 * static_cast<double>(r.tuning.replicate) : 0); });
   CHECK(finding(one_variable, "no single variable") == "not shown");
   const Folder once(config("replicates = 1\n", large), paper);
-  for (const char* claim : claims) CHECK_MESSAGE(finding(once, claim) == "undecided", claim);
+  for (const char* claim : claims) CHECK_MESSAGE(finding(once, claim) == "undecided", std::string(claim));
   const Folder nothing(config("", large), [](const Run&) { return 0.1; });
-  for (const char* claim : claims) CHECK_MESSAGE(finding(nothing, claim) == "not testable here", claim);
+  for (const char* claim : claims) CHECK_MESSAGE(finding(nothing, claim) == "not testable here", std::string(claim));
   CHECK(has(transfer_report(nothing.results, nothing.ledger, ""), "no task has scores of both settings that can be told from chance"));
 }
 

@@ -20,6 +20,16 @@ TEST_CASE("t interval: known values") {
   CHECK(t_quantile(1000) == doctest::Approx(1.962).epsilon(0.001));
 }
 
+TEST_CASE("values that are all equal have no interval") {
+  for (const std::vector<double>& same : {std::vector<double>{0.1, 0.1, 0.1}, {0.0, 0.0}, {1.1, 1.1 + 2e-16, 1.1}}) {
+    const Interval i = t_interval(same);
+    CHECK(i.mean == doctest::Approx(same[0]));
+    CHECK(std::isinf(i.low));
+    CHECK(std::isinf(i.high));
+  }
+  CHECK(std::isfinite(t_interval({0.1, 0.1000001}).low));
+}
+
 TEST_CASE("shown, refuted, undecided") {
   Interval down = t_interval({-0.030, -0.032, -0.028}), up = t_interval({0.030, 0.032, 0.028}), unclear = t_interval({-0.03, 0.04, 0.01});
   CHECK(below(down) == Verdict::shown);

@@ -24,13 +24,14 @@ namespace bam::clt {
 
 using Cell = std::optional<double>;
 
-// Whether a mean of n scores from 0 to 1 lies above what chance gives: chance is below its 95% Wilson interval. Binomial variance is the largest that such
-// scores can have. Without a level of chance (NLL, a score of no known floor) every score stands; with chance 0 any hit does.
+// Whether a mean of n scores from 0 to 1 lies above what chance gives: as many hits or more have a probability of at most 2.5% by chance (exact binomial test). Binomial variance is the largest
+// that such scores can have. Without a level of chance (NLL, a score of no known floor) every score stands; with chance 0 any hit does.
 inline bool told_from_chance(double value, std::int64_t n, std::optional<double> chance) {
   if (!std::isfinite(value)) return false;
   if (!chance) return true;
   if (n < 1) return false;
-  return value > *chance + 1.959963984540054 * std::sqrt(*chance * (1 - *chance) / static_cast<double>(n));
+  const double hits = value * static_cast<double>(n), whole = std::round(hits);  // a share of n comes back as the number it was made of
+  return value > *chance && binomial_tail(std::fabs(hits - whole) < 1e-9 * static_cast<double>(n) ? whole : hits, n, *chance) <= 0.025;
 }
 
 inline Cell mean(std::span<const Cell> cells) {
@@ -164,31 +165,32 @@ struct Score {
   std::optional<double> error = std::nullopt;  // standard error of value - chance, where the score is no share of the items
 };
 
-// As told_from_chance, and for a mean of other things by its error.
+// As told_from_chance, and for a mean of other things by its error, which one item does not have.
 inline bool told_from_chance(double value, std::int64_t n, std::optional<double> chance, std::optional<double> error) {
-  return error && chance ? value - *chance > 1.959963984540054 * *error : told_from_chance(value, n, chance);
+  return error && chance ? n > 1 && value - *chance > 1.959963984540054 * *error : told_from_chance(value, n, chance);
 }
-inline Cell cell_of(const Score& s) { return told_from_chance(s.value, s.n, s.chance, s.error) ? Cell(s.value) : Cell(); }
 
 // Scores of several languages or replicates together. Items say the same in all languages and are the same in all replicates, so they count once, as if cells went with each other in all
 // (their errors are averaged), which makes intervals rather too wide.
 struct Pooled {
-  double value = 0, chance = 0, error = 0;  // sums over cells
-  std::int64_t cells = 0, items = 0;
+  double value = 0, chance = 0, error = 0, root = 0;  // sums over cells; root: of 1 / sqrt(n), to which the error of a share is proportional
+  std::int64_t cells = 0;
   bool has_chance = false, has_error = false;
   void add(double v, std::int64_t n, std::optional<double> by_chance, std::optional<double> e) {
     value += v;
     chance += by_chance.value_or(0);
     error += e.value_or(0);
+    root += n > 0 ? 1 / std::sqrt(static_cast<double>(n)) : HUGE_VAL;
     ++cells;
-    items = std::max(items, n);
     has_chance |= by_chance.has_value();
     has_error |= e.has_value();
   }
   double mean() const { return value / static_cast<double>(cells); }
   double by_chance() const { return chance / static_cast<double>(cells); }
+  // Those of each cell; where cells have unequally many, as many as make the mean of the cells' errors.
+  std::int64_t items() const { return cells ? static_cast<std::int64_t>(std::floor(std::pow(static_cast<double>(cells) / root, 2) + 1e-6)) : 0; }
   bool above_chance() const {
-    return told_from_chance(mean(), items, has_chance ? std::optional(by_chance()) : std::nullopt, has_error ? std::optional(error / static_cast<double>(cells)) : std::nullopt);
+    return told_from_chance(mean(), items(), has_chance ? std::optional(by_chance()) : std::nullopt, has_error ? std::optional(error / static_cast<double>(cells)) : std::nullopt);
   }
 };
 
@@ -217,16 +219,16 @@ struct Observation {
 
 struct VarianceShare {
   std::string name;  // "task", "task x k", "higher"
-  double share = 0;
-  Cell low, high;  // bootstrap over replicates; empty with one replicate
+  double share = 0;  // below 0 where replicates differ by more than they should with an effect of 0
+  Cell low, high;    // by a bootstrap over replicates; empty below three
 };
 
 struct VarianceShares {
   std::vector<VarianceShare> effects;  // main effects and two-way interactions of the factors that have several levels in the grid, "higher" (all above)
   std::int64_t cells = 0, languages = 0, replicates = 0, dropped = 0;  // dropped: observations outside the complete sub-grid
   std::vector<std::size_t> levels;  // of each factor, in the sub-grid
-  double variance = 0;  // of the cell means
-  double noise = 0;     // share of it that the replicates' own spread explains; it is inside every effect
+  double variance = 0;  // of the cells, without the replicates' own spread
+  double noise = 0;     // share of the variance of the cell means that is the replicates' own spread, and is taken off every effect
 };
 
 namespace detail {
@@ -288,15 +290,17 @@ inline std::vector<double> effect_variances(std::span<const double> y, std::span
   for (std::size_t i = 0; i < sizes.size(); ++i) out.push_back(variance(sizes[i], [&](std::size_t c) { return level(c, i); }));
   for (std::size_t i = 0; i < sizes.size(); ++i)
     for (std::size_t j = i + 1; j < sizes.size(); ++j)
-      out.push_back(std::max(0.0, variance(sizes[i] * sizes[j], [&](std::size_t c) { return level(c, i) * sizes[j] + level(c, j); }) - out[1 + i] - out[1 + j]));
+      out.push_back(variance(sizes[i] * sizes[j], [&](std::size_t c) { return level(c, i) * sizes[j] + level(c, j); }) - out[1 + i] - out[1 + j]);
   return out;
 }
 
 }  // namespace detail
 
-// Shares of the variance of the cell means (over languages and replicates) of main effects and two-way interactions, the rest as "higher". Missing cells: the largest
-// complete sub-grid that detail::complete_grid finds is used, so that all cells mean the same languages, and what lies outside is counted. Intervals: whole replicates are drawn with
-// replacement, as a replicate redraws everything. Nothing where the sub-grid has fewer than two cells or no spread.
+// Shares of the variance of the cells (means over languages) of main effects and two-way interactions, the rest as "higher". Missing cells: the largest complete sub-grid that
+// detail::complete_grid finds is used, so that all cells mean the same languages, and what lies outside is counted. The variances are those that different replicates have in common, means of the
+// products of their effects over all pairs, so the replicates' own spread, which would make every effect larger and the largest share smaller, is in none; of one replicate the plain ones.
+// Intervals: Student's t by the bootstrap's standard error, whole replicates being drawn with replacement, as a replicate redraws everything (percentiles of so few would be too narrow); three are
+// the least that part the spread from the effects. Where more than 2.5% of the draws have no variance in common there is no interval. Nothing where the sub-grid has fewer than two cells or replicates have no variance in common.
 inline std::optional<VarianceShares> variance_shares(const std::vector<Observation>& observations, const std::vector<std::string>& factors, const BootstrapOptions& options = {}) {
   std::map<std::vector<std::int64_t>, double> table;
   for (auto& o : observations) {
@@ -330,22 +334,37 @@ inline std::optional<VarianceShares> variance_shares(const std::vector<Observati
         y[r][c] += table.at(key) / static_cast<double>(languages.size());
       }
   }
-  auto shares = [&](std::span<const std::size_t> index) {
-    std::vector<double> means(cells, 0);
-    for (std::size_t r : index)
-      for (std::size_t c = 0; c < cells; ++c) means[c] += y[r][c] / static_cast<double>(index.size());
-    auto v = detail::effect_variances(means, sizes);
-    double explained = 0;
-    for (std::size_t i = 1; i < v.size(); ++i) explained += v[i];
-    v.push_back(std::max(0.0, v[0] - explained));
-    if (v[0] > 0)
-      for (std::size_t i = 1; i < v.size(); ++i) v[i] /= v[0];
+  std::vector<std::vector<double>> own;  // variances of each replicate
+  for (const std::vector<double>& row : y) own.push_back(detail::effect_variances(row, sizes));
+  // Of the replicates at `index`: the variance in common, the shares; empty where one replicate is all there is of several. plain: the variance of the means.
+  auto shares = [&](std::span<const std::size_t> index, double* plain = nullptr) {
+    std::vector<double> sum(cells, 0), times(y.size(), 0);
+    for (std::size_t r : index) {
+      ++times[r];
+      for (std::size_t c = 0; c < cells; ++c) sum[c] += y[r][c];
+    }
+    const auto n = static_cast<double>(index.size());
+    double same = 0;  // pairs of a replicate with itself
+    for (double t : times) same += t * t;
+    std::vector<double> v = detail::effect_variances(sum, sizes);
+    if (plain) *plain = v[0] / (n * n);
+    if (y.size() > 1) {
+      if (!(same < n * n)) return std::vector<double>{};
+      for (std::size_t i = 0; i < v.size(); ++i) {
+        for (std::size_t r = 0; r < y.size(); ++r) v[i] -= times[r] * times[r] * own[r][i];
+        v[i] /= n * n - same;
+      }
+    }
+    v.push_back(v[0] - std::accumulate(v.begin() + 1, v.end(), 0.0));
+    for (std::size_t i = 1; i < v.size(); ++i) v[i] /= v[0];
     return v;
   };
   std::vector<std::size_t> index(replicates.size());
   std::iota(index.begin(), index.end(), std::size_t{0});
-  auto point = shares(index);
-  if (!(point[0] > 0)) return std::nullopt;
+  double plain = 0;
+  const std::vector<double> point = shares(index, &plain);
+  const double rounding = 1e-12 * plain;
+  if (!(plain > 0 && point[0] > rounding)) return std::nullopt;
   VarianceShares result;
   result.cells = static_cast<std::int64_t>(cells);
   result.languages = static_cast<std::int64_t>(languages.size());
@@ -353,6 +372,7 @@ inline std::optional<VarianceShares> variance_shares(const std::vector<Observati
   result.dropped = static_cast<std::int64_t>(table.size() - cells * languages.size() * replicates.size());
   result.levels = sizes;
   result.variance = point[0];
+  result.noise = 1 - point[0] / plain;
   std::vector<std::size_t> at;  // where in `point` each effect's share is
   std::size_t next = 1;
   auto effect = [&](const std::string& name, bool varies) {
@@ -366,27 +386,27 @@ inline std::optional<VarianceShares> variance_shares(const std::vector<Observati
   for (std::size_t i = 0; i < factors.size(); ++i)
     for (std::size_t j = i + 1; j < factors.size(); ++j) effect(factors[i] + " x " + factors[j], sizes[i] > 1 && sizes[j] > 1);
   effect("higher", true);
-  if (replicates.size() < 2) return result;
-  const auto n = static_cast<double>(replicates.size());
-  double within = 0;
-  for (std::size_t c = 0; c < cells; ++c) {
-    double m = 0;
-    for (auto& row : y) m += row[c] / n;
-    for (auto& row : y) within += (row[c] - m) * (row[c] - m) / (n - 1) / static_cast<double>(cells);
-  }
-  result.noise = within / n / point[0];
+  if (replicates.size() < 3) return result;
   std::vector<std::vector<double>> drawn(result.effects.size());
+  std::int64_t nothing_in_common = 0;
   for (std::int64_t b = 0; b < options.resamples; ++b) {
     resample(options.seed, b, index);
-    auto v = shares(index);
-    if (!(v[0] > 0)) continue;
-    for (std::size_t e = 0; e < drawn.size(); ++e) drawn[e].push_back(v[at[e]]);
+    const std::vector<double> v = shares(index);
+    if (v.empty()) continue;
+    if (!(v[0] > rounding)) ++nothing_in_common;
+    else
+      for (std::size_t e = 0; e < drawn.size(); ++e) drawn[e].push_back(v[at[e]]);
   }
   for (std::size_t e = 0; e < drawn.size(); ++e) {
-    if (drawn[e].empty()) continue;
-    std::sort(drawn[e].begin(), drawn[e].end());
-    result.effects[e].low = quantile(drawn[e], (1 - options.level) / 2);
-    result.effects[e].high = quantile(drawn[e], (1 + options.level) / 2);
+    if (drawn[e].empty() || static_cast<double>(nothing_in_common) > 0.025 * static_cast<double>(drawn[e].size())) continue;
+    const auto n = static_cast<double>(replicates.size());
+    double m = 0, square = 0;
+    for (double x : drawn[e]) m += x / static_cast<double>(drawn[e].size());
+    for (double x : drawn[e]) square += (x - m) * (x - m) / static_cast<double>(drawn[e].size());
+    if (!(square > 1e-24)) continue;
+    const double half = t_quantile(result.replicates - 1) * std::sqrt(square * n / (n - 1));
+    result.effects[e].low = std::max(0.0, result.effects[e].share - half);
+    result.effects[e].high = std::min(1.0, result.effects[e].share + half);
   }
   return result;
 }
@@ -452,19 +472,24 @@ struct Direction {
 
 namespace detail {
 
-// Scores by (task, setting, size, replicate): curves over k.
+// Scores by (task, setting, size, replicate): curves over k. A cell is judged against chance once, its replicates together: one by one, a replicate whose y(0) is high by luck would stay and fall
+// back, and one whose y(0) is low would go, though it gains most.
 class Table {
  public:
   Table(const std::vector<Score>& scores, const DirectionOptions& options) {
     const std::string group = main_group(scores, options);
     std::map<std::int64_t, std::set<std::string>> with;  // tasks, by k
+    std::map<std::tuple<std::string, std::string, std::int64_t, std::int64_t, std::string>, Pooled> cells;
+    auto cell = [](const Score& s) { return std::tuple(s.task, s.setting, s.size, s.k, s.language); };
+    for (auto& s : scores)
+      if (s.languages == group) cells[cell(s)].add(s.value, s.n, s.chance, s.error);
     for (auto& s : scores) {
       if (s.languages != group) continue;
       tasks.insert(s.task);
       sizes.insert(s.size);
       with[s.k].insert(s.task);
       replicates.insert(s.replicate);
-      values_[{s.task, s.setting, s.size, s.replicate, s.split}][s.language][s.k] = cell_of(s);
+      values_[{s.task, s.setting, s.size, s.replicate, s.split}][s.language][s.k] = std::isfinite(s.value) && cells.at(cell(s)).above_chance() ? Cell(s.value) : Cell();
     }
     for (auto& [k, some] : with)
       if (some == tasks) ks.insert(k);
@@ -505,14 +530,14 @@ class Table {
       if (const auto other = together->second.find(language); other != together->second.end()) lost.push_back(difference(at(by_k), at(other->second)));
     return mean(lost);
   }
-  // Mean over languages of (y(k) - y(0)) / y(0).
-  Cell gain_at(const std::string& task, const std::string& setting, std::int64_t size, std::int64_t replicate, Split split, std::int64_t k) const {
+  // Mean over languages of (y(k) - y(0)) / y(0); most: what it would be if each y(k) were 1.
+  Cell gain_at(const std::string& task, const std::string& setting, std::int64_t size, std::int64_t replicate, Split split, std::int64_t k, bool most = false) const {
     auto found = values_.find({task, setting, size, replicate, split});
     if (found == values_.end()) return {};
     std::vector<Cell> gains;
     for (auto& [language, by_k] : found->second) {
       auto zero = by_k.find(0), y = by_k.find(k);
-      if (zero != by_k.end() && y != by_k.end()) gains.push_back(gain(zero->second, y->second));
+      if (zero != by_k.end() && y != by_k.end() && y->second) gains.push_back(gain(zero->second, most ? Cell(1.0) : y->second));
     }
     return mean(gains);
   }
@@ -551,12 +576,14 @@ inline void decide_above(Direction& d, const std::vector<double>& values, double
 
 }  // namespace detail
 
-// Math gains most from multilingual data: at the smallest size, single-task, at the largest k, its gain over unseen languages less the largest of the other tasks'.
+// Math gains most from multilingual data: at the smallest size, single-task, at the largest k, its gain over unseen languages less the largest of the other tasks'. Scores end at 1: where math starts so
+// high that it cannot gain as much as another task does, the claim cannot be tested.
 inline Direction math_gains_most(const std::vector<Score>& scores, const DirectionOptions& options = {}) {
   Direction d;
   d.claim = "math gains most from multilingual data";
   detail::Table t(scores, options);
   std::vector<double> values;
+  double possible = 0, others = 0;  // sums over replicates
   const std::int64_t largest = t.ks.empty() ? 0 : *t.ks.rbegin();  // none: no k has all tasks
   for (std::int64_t r : t.replicates) {
     Cell math = t.gain_at(options.math, options.single, *t.sizes.begin(), r, Split::unseen, largest), other;
@@ -568,15 +595,23 @@ inline Direction math_gains_most(const std::vector<Score>& scores, const Directi
       if (g && (!other || *g > *other)) other = g;
     }
     if (all)
-      if (Cell v = difference(math, other)) values.push_back(*v);
+      if (Cell v = difference(math, other)) {
+        values.push_back(*v);
+        possible += *t.gain_at(options.math, options.single, *t.sizes.begin(), r, Split::unseen, largest, true);
+        others += *other;
+      }
   }
   d.note = "gain of math less the largest other gain, smallest size, single-task, largest k, unseen languages";
   detail::decide_above(d, values, 0, "no replicate has a gain of math and of every other task: it needs scores at k = 0 and at the largest k that can be told from chance");
+  if (values.empty() || !(possible < others)) return d;
+  const auto n = static_cast<double>(values.size());
+  d.finding = Finding::not_testable;
+  d.note += str("; math starts so high that it can gain at most ", std::round(1000 * possible / n) / 1000, ", the other tasks' largest gain is ", std::round(1000 * others / n) / 1000);
   return d;
 }
 
 // Math needs about ten times more multilingual data: log10 of its data-to-plateau over the geometric mean of the other tasks', smallest size, single-task. Nearer to ten
-// than to one is above one half. A grid of k that does not span a factor of ten cannot show it.
+// than to one is above one half. A grid of k that does not span a factor of ten cannot show it. A plateau at the largest k may lie beyond it.
 inline Direction math_needs_more_data(const std::vector<Score>& scores, const DirectionOptions& options = {}) {
   Direction d;
   d.claim = "math needs about ten times more multilingual data than the other tasks";
@@ -692,25 +727,25 @@ inline Direction no_single_variable(const std::optional<VarianceShares>& shares)
   Direction d;
   d.claim = "no single variable explains transfer";
   if (!shares) {
-    d.note = "there is no complete grid of changes with a spread";
+    d.note = "there is no complete grid of changes with a spread that replicates have in common";
     return d;
   }
   std::size_t factors = 0;
   const VarianceShare* largest = nullptr;
   for (auto& e : shares->effects) {
     if (e.name == "higher" || e.name.find(" x ") != e.name.npos) continue;
-    if (e.share > 1e-12) ++factors;  // above what rounding leaves
+    ++factors;
     if (!largest || e.share > largest->share) largest = &e;
   }
   d.n = shares->replicates;
   if (factors < 2) {
-    d.note = "fewer than two variables explain anything in the grid";
+    d.note = "fewer than two variables have several levels in the grid";
     return d;
   }
   d.mean = largest->share;
   d.low = largest->low;
   d.high = largest->high;
-  d.note = str("share of the largest main effect (", largest->name, ") in the variance of y(k) - y(0), ", shares->cells, " cells of ", shares->languages, " unseen languages; shown below one half");
+  d.note = str("share of the largest main effect (", largest->name, ") in the variance of y(k) - y(0), ", shares->cells, " cells of ", shares->languages, " unseen languages; shown below one half; ", std::round(100 * shares->noise), "% of the variance of the means is the replicates' own spread and is taken off");
   d.finding = !d.low || !d.high ? Finding::undecided : *d.high < 0.5 ? Finding::shown : *d.low > 0.5 ? Finding::not_shown : Finding::undecided;
   return d;
 }

@@ -159,7 +159,9 @@ void require_with_memory(cudaError_t e) {
 struct Recording {
   cudaGraphExec_t graph = nullptr;
   std::int64_t scratches = 0;
-  ~Recording() { cudaGraphExecDestroy(graph); }  // once what runs of it is done
+  ~Recording() {
+    if (graph) cudaGraphExecDestroy(graph);  // once what runs of it is done; of none it would leave an error for the next launch to report
+  }
 };
 void begin_recording() {
   require(cudaStreamBeginCapture(context().streams[0], cudaStreamCaptureModeRelaxed), "the start of a recording");  // relaxed: memory may be allocated

@@ -29,7 +29,7 @@ struct ChoiceResult {
   std::int64_t cut = 0;      // of these, with a prompt cut on the left to fit the context
   std::int64_t dropped = 0;  // items not scored: an answer too long for the context or empty, or no rivals
   double chance = 0;         // mean of 1 / answers that compete
-  double majority = 0;       // share of each task's most frequent label; 0 where the choices are no label sets
+  double majority = 0;       // what one answer to all prompts gets: the share of each task's most frequent label, or of the commonest answer of items without choices; 0 where no answer is there twice
   double accuracy_sum = 0, accuracy_per_byte = 0;  // the gold answer's likelihood, or that per byte, is above all others'; a tie is wrong
   Bounds sum_bounds, per_byte_bounds;              // 95%, Wilson
   double mean_reciprocal_rank = 0, reciprocal_rank_stderr = 0, reciprocal_rank_chance = 0;  // by nats per byte
@@ -267,6 +267,7 @@ inline ChoiceResult evaluate_choice(const Decoder& model, const text::Tokenizer&
 
   std::int64_t right_sum = 0, right_per_byte = 0;
   std::map<std::string, std::map<std::size_t, std::int64_t>> label_counts;
+  std::map<std::string, std::int64_t> answer_counts;  // of items without choices: rivals are distinct texts, so a common answer is oftener right than 1 / answers
   std::vector<double> reciprocal, bytes, ones;
   r.n = r.answer.documents = static_cast<std::int64_t>(questions.size());
   for (std::size_t q = 0; q < questions.size(); ++q) {
@@ -289,7 +290,8 @@ inline ChoiceResult evaluate_choice(const Decoder& model, const text::Tokenizer&
     r.rank[item_of[q]] = rank;
     reciprocal.push_back(1.0 / static_cast<double>(rank));
     ones.push_back(1);
-    if (const std::string& labels = items[item_of[q]].labels; !labels.empty()) ++label_counts[labels][gold];
+    if (const ChoiceItem& item = items[item_of[q]]; item.choices.size() == 1) ++answer_counts[item.choices[0]];
+    else if (!item.labels.empty()) ++label_counts[item.labels][gold];
     r.answer.token_nll.push_back(scores[q].token_nll[gold]);
     r.answer.document_nll.push_back(-sum(gold));
     r.answer.tokens += static_cast<std::int64_t>(r.answer.token_nll.back().size());
@@ -309,7 +311,9 @@ inline ChoiceResult evaluate_choice(const Decoder& model, const text::Tokenizer&
   r.reciprocal_rank_stderr = ratio_stderr(reciprocal, ones);
   for (double x : r.answer.document_nll) r.nats_per_byte += x / static_cast<double>(r.answer.bytes);
   r.nats_per_byte_stderr = ratio_stderr(r.answer.document_nll, bytes);
-  for (auto& [task, counts] : label_counts) r.majority += static_cast<double>(std::max_element(counts.begin(), counts.end(), [](auto& a, auto& b) { return a.second < b.second; })->second) / n;
+  auto most = [](const auto& counts) { return std::max_element(counts.begin(), counts.end(), [](auto& a, auto& b) { return a.second < b.second; })->second; };
+  for (const auto& [task, counts] : label_counts) r.majority += static_cast<double>(most(counts)) / n;
+  if (!answer_counts.empty() && most(answer_counts) > 1) r.majority += static_cast<double>(most(answer_counts)) / n;
   return r;
 }
 

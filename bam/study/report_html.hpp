@@ -28,7 +28,7 @@ inline constexpr Arm known_arms[] = {
     {"BAM-shared-kv", "soft attention experts over shared keys and values, FFN top-1", "bamsharedkv", "bamshared", 12, true},
     {"BAM top-1", "attention routed to one expert", "bamtop1", "bam1", 14},
     {"BAM top-2", "attention routed to two experts", "bamtop2", "bam2", 20},
-    {"BAM sequential", "BAM without the parallel block", "bamsequential", "sequential", 17},
+    {"BAM sequential", "BAM of the same parallel parents, run block after block: the switch, not training so, is what it measures", "bamsequential", "sequential", 17},
     {"BTX", "averaged attention, FFN top-1: the baseline", "btx", "btxtop1", 1, true},
     {"BTX top-2", "averaged attention, FFN top-2", "btxtop2", "btx2", 15},
     {"BTX soft", "averaged attention, all FFN experts", "btxsoft", "softbtx", 8},

@@ -68,17 +68,20 @@ inline std::string md_head(const std::vector<std::string>& cells) {
   return s + "\n";
 }
 
-// Per replicate the mean of the domains; no number where one of them is missing.
+// Per replicate the mean of the domains, and of its draws that have all of them; no number where none has. Draws within a replicate share its seed model and specialists, so they are no replicates.
 inline std::vector<double> means(const Finished& f, const std::string& size, const std::string& arm, const std::string& match, const char* key) {
-  std::vector<report::Mean> sums;
+  std::map<std::int64_t, report::Mean> draws, replicates;  // by number
   for (const io::Json& r : report::list(f.results, "runs"))
-    if (of(r, "size") == size && report::plain(of(r, "arm")) == report::plain(arm) && of(r, "match") == match) {
-      const auto replicate = static_cast<std::size_t>(r.at("replicate").as_int(f.name, 1, 1'000'000));
-      if (sums.size() < replicate) sums.resize(replicate);
-      sums[replicate - 1].add(report::number(r, key));
-    }
-  std::vector<double> out;
-  for (const report::Mean& m : sums) out.push_back(m.n == static_cast<int>(report::list(f.results, "domains").size()) ? m.value() : report::nan);
+    if (of(r, "size") == size && report::plain(of(r, "arm")) == report::plain(arm) && of(r, "match") == match) draws[r.at("replicate").as_int(f.name, 1, 1'000'000)].add(report::number(r, key));
+  const double seeds = report::number(f.results, "mixture_seeds");
+  const std::int64_t each = report::arm_index(arm) < std::size(report::known_arms) && seeds > 1 ? static_cast<std::int64_t>(seeds) : 1;  // of models that are no arm, the seed's and the specialists', there is one
+  for (const auto& [draw, mean] : draws) {
+    report::Mean& replicate = replicates[(draw - 1) / each];
+    if (mean.n == static_cast<int>(report::list(f.results, "domains").size())) replicate.add(mean.value());
+  }
+  std::vector<double> out(replicates.empty() ? 0 : static_cast<std::size_t>(replicates.rbegin()->first) + 1, report::nan);
+  for (const auto& [r, mean] : replicates)
+    if (mean.n > 0) out[static_cast<std::size_t>(r)] = mean.value();
   return out;
 }
 

@@ -58,6 +58,7 @@ class Results {
     using io::Json;
     Json j = Json::object({{"study", "bam"}, {"corpus", generated_ ? "generated" : data_}, {"seed", static_cast<std::int64_t>(c_.seed)}});
     j.set("domains", Json::array_of(domains));
+    if (c_.mixture_seeds > 1) j.set("mixture_seeds", c_.mixture_seeds);  // then a run's "replicate" counts draws, so many of each replicate
     Json sizes = Json::array(), runs = Json::array(), all_loads = Json::array(), curves = Json::array(), identity = Json::array(), completions = Json::array(), choice = Json::array();
     for (const Size& s : c_.sizes) {
       ModelConfig dense = s.dense(c_.vocab_size, c_.context);

@@ -382,7 +382,11 @@ class Plan {
       if (std::find(with.begin(), with.end(), l) != with.end()) named.push_back(l);
     const char* kind = control == Control::shuffled ? "shuffled-" : control == Control::repeated ? "repeated-" : "";
     t.run = str(replicate_folder(size, r), "/", kind, single ? tasks[0] : setting, "/", named.empty() ? "en" : str(joined_codes(named), "-k", each));
-    for (const std::string& task : measured) places_.push_back({task, setting, &size, k, group == "none" ? group : str(group, " ", joined_codes(languages)), r, t.run, control, languages});
+    for (const std::string& task : measured) {
+      std::vector<std::string> own_languages;  // those that have examples of it
+      std::copy_if(languages.begin(), languages.end(), std::back_inserter(own_languages), [&](const std::string& l) { return c_.corpus->available(task, l) > 0; });
+      places_.push_back({task, setting, &size, k, group == "none" ? group : str(group, " ", joined_codes(languages)), r, t.run, control, own_languages});
+    }
     if (std::none_of(tunings_.begin(), tunings_.end(), [&](const Tuning& other) { return other.run == t.run; })) tunings_.push_back(std::move(t));
   }
 

@@ -21,7 +21,8 @@ would get. <b>rank</b>: the share of items whose right answer the model finds li
 template (of a sum, to the same story with other numbers: who reads the numbers ranks it first, who computes is seen by exact). Without a look at the prompt the right answer is first as often as each rival. <b>likelihood</b>: the geometric mean of the probabilities of the right answer's tokens; chance is that of
 the rivals, item by item.
 It measures models too small to write a whole answer right. <b>nll</b>, nats per token of the right answer, stands beside them in runs.csv. A cell, one task in one language by one
-model, whose 95% interval reaches down to chance is marked <b>?</b> and enters no measure below.</p>
+model, that cannot be told from chance is marked <b>?</b> and enters no measure below: of exact and rank, chance alone gives as many right answers in more than 2.5% of trials (exact binomial test); of the others, the 95% interval
+of the difference reaches down to 0. Measures judge a cell once, its replicates together, with n the items, which replicates share.</p>
 )";
 inline constexpr const char* scores_files_text = R"(<p>Of files, rivals are the answers to other items of the test in the same language, or the item's own choices, and the chance of exact is the most frequent answer's share.
 <b>chrf</b> and <b>rouge</b>, from 0 to 1, hold what is written against the right answer; their chance is the same text against the answer to another item.</p>
@@ -33,7 +34,7 @@ inline constexpr const char* further_tests_text =
 without a prompt, in nats, has no chance. Likelihoods and nats per token are in tests.csv.</p>
 )";
 inline constexpr const char* directions_text =
-    R"(<p>The paper's findings as claims about this study's primary scores. <b>Shown</b>: the 95% interval over replicates (Student's t; of variance shares a bootstrap) lies on the claimed
+    R"(<p>The paper's findings as claims about this study's primary scores. <b>Shown</b>: the 95% interval over replicates (Student's t; of variance shares by a bootstrap's standard error) lies on the claimed
 side. <b>Not shown</b>: it lies on the other. <b>Undecided</b>: it has both. <b>Not testable here</b>: the scores that the claim needs are not there or cannot be told from chance.</p>
 )";
 inline constexpr const char* likelihood_text =
@@ -45,8 +46,8 @@ inline constexpr const char* curves_text =
 a point (the same in all its languages and replicates, so each counts once); a hollow point cannot be told from chance; of exact and rank, chance is the horizontal dashed line, one for each split where they differ. The first k is 0: the pivot's examples alone.</p>
 )";
 inline constexpr const char* measures_text =
-    R"(<p>One value a replicate, their mean and 95% t-interval. Gain: (y(k) &minus; y(0)) / y(0), mean over languages. Gap: seen less unseen. Tracking: Pearson's r over k of the seen and unseen means; mean and
-interval are those of Fisher's z. Data to plateau: the least k whose unseen score is within 1% of the best, 0 counting as the least k above it; geometric mean, interval by logarithms. Oscillation: mean absolute second difference over k. A dash has no cells that can be told from chance.</p>
+    R"(<p>One value a replicate, their mean and 95% t-interval; values that are all equal, as a grid of items or of k makes them, have none. Gain: (y(k) &minus; y(0)) / y(0), mean over languages. Gap: seen less unseen. Tracking: Pearson's r over k of the seen and unseen means; mean and
+interval are those of Fisher's z. Data to plateau: the least k whose unseen score is within 1% of the best, 0 counting as the least k above it; geometric mean, interval by logarithms; one at the largest k may lie beyond it. Oscillation: mean absolute second difference over k. A dash has no cells that can be told from chance.</p>
 )";
 inline constexpr const char* interference_text =
     R"(<p>Multi-task less single-task score at the same k; left of 0 the other tasks' examples hurt. <b>Equal task data</b>: the multi-task model has seen as many examples of the task, and those
@@ -61,7 +62,7 @@ inline constexpr const char* matrix_text =
 its 95% t-interval over n replicates. Unseen languages have no own run, so only the gain stands there.</p>
 )";
 inline constexpr const char* variance_text =
-    R"(<p>Shares of the variance of the cell means over the complete part of the grid: main effects, their two-way interactions, and all higher ones; intervals are bootstraps over replicates. No single
+    R"(<p>Shares of the variance of the cells over the complete part of the grid: main effects, their two-way interactions, and all higher ones; the replicates' own spread is taken off each (an effect of nothing can then come out below 0; it has no row), and intervals are Student's t by the standard error of a bootstrap over replicates. No single
 variable explains transfer if the largest main effect in y(k) - y(0), unseen languages, stays below one half. The scores themselves differ mostly by how hard a task is. A cell is one language; one that
 cannot be told from chance, its replicates together, is left out, and the complete part has the same languages everywhere; y(0) may be at chance, as nothing is divided by it. Groups of languages
 were trained on at the largest k alone, single-task, so they have a grid of their own, without the group of all seen languages, which has more examples.</p>

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "../clt/measures.hpp"
 #include "../eval/interval.hpp"
 #include "report_frame.hpp"
 #include "transfer_page.hpp"
@@ -60,21 +61,24 @@ class Page {
   }
   // Scores of one cell over replicates, whose items are the same. The interval is over the items, as of the curves.
   struct Scored {
-    double value = 0, chance = 0, half = 0, items = 0, told = 0, n = 0;
+    clt::Pooled all;
+    double half = 0, told = 0, n = 0;
     bool share = false;
     void add(const Json& r) {
-      value += number(r, "value");
-      chance += number(r, "chance");
+      const double chance = number(r, "chance"), items = number(r, "n");
+      all.add(number(r, "value"), std::isfinite(items) ? std::llround(items) : 0, std::isfinite(chance) ? std::optional(chance) : std::nullopt, std::nullopt);
       half += (number(r, "high") - number(r, "low")) / 2;
-      items = std::max(items, number(r, "n"));
       told += flag(r, "above_chance");
       ++n;
       share = text(r, "score") == "exact" || text(r, "score") == "rank";
     }
-    double mean() const { return value / n; }
-    Bounds bounds() const { return share && items >= 1 ? wilson_of_share(std::clamp(mean(), 0.0, 1.0), std::llround(items)) : Bounds{mean() - half / n, mean() + half / n}; }
-    bool above_chance() const { return share ? bounds().low > chance / n : 2 * told > n; }
-    std::string small() const { return str("<small>[", fixed(bounds().low, 2), ", ", fixed(bounds().high, 2), "]</small><small>n ", si(items), "</small>"); }
+    double mean() const { return all.mean(); }
+    Bounds bounds() const { return share && all.items() >= 1 ? wilson_of_share(std::clamp(mean(), 0.0, 1.0), static_cast<double>(all.items())) : Bounds{mean() - half / n, mean() + half / n}; }
+    bool above_chance() const { return share ? all.above_chance() : 2 * told > n; }
+    std::string small() const {
+      const Bounds b = bounds();
+      return str(std::isfinite(b.low) ? str("<small>[", fixed(b.low, 2), ", ", fixed(b.high, 2), "]</small>") : "<small>no interval</small>", "<small>n ", si(static_cast<double>(all.items())), "</small>");
+    }
   };
   static std::string finding(const std::string& f) {
     return f == "shown" ? mark(true, "shown") : f == "not shown" ? mark(false, "not shown") : str("<span class=open>", f == "undecided" ? "? " : "\xe2\x80\x93 ", esc(f), "</span>");
@@ -382,7 +386,7 @@ class Page {
           }
           const Scored& x = sum->second;
           const bool bare = key.second == "nll per byte";  // which has no chance
-          cells += td(str(fixed(x.mean(), 3), bare || x.above_chance() ? "" : " ?", bare ? "" : str("<small>", fixed(x.chance / x.n, 3), "</small>"), x.small()));
+          cells += td(str(fixed(x.mean(), 3), bare || x.above_chance() ? "" : " ?", bare ? "" : str("<small>", fixed(x.all.by_chance(), 3), "</small>"), x.small()));
         }
         rows += row(esc(model), cells);
       }
@@ -400,8 +404,7 @@ class Page {
       for (const Json& v : list(r_, "variance")) {
         if (text(v, "design") != design || text(v, "split") != split || text(v, "of") != of) continue;
         const double share = number(v, "share"), low = number(v, "low"), high = number(v, "high");
-        about = str(esc(text(v, "cells")), " cells (levels: ", esc(text(v, "grid")), ") of ", esc(text(v, "languages")), " languages and ", esc(text(v, "replicates")), " replicates, ", esc(text(v, "left_out")), " scores outside the complete grid left out; the replicates' own spread is ", fixed(number(v, "noise") * 100, 0),
-                    "% of the variance.");
+        about = str(esc(text(v, "cells")), " cells (levels: ", esc(text(v, "grid")), ") of ", esc(text(v, "languages")), " languages and ", esc(text(v, "replicates")), " replicates, ", esc(text(v, "left_out")), " scores outside the complete grid left out; ", fixed(number(v, "noise") * 100, 0), "% of the variance of their means is the replicates' own spread.");
         if (!(share > 0.0005)) continue;
         auto percent = [](double x) { return str(std::round(std::clamp(x, 0.0, 1.0) * 1000) / 10); };
         rows += row(esc(text(v, "effect")), td(fixed(share * 100, 1)), td(std::isfinite(low) ? str("[", fixed(low * 100, 1), ", ", fixed(high * 100, 1), "]") : std::string("<span class=none>no interval</span>")),

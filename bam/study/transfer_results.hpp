@@ -150,8 +150,8 @@ class Results {
         for (Entry& entry : entries(e, test, p, code, chance)) {
           const bool nll = entry.score.starts_with("nll"), is_primary = own && c_.primary_of(p.task) == entry.score;
           io::Json row = io::Json::object({{"task", p.task}, {"setting", p.setting}, {"size", p.size->name}, {"k", p.k}, {"languages", p.languages}, {"language", code}, {"split", split_of(p, code)},
-                                           {"replicate", p.replicate}, {"score", entry.score}, {"value", entry.value}, {"n", entry.n}, {"chance", cell(entry.chance)}, {"low", entry.bounds.low},
-                                           {"high", entry.bounds.high}, {"above_chance", nll ? io::Json() : io::Json(entry.told)}});
+                                           {"replicate", p.replicate}, {"score", entry.score}, {"value", entry.value}, {"n", entry.n}, {"chance", cell(entry.chance)}, {"low", cell(entry.bounds.low)},
+                                           {"high", cell(entry.bounds.high)}, {"above_chance", nll ? io::Json() : io::Json(entry.told)}});
           if (!own) {
             if (test.task.empty() && p.setting != "single") row.set("task", "all");
             row.set("test", name);
@@ -168,6 +168,7 @@ class Results {
           if (!is_primary || p.control != Control::none || p.size->base() != c_.sizes[0].base() || p.size->family != c_.sizes[0].family) continue;
           if (p.languages.starts_with("only ")) continue;  // of the matrix
           const std::string_view of = split_of(p, code);
+          if (of == "without examples") continue;
           const clt::Split split = of == "english" ? clt::Split::english : of == "seen" ? clt::Split::seen : clt::Split::unseen;
           scores_.push_back({p.task, p.setting, parameters(*p.size).total, p.k, p.languages, code, split, p.replicate, entry.score, entry.value, entry.n, entry.chance, is_share(entry.score) ? std::nullopt : std::optional(entry.stderr_above)});
         }
@@ -180,10 +181,23 @@ class Results {
           samples_.push_back(std::move(one));
         }
     }
+    // A cell of the measures is judged against chance once, its replicates together (clt::detail::Table says why).
+    std::map<std::tuple<std::string, std::string, std::string, std::int64_t, std::string, std::string, std::string>, Pool> cells;
+    auto cell = [](const Entry& e) { return std::tuple(e.place.task, e.place.setting, e.place.size->name, e.place.k, e.place.languages, e.language, e.score); };
+    for (const Entry& e : entries_) cells[cell(e)].add(e);
+    for (Entry& e : entries_) e.told = cells.at(cell(e)).above_chance();
   }
-  // Of the run's own training languages, which are not all of the study's.
+  // Of the run's own training languages, which are not all of the study's. One that the study trains on, but without an example of this task, is neither seen nor unseen.
   const char* split_of(const Place& p, const std::string& code) const {
-    return code == c_.pivot ? "english" : std::find(p.trained_on.begin(), p.trained_on.end(), code) != p.trained_on.end() ? "seen" : "unseen";
+    if (code == c_.pivot) return "english";
+    if (std::find(p.trained_on.begin(), p.trained_on.end(), code) != p.trained_on.end()) return "seen";
+    return std::find(c_.seen.begin(), c_.seen.end(), code) != c_.seen.end() && c_.corpus->available(p.task, code) == 0 ? "without examples" : "unseen";
+  }
+  // The seen languages that have examples of a task.
+  std::vector<std::string> seen(const std::string& task) const {
+    std::vector<std::string> out;
+    std::copy_if(c_.seen.begin(), c_.seen.end(), std::back_inserter(out), [&](const std::string& l) { return c_.corpus->available(task, l) > 0; });
+    return out;
   }
 
   static constexpr double z95 = 1.959963984540054;
@@ -193,7 +207,7 @@ class Results {
     double value = 0;
     std::int64_t n = 0;
     std::optional<double> chance = std::nullopt;
-    bool told = false;  // from chance
+    bool told = false;  // from chance: this run alone, and once all are read, the replicates together
     double stderr_value = 0, stderr_above = 0;  // of means: of the value, of its difference to chance
     Bounds bounds = {};
     std::string by_item = "";  // "1", "0" or "." of each, where the run has recorded it
@@ -213,13 +227,14 @@ class Results {
         fail(ErrorKind::input, "study.eval", place.run, "/eval.json: ", score, "_items of ", code, " has ", right, " right items, ", score, " says ", hits, "; remove the run's folder to run it again");
     };
     auto mean = [&](const std::string& score, double value, double error, std::int64_t of) -> Entry& {
-      return list.emplace_back(Entry{place, code, score, value, of, std::nullopt, false, error, 0, {value - z95 * error, value + z95 * error}});
+      const double half = n > 1 ? z95 * error : HUGE_VAL;  // one item has no spread
+      return list.emplace_back(Entry{place, code, score, value, of, std::nullopt, false, error, 0, {value - half, value + half}});
     };
     auto against = [&](const std::string& score, double by_chance, double error) {
       Entry& m = mean(score, figure(score), figure(score + "_stderr"), n);
       m.chance = by_chance;
       m.stderr_above = error;
-      m.told = m.value - by_chance > z95 * error;
+      m.told = clt::told_from_chance(m.value, n, by_chance, error);
     };
     if (test.written) share("exact", chance.at(test.name).at(code).as_double("chance"));
     if (test.competes) {
@@ -259,7 +274,7 @@ class Results {
       stderr_value += e.stderr_value;
     }
     Bounds bounds() const {
-      if (share) return wilson_of_share(mean(), items);
+      if (share) return wilson_of_share(mean(), static_cast<double>(items()));
       const double half = z95 * stderr_value / static_cast<double>(cells);
       return {mean() - half, mean() + half};
     }
@@ -295,7 +310,7 @@ class Results {
     io::Json list = io::Json::array({});
     each([&](const std::string& task, const std::string& setting, const BaseSize& size) {
       for (const char* score : {"exact", "rank", "likelihood", "chrf", "rouge"})
-        for (const auto& [split, languages] : {std::pair<const char*, std::vector<std::string>>{"english", {c_.pivot}}, {"seen", c_.seen}, {"unseen", c_.unseen}})
+        for (const auto& [split, languages] : {std::pair<const char*, std::vector<std::string>>{"english", {c_.pivot}}, {"seen", seen(task)}, {"unseen", c_.unseen}})
           for (std::int64_t k : c_.k) {
             Pool all;
             std::map<std::int64_t, Pool> by_replicate;
@@ -310,7 +325,7 @@ class Results {
             io::Json values = io::Json::array({});
             for (const auto& [r, pool] : by_replicate) values.push_back(pool.mean());
             list.push_back(io::Json::object({{"task", task}, {"setting", setting}, {"size", size.name}, {"score", score}, {"split", split}, {"k", k}, {"mean", all.mean()}, {"low", b.low}, {"high", b.high},
-                                             {"n", all.items}, {"chance", all.by_chance()}, {"above_chance", all.above_chance()}, {"cells", all.cells}, {"told", all.told}, {"replicates", std::move(values)}}));
+                                             {"n", all.items()}, {"chance", all.by_chance()}, {"above_chance", all.above_chance()}, {"cells", all.cells}, {"told", all.told}, {"replicates", std::move(values)}}));
           }
     });
     return list;
@@ -334,10 +349,11 @@ class Results {
           for (std::int64_t k : c_.k) cells.push_back(of(k, languages));
           return clt::common_mean(cells);
         };
-        const std::vector<clt::Cell> seen = curve(c_.seen), unseen = curve(c_.unseen);
+        const std::vector<std::string> trained = this->seen(task);
+        const std::vector<clt::Cell> seen = curve(trained), unseen = curve(c_.unseen);
         for (std::size_t i = 1; i < c_.k.size(); ++i) {
           add(str("gain, unseen, k ", c_.k[i]), clt::mean_gain(of(0, c_.unseen), of(c_.k[i], c_.unseen)));
-          add(str("gain, seen, k ", c_.k[i]), clt::mean_gain(of(0, c_.seen), of(c_.k[i], c_.seen)));
+          add(str("gain, seen, k ", c_.k[i]), clt::mean_gain(of(0, trained), of(c_.k[i], trained)));
         }
         for (std::size_t i = 0; i < c_.k.size(); ++i) add(str("seen-unseen gap, k ", c_.k[i]), clt::seen_unseen_gap(seen[i], unseen[i]));
         const auto r_over_k = clt::tracking(seen, unseen);
@@ -367,7 +383,7 @@ class Results {
       for (const std::string& task : c_.tasks)
         for (const BaseSize& size : c_.sizes)
           for (std::int64_t k : c_.k)
-            for (const auto& [split, languages] : {std::pair<const char*, std::vector<std::string>>{"english", {c_.pivot}}, {"seen", c_.seen}, {"unseen", c_.unseen}}) {
+            for (const auto& [split, languages] : {std::pair<const char*, std::vector<std::string>>{"english", {c_.pivot}}, {"seen", seen(task)}, {"unseen", c_.unseen}}) {
               std::vector<double> found;
               for (std::int64_t r = 1; r <= c_.replicates; ++r) {
                 const auto multi = values(task, setting, size, k, main_group(), r, languages), single = values(task, "single", size, k, main_group(), r, languages);
@@ -519,12 +535,19 @@ class Results {
   // A pool of shares whose runs have recorded each item: an item's languages go together, but no more than they do. Items of all cells; how many of the cells have each.
   struct ByItem {
     std::vector<double> hits, cells;
+    double right = 0, tested = 0, by_chance = 0;  // sums over items of all cells
     bool all = true;
-    void add(const std::string& items) {
+    void add(const std::string& items, double chance) {
       all = all && !items.empty();
       if (items.size() > hits.size()) hits.resize(items.size()), cells.resize(items.size());
-      for (std::size_t i = 0; i < items.size(); ++i) hits[i] += items[i] == '1', cells[i] += items[i] != '.';
+      for (std::size_t i = 0; i < items.size(); ++i) {
+        if (items[i] == '.') continue;
+        ++cells[i], ++tested, by_chance += chance;
+        if (items[i] == '1') ++hits[i], ++right;
+      }
     }
+    double mean() const { return right / tested; }
+    double expected() const { return by_chance / tested; }
     // Half of the 95% interval of the mean, by the spread of items; nothing where some run has no record.
     std::optional<double> half() const {
       const auto n = std::count_if(cells.begin(), cells.end(), [](double c) { return c > 0; });
@@ -543,7 +566,7 @@ class Results {
         if (e.place.task != task) continue;
         if (e.place.control == Control::shuffled) {
           shuffled[e.score].add(e);
-          items[e.score].add(e.by_item);
+          items[e.score].add(e.by_item, e.chance.value_or(0));
         } else if (e.score == c_.primary_of(task)) {
           const auto zero = values(task, e.place.setting, *e.place.size, 0, main_group(), 1, {e.language}, false);
           ++compared;
@@ -551,10 +574,12 @@ class Results {
         }
       }
       for (const auto& [score, pool] : shuffled) {
-        const std::optional<double> half = items[score].half();
-        const Bounds b = half ? Bounds{std::max(0.0, pool.mean() - *half), std::min(1.0, pool.mean() + *half)} : pool.bounds();
-        list.push_back(io::Json::object({{"control", "shuffled completions"}, {"task", task}, {"score", score}, {"value", pool.mean()}, {"low", b.low}, {"high", b.high}, {"n", pool.items}, {"expected", pool.by_chance()},
-                                         {"by_item", half.has_value()}, {"passes", half ? !(pool.mean() - pool.by_chance() > *half) : !pool.above_chance()}}));
+        const ByItem& of = items[score];
+        const std::optional<double> half = of.half();
+        const double value = half ? of.mean() : pool.mean(), expected = half ? of.expected() : pool.by_chance();
+        const Bounds b = half ? Bounds{std::max(0.0, value - *half), std::min(1.0, value + *half)} : pool.bounds();
+        list.push_back(io::Json::object({{"control", "shuffled completions"}, {"task", task}, {"score", score}, {"value", value}, {"low", b.low}, {"high", b.high}, {"n", pool.items()}, {"expected", expected},
+                                         {"by_item", half.has_value()}, {"passes", half ? !(value - expected > *half) : !pool.above_chance()}}));
       }
       if (compared > 0)
         list.push_back(io::Json::object({{"control", "English alone, once more"}, {"task", task}, {"score", c_.primary_of(task)}, {"value", static_cast<double>(same) / static_cast<double>(compared)}, {"low", nullptr}, {"high", nullptr}, {"n", compared},
