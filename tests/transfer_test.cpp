@@ -390,6 +390,20 @@ TEST_CASE("transfer: files of real languages, with tasks that not all of them ha
   CHECK_FALSE(tests.contains("told all rank"));
   CHECK_FALSE(tests.contains("told all nll"));
   CHECK(results.at("data").size() == 3 + 3);
+  // A language that the study trains on, but not on sums, is neither seen nor unseen in them.
+  io::write_file_atomic(data + "/sums/ru.jsonl", "{\"id\": \"r1\", \"prompt\": \"2 + 3\", \"completion\": \"5\", \"task\": \"any\", \"lang\": \"ru\"}\n{\"id\": \"r2\", \"prompt\": \"2 + 5\", \"completion\": \"7\", \"task\": \"any\", \"lang\": \"ru\"}\n");
+  std::string without = files_toml();
+  for (const auto& [from, to] : {std::pair<std::string, std::string>{"\"sums/test.jsonl\"", "\"sums/test.jsonl\", \"sums/ru.jsonl\""}, {"seen = [\"de\"]\nunseen = [\"fr\", \"ru\"]\nk = [0, 4, 18, 19]", "seen = [\"de\", \"ru\"]\nunseen = [\"fr\"]\nk = [0, 4]\nsettings = [\"single\"]\ncontrols = false"}}) {
+    REQUIRE(without.find(from) != without.npos);
+    without.replace(without.find(from), from.size(), to);
+  }
+  const io::Json partly = io::parse_json(run(parse_transfer(without, "study.toml", {}, data), root + "/partly", 1 << 30), "results");
+  std::set<std::string> splits;
+  for (const io::Json& r : partly.at("runs").items("runs"))
+    if (r.at("language").as_string("language") == "ru") splits.insert(str(r.at("task").as_string("task"), " ", r.at("split").as_string("split")));
+  CHECK(splits == std::set<std::string>{"math without examples", "translation seen"});
+  for (const io::Json& c : partly.at("curves").items("curves"))
+    if (c.at("split").as_string("split") == "seen" && c.at("score").as_string("score") == "rank") CHECK(c.at("cells").as_int("cells") == (c.at("task").as_string("task") == "math" ? 1 : 2));
   // Translation has nothing in the pivot: at k = 0 the base model itself.
   CHECK(io::parse_json(io::read_file(root + "/whole/runs/d8/r1/translation/en/done.json"), "done").at("tokens").as_int("tokens") == 0);
   const io::Json ledger = Results(config, root + "/whole").ledger();
