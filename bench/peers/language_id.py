@@ -51,7 +51,7 @@ def by_langdetect(text):
 
 
 packages = {"py3langid": lambda t: py3langid.classify(t)[0], "langdetect": by_langdetect, "lingua": by_lingua}
-print(f"{len(rows)} texts in {len(languages)} languages; learned: {' '.join(known)}\n")
+print(f"{len(rows)} texts in {len({l for _, l in rows})} languages; the packages choose among {len(languages)}, bam among those that it learned: {' '.join(known)}\n")
 print("| characters | language | n | bam | " + " | ".join(packages) + " | agreement |\n|--:|---|--:|" + "--:|" * (len(packages) + 2))
 for cut in (None, 50, 20):
     batch = [t[:cut] for t, _ in rows]
