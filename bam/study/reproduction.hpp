@@ -197,7 +197,8 @@ class ReproductionPage {
 
   // Every arm's level, the entropy, counting and compression.
   std::string levels() const {
-    std::string s = "## All arms\n\nNats per byte, mean of the domains and of the replicates (n of them); behind it, for generated text, the excess above its entropy.\n\n";
+    std::string s = "## All arms\n\nNats per byte, mean of the domains and of the replicates (n of them); behind it, for generated text, the excess above its entropy. BAM sequential\n"
+                    "has parents that were trained in parallel blocks, so it measures the switch.\n\n";
     for (const Finished& f : studies_) {
       const report::Runs runs(f.results, f.ledger);
       double floor = 0;
