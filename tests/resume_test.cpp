@@ -125,6 +125,19 @@ TEST_CASE("training: a run folder that is in use or done is not touched") {
   CHECK(losses_of(out).size() == 1);
 }
 
+TEST_CASE("training: --force deletes nothing before all input has been read, and never what the run starts from") {
+  Bench& b = bench();
+  std::string out = b.fresh();
+  b.run(out, {}, false, 1);
+  RunOptions force{out, false, true, 1, "test"};
+  CHECK(has(error_of(ErrorKind::input, [&] { Run(b.config({"data.0.path=absent.jsonl"}), force, {}).execute(); }), "absent.jsonl"));
+  CHECK(checkpoints_of(out) == Set{"step-00000001"});
+  RunConfig itself = b.config();
+  itself.model = {"", out + "/../" + io::name_of_file(out), b.f / "tokenizer.json"};
+  CHECK(has(error_of(ErrorKind::usage, [&] { Run(itself, force, {}).execute(); }), "out.input: " + out + ": model.init_from lies in --out"));
+  CHECK(checkpoints_of(out) == Set{"step-00000001"});
+}
+
 TEST_CASE("training: a loss that is not finite stops the run; what is on disk stays") {
   Bench& b = bench();
   std::string out = b.fresh();

@@ -57,15 +57,14 @@ class Run {
     const bool ours = !fs::exists(out, ec);
     io::make_folder((out / "checkpoints").string());
     io::FileLock lock(options_.out);
-    if (started && options_.force && !options_.resume)
-      for (auto& e : fs::directory_iterator(out / "checkpoints", ec)) fs::remove_all(e.path(), ec);
-
     try {
       load();
     } catch (...) {
       if (ours) fs::remove_all(out, ec);  // bad input leaves nothing behind
       throw;
     }
+    if (started && options_.force && !options_.resume)  // not before all that takes its place has been read
+      for (auto& e : fs::directory_iterator(out / "checkpoints", ec)) fs::remove_all(e.path(), ec);
     std::string before, changed;
     if (options_.resume && fs::exists(out / "resolved.toml", ec)) changed = changed_settings(before = io::read_file((out / "resolved.toml").string()));
     bool resumed = options_.resume && started && resume();
@@ -142,6 +141,7 @@ class Run {
     std::string tokenizer_file = c.model.tokenizer;
     if (!c.model.init_from.empty()) {
       io::ModelFolder m = io::load_model(c.model.init_from);
+      if (io::lies_in(m.path, options_.out)) fail(ErrorKind::usage, "out.input", options_.out, ": model.init_from lies in --out, whose checkpoints come and go; name another --out");
       config_file_ = std::move(m.config);
       model_ = std::move(m.decoder);
       if (tokenizer_file.empty() && m.has_tokenizer) tokenizer_file = m.path + "/tokenizer.json";
