@@ -200,6 +200,23 @@ TEST_CASE("run file: unknown keys suggest the nearest") {
   unknown("lr = 1\n" + bare, "/r/run.toml:1: lr is no key");
 }
 
+TEST_CASE("run file: keys of many parts are refused before anything walks them; dots elsewhere are no parts") {
+  std::string key = "a";
+  for (int i = 0; i < 60000; ++i) key += ".a";
+  for (const std::string& line : {key + " = 1", "[" + key + "]", "[[" + key + "]]", "x = {" + key + " = 1}", "x = {s = \"\"\"a\"\"\"\", " + key + " = 1}"}) {
+    std::string message = refused(bare + line + "\n");
+    CAPTURE(message);
+    CHECK(message.starts_with("toml.depth: /r/run.toml:9: wanted keys of at most 8 parts"));
+  }
+  CHECK(refused(smallest, {key + "=1"}, ErrorKind::usage).starts_with("flag.value: --set: "));
+  CHECK(has(refused(smallest, {"train.lr={" + key + "=1}"}), "train.lr: wanted a number"));
+  // As deep as the parser takes values.
+  std::string deep = "1";
+  for (int i = 0; i < 250; ++i) deep = "{a.a.a.a.a.a.a.a = " + deep + "}";
+  CHECK(has(refused(bare + "lr = " + deep + "\n"), "train.lr: wanted a number"));
+  parse(bare + "# a.a.a.a.a.a.a.a.a.a\nfreeze = [\"a.a.a.a.a.a.a.a.a\", 'a.a.a.a.a.a.a.a.a.a\\', \"\"\"\\n a.a.a.a.a.a.a.a.a \\\" a.a.a.a.a.a.a.a.a\"\"\"]\n");
+}
+
 TEST_CASE("run file: wrong types and ranges name file and line") {
   auto wrong = [](const char* line, const char* wanted) {
     std::string message = refused(bare + line + "\n");
