@@ -244,6 +244,9 @@ TEST_CASE("run file: wrong types and ranges name file and line") {
   wrong("freeze = [\"x\", 1]", ":9: train.freeze: wanted an array of strings");
   wrong("keep_checkpoints = 0", ":9: train.keep_checkpoints: wanted");
   wrong("gradient_leaves = 5", "train.gradient_leaves: wanted a divisor of batch 12, got 5");
+  wrong("beta1 = 1", ":9: train.beta1: wanted a number from 0 to 0.9999999, got 1");
+  wrong("beta2 = 0.99999999", ":9: train.beta2: wanted a number from 0 to 0.9999999, got ");
+  wrong("adam_eps = 0", ":9: train.adam_eps: wanted a number from 1e-30 to 1, got 0");
   wrong("moments = \"bf16\"\nbeta2 = 0.999", "train.moments: wanted \"fp32\" where beta2 is above 0.992");
   wrong("moments = \"fp16\"", ":9: train.moments: wanted \"fp32\" or \"bf16\"");
   wrong("warmup = 101", "train.warmup: wanted at most the 100 steps, got 101");
