@@ -59,6 +59,21 @@ TEST_CASE("training: a crash loses the steps since the last checkpoint and nothi
   }
 }
 
+TEST_CASE("training: a tokenizer that is gone or another meanwhile is saved as it was read") {
+  Bench& b = bench();
+  for (bool gone : {true, false}) {
+    std::string out = b.fresh(), file = b.f / "moved.json", text = io::read_file(b.f / "tokenizer.json");
+    io::write_file_atomic(file, text);
+    RunEvents events;
+    events.step = [&](std::int64_t, std::int64_t, const StepResult&, double, double) {
+      if (gone) std::filesystem::remove(file);
+      else io::write_file_atomic(file, "{}");
+    };
+    b.run(out, {"model.tokenizer=" + file}, false, 1, events);
+    CHECK(io::read_file(out + "/checkpoints/step-00000001/tokenizer.json") == text);
+  }
+}
+
 TEST_CASE("training: a signal saves and stops") {
   Bench& b = bench();
   std::string out = b.fresh();

@@ -59,12 +59,12 @@ inline void write_file(const std::string& path, std::string_view text) {
   file.finish();
 }
 
-// Writes config.json, model.safetensors (F32), the tokenizer at `tokenizer` (a file; empty: none) and the manifest into a
+// Writes config.json, model.safetensors (F32), the tokenizer.json `tokenizer` (its content; empty: none) and the manifest into a
 // folder that is being staged.
 inline void write_model(const std::string& folder, const ConfigFile& config, const Decoder& decoder, const std::string& tokenizer, const Json& manifest) {
   write_file(folder + "/config.json", dump(model_config_json(config), 2) + "\n");
   save_parameters(folder + "/model.safetensors", decoder.parameters());
-  if (!tokenizer.empty()) write_file(folder + "/tokenizer.json", read_file(tokenizer));
+  if (!tokenizer.empty()) write_file(folder + "/tokenizer.json", tokenizer);
   write_file(folder + "/bam_manifest.json", dump(manifest, 2) + "\n");
 }
 

@@ -153,8 +153,8 @@ class Run {
     }
     if (tokenizer_file.empty()) fail(ErrorKind::input, "run.tokenizer", "[model] tokenizer: wanted a tokenizer.json, got none");
     if (io::is_folder(tokenizer_file)) tokenizer_file += "/tokenizer.json";
-    tokenizer_file_ = tokenizer_file;
-    tokenizer_.emplace(text::Tokenizer::load(tokenizer_file));
+    tokenizer_json_ = io::read_file(tokenizer_file, text::Tokenizer::most_bytes);
+    tokenizer_.emplace(text::Tokenizer::parse(io::parse_json(tokenizer_json_, tokenizer_file), tokenizer_file));
     if (tokenizer_->vocab_size() > config_file_.model.vocab_size)
       fail(ErrorKind::input, "run.vocabulary", tokenizer_file, ": has ", tokenizer_->vocab_size(), " ids, the model's vocab_size is ", config_file_.model.vocab_size);
     if (!config_file_.bos_token_id && tokenizer_->bos_id() >= 0) config_file_.bos_token_id = tokenizer_->bos_id();
@@ -190,7 +190,7 @@ class Run {
     if (model_->device() == Device::cpu) manifest_.set("isa", cpu::name_of(cpu::isa()));
     else manifest_.set("device", describe(model_->device()));
     manifest_.set("seed", static_cast<std::int64_t>(c.train.seed));
-    manifest_.set("tokenizer", io::sha256_file(tokenizer_file));
+    manifest_.set("tokenizer", io::sha256(tokenizer_json_));
     manifest_.set("data", data_->manifest());
   }
 
@@ -269,7 +269,7 @@ class Run {
     const std::string& at = staged.path();
     io::Json model_manifest = manifest_;
     model_manifest.set("step", step_);
-    io::write_model(at, config_file_, *model_, tokenizer_file_, model_manifest);
+    io::write_model(at, config_file_, *model_, tokenizer_json_, model_manifest);
     io::save_parameters(at + "/optimizer.safetensors", detail::moment_views(parameters_, *optimizer_));
     io::Json state = io::Json::object(), files = io::Json::object(), routers = io::Json::array({});
     state.set("format", checkpoint_format);
@@ -454,7 +454,7 @@ class Run {
   RunEvents events_;
   io::ConfigFile config_file_;
   std::unique_ptr<Decoder> model_;
-  std::string tokenizer_file_;
+  std::string tokenizer_json_;  // as it was read: the file may be gone at a save
   std::optional<text::Tokenizer> tokenizer_;
   std::int32_t bos_ = 1, eos_ = 2;
   std::optional<text::DataStream> data_;
