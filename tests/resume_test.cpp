@@ -215,6 +215,32 @@ TEST_CASE("training: a damaged checkpoint is named and the one before is used") 
   CHECK(io::exists(out + "/checkpoints/step-00000003/model.safetensors"));
 }
 
+TEST_CASE("training: a checkpoint that is set aside replaces none that was before") {
+  Bench& b = bench();
+  std::string out = b.fresh(), notes;
+  b.run(out, {"train.checkpoint_every=1"}, false, 2);
+  for (const char* name : {"damaged-step-00000002", "damaged-step-00000002-2"}) io::make_folder(out + "/checkpoints/" + name);
+  flip_byte(out + "/checkpoints/step-00000002/model.safetensors");
+  b.resumed(out, notes);
+  CHECK(has(notes, "step-00000002 is now " + out + "/checkpoints/damaged-step-00000002-3\n"));
+  CHECK(checkpoints_of(out) == Set{"damaged-step-00000002", "damaged-step-00000002-2", "damaged-step-00000002-3", "step-00000001", "step-00000020"});
+}
+
+TEST_CASE("training: a newest checkpoint of a newer format, or one that cannot be read just now, stays the newest") {
+  Bench& b = bench();
+  std::string out = b.fresh();
+  b.run(out, {"train.checkpoint_every=1"}, false, 2);
+  const std::string file = out + "/checkpoints/step-00000002/state.json";
+  io::Json state = io::parse_json(io::read_file(file), "state.json");
+  state.set("format", 2);
+  io::write_file_atomic(file, io::dump(state));
+  CHECK(has(error_of(ErrorKind::input, [&] { b.run(out, {}, true); }), "step-00000002: has format 2, this program reads 1"));
+  std::filesystem::remove(file);
+  std::filesystem::create_symlink("/proc/self/mem", file);  // reading it is an error of the device
+  CHECK(has(error_of(ErrorKind::io, [&] { b.run(out, {}, true); }), "file.read: "));
+  CHECK(checkpoints_of(out) == Set{"step-00000001", "step-00000002"});
+}
+
 TEST_CASE("training: a checkpoint whose router counts are not of the model's experts is damaged") {
   Bench& b = bench();
   std::string out = b.fresh(), notes;

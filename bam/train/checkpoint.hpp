@@ -97,9 +97,10 @@ inline void link_best(const std::string& checkpoints, std::int64_t step) {
 
 // Out of the way of the checkpoints to come: it would count as the newest, and its step could not be saved again. Returns its new name.
 inline std::string set_aside(const std::string& folder) {
-  std::filesystem::path from(folder), to = from.parent_path() / ("damaged-" + from.filename().string());
+  const std::filesystem::path from(folder), first = from.parent_path() / ("damaged-" + from.filename().string());
+  std::filesystem::path to = first;
   std::error_code ec;
-  std::filesystem::remove_all(to, ec);
+  for (int n = 2; std::filesystem::exists(std::filesystem::symlink_status(to, ec)); ++n) to = first.string() + "-" + std::to_string(n);
   std::filesystem::rename(from, to, ec);
   if (ec) fail(ErrorKind::io, "checkpoint.damaged", folder, ": cannot be renamed to ", to.string(), ": ", ec.message());
   return to.string();

@@ -194,7 +194,8 @@ class Run {
     manifest_.set("data", data_->manifest());
   }
 
-  // Newest first; a damaged one is named, set aside, and the one before taken.
+  // Newest first; a damaged one is named, set aside, and the one before taken. What is whole and cannot be read by this program, with
+  // these settings or just now is an error: its steps are not to be lost.
   bool resume() {
     std::string damage;
     std::vector<std::string> damaged;
@@ -206,7 +207,7 @@ class Run {
         truncate_metrics(step_);
         return true;
       } catch (const Error& e) {
-        if (e.id() == "checkpoint.other") throw;
+        if (e.id() == "checkpoint.other" || e.id() == "checkpoint.format" || e.kind() == ErrorKind::io || e.kind() == ErrorKind::limit) throw;
         damage += str(damage.empty() ? "" : "; ", e.what());
         damaged.push_back(folder);
         note(str("warning: ", folder, " cannot be used: ", e.what()));
@@ -220,7 +221,7 @@ class Run {
     io::Json state = io::parse_json(io::read_file(folder + "/state.json"), folder + "/state.json");
     std::int64_t format = state.at("format").as_int("state.json: format");
     if (format != checkpoint_format)
-      fail(ErrorKind::input, "checkpoint.format", folder, ": has format ", format, ", this program reads ", checkpoint_format);
+      fail(ErrorKind::input, "checkpoint.format", folder, ": has format ", format, ", this program reads ", checkpoint_format, "; resume with the version that wrote it");
     const io::Json& files = state.at("files");
     for (const char* name : {"config.json", "model.safetensors", "optimizer.safetensors", "tokenizer.json"}) {
       std::string found = io::sha256_file(folder + "/" + name), wanted(files.at(name).as_string("state.json: files"));
