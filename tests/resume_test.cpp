@@ -226,6 +226,17 @@ TEST_CASE("training: a checkpoint that is set aside replaces none that was befor
   CHECK(checkpoints_of(out) == Set{"damaged-step-00000002", "damaged-step-00000002-2", "damaged-step-00000002-3", "step-00000001", "step-00000020"});
 }
 
+TEST_CASE("training: a folder beside the checkpoints with a name that only begins like theirs is left alone") {
+  Bench& b = bench();
+  std::string out = b.fresh();
+  b.run(out, {}, false, 1);
+  std::filesystem::copy(out + "/checkpoints/step-00000001", out + "/checkpoints/step-00000001-kept", std::filesystem::copy_options::recursive);
+  io::write_file_atomic(out + "/checkpoints/step-00000001-kept/config.json", "{}");
+  CHECK(io::name_of_file(io::resolve_model_folder(out)) == "step-00000001");
+  b.run(out, {"train.keep_checkpoints=1"}, true, 2);
+  CHECK(checkpoints_of(out) == Set{"step-00000001-kept", "step-00000002"});
+}
+
 TEST_CASE("training: a newest checkpoint of a newer format, or one that cannot be read just now, stays the newest") {
   Bench& b = bench();
   std::string out = b.fresh();

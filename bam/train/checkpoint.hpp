@@ -8,6 +8,7 @@
 
 #include "../io/file.hpp"
 #include "../io/hash.hpp"
+#include "../io/model_folder.hpp"
 #include "../nn/parameter.hpp"
 #include "../optim/adamw.hpp"
 
@@ -68,7 +69,7 @@ inline std::vector<std::string> step_folders(const std::string& checkpoints) {
   std::vector<std::string> folders;
   std::error_code ec;
   for (auto& e : std::filesystem::directory_iterator(checkpoints, ec))
-    if (e.path().filename().string().starts_with("step-")) folders.push_back(e.path().string());
+    if (io::is_checkpoint_name(e.path().filename().string())) folders.push_back(e.path().string());
   std::sort(folders.rbegin(), folders.rend());
   return folders;
 }
