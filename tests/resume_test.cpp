@@ -50,12 +50,13 @@ TEST_CASE("training: a crash loses the steps since the last checkpoint and nothi
     CHECK_THROWS_AS(b.run(out, {"train.checkpoint_every=5"}, false, {}, events), Crash);
     // A torn line, and a staged checkpoint that was never finished.
     io::write_file_atomic(out + "/metrics.jsonl", io::read_file(out + "/metrics.jsonl") + "{\"step\": ");
-    std::filesystem::create_directories(out + "/checkpoints/.step-00000015.tmp");
+    std::filesystem::create_directories(out + "/checkpoints/.step-00000015.tmp-1-2-3");
     std::string notes;
     RunResult r = b.resumed(out, notes, {"train.checkpoint_every=5"});
     CHECK(has(notes, "resuming from") == (crash > 5));
     CHECK(r.hash == wanted_hash());
     CHECK(losses_of(out).size() == 20);
+    CHECK_FALSE(io::exists(out + "/checkpoints/.step-00000015.tmp-1-2-3"));
   }
 }
 

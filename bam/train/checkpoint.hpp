@@ -82,6 +82,15 @@ inline void prune(const std::string& checkpoints, std::int64_t keep, std::int64_
     if (best < 0 || !folders[i].ends_with("/" + step_folder(best))) std::filesystem::remove_all(folders[i], ec);
 }
 
+// What a run left that was killed while it saved. Only under the run's lock: nobody is writing there.
+inline void remove_unfinished(const std::string& checkpoints) {
+  std::vector<std::filesystem::path> left;
+  std::error_code ec;
+  for (auto& e : std::filesystem::directory_iterator(checkpoints, ec))
+    if (const std::string name = e.path().filename().string(); name.starts_with(".") && name.find(".tmp-") != name.npos) left.push_back(e.path());
+  for (const auto& path : left) std::filesystem::remove_all(path, ec);
+}
+
 // checkpoints/best: a link to the folder of that step, or nothing where there is none. Replaced at once.
 inline void link_best(const std::string& checkpoints, std::int64_t step) {
   const std::string link = checkpoints + "/best", fresh = checkpoints + "/.best.tmp", target = step_folder(step);

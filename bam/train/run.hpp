@@ -57,6 +57,7 @@ class Run {
     const bool ours = !fs::exists(out, ec);
     io::make_folder((out / "checkpoints").string());
     io::FileLock lock(options_.out);
+    detail::remove_unfinished(checkpoints());
     try {
       load();
     } catch (...) {
