@@ -85,7 +85,13 @@ TEST_CASE("training: a signal saves and stops") {
   CHECK(r.stopped_by == 15);
   CHECK(r.steps == 6);
   CHECK(checkpoints_of(out) == Set{"step-00000006"});
+  // Only a run that is complete has ended.
+  auto last_event = [&] { return std::string(lines_of(out + "/events.jsonl").back().at("event").as_string("event")); };
+  CHECK(last_event() == "stopped");
+  b.run(out, {}, true, 7);
+  CHECK(last_event() == "stopped");
   CHECK(b.run(out, {}, true).hash == wanted_hash());
+  CHECK(last_event() == "end");
 }
 
 TEST_CASE("training: settings do not change under a run; its length may, and is recorded") {

@@ -352,7 +352,8 @@ class Run {
     result.final_nll = last_nll_;
     result.peak_bytes = Allocator::get(model_->device()).stats().peak;
     result.hash = detail::final_hash(hash_, *optimizer_, parameters_);
-    event(events, "end", result.hash);
+    if (step_ >= t.steps || validation_.exhausted()) event(events, "end", result.hash);
+    else if (!result.stopped_by) event(events, "stopped", "--stop-at");
     return result;
   }
 
