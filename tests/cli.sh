@@ -69,6 +69,7 @@ wrong 2 'key=value' estimate --config c.json --set novalue
 for key in hidden_size num_hidden_layers num_attention_heads num_key_value_heads vocab_size head_dim; do
   for value in 0 -32 9223372036854775807 '"32"' 32.5 true; do wrong 3 "c.json: $key: .*${value#-}" estimate --config c.json --set "$key=$value"; done
 done
+wrong 3 'c.json: hidden_size: .*0' --set hidden_size=0 estimate --config c.json --set num_experts=4
 wrong 3 'num_hidden_layers: .*1000000000' estimate --config c.json --set num_hidden_layers=1000000000
 wrong 3 'num_experts_per_tok' estimate --config c.json --set num_experts_per_tok=2
 wrong 3 'num_key_value_heads' estimate --config c.json --set num_key_value_heads=3
