@@ -195,6 +195,11 @@ cp tiny/checkpoints/step-00000001/config.json tiny/checkpoints/step-00000001/mod
 wrong 3 'bare: wanted tokenizer.json' generate --model bare --prompt a
 wrong 3 'absent' generate --model absent --prompt a
 
+# One batch, never over the model that computes it.
+printf '[[1, 2, 3]]' >rows.json
+right '"loss": ' forward --model tiny --ids rows.json --out rows.safetensors --json
+wrong 2 'lies in the folder of --model' forward --model tiny --ids rows.json --out tiny/checkpoints/../checkpoints/step-00000001/model.safetensors
+
 # Fine-tuning: what the trainer sees.
 printf '{"prompt": "the cat", "completion": "sat", "lang": "en", "task": "t", "id": 1}\n{"messages": [{"role": "user", "content": "<EOS><BOS>"}, {"role": "assistant", "content": "mat"}]}\n{"messages": [{"role": "user", "content": "a"}]}\n' >chat.jsonl
 config ', "max_position_embeddings": 32, "bos_token_id": 1, "eos_token_id": 2' | sed 's/"vocab_size": 97/"vocab_size": 280/; s/"bam"/"cohere"/' >dense.json
