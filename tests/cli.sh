@@ -200,6 +200,16 @@ printf '[[1, 2, 3]]' >rows.json
 right '"loss": ' forward --model tiny --ids rows.json --out rows.safetensors --json
 wrong 2 'lies in the folder of --model' forward --model tiny --ids rows.json --out tiny/checkpoints/../checkpoints/step-00000001/model.safetensors
 
+# A signal that was ignored from the start stays ignored; the others save and stop.
+(trap '' HUP; exec "$bam" train tiny.toml --out nohup --set train.steps=1000000 --quiet >out 2>err) &
+pid=$!
+for second in 1 2 3 4 5 6 7 8 9 10; do [ -s nohup/events.jsonl ] || sleep 1; done
+grep -q '^SigIgn:.*[13579bdf]$' /proc/$pid/status || { echo 'FAILED: nohup bam train minds SIGHUP'; failed=$((failed + 1)); }
+kill $pid
+wait $pid
+[ $? -eq 143 ] || { echo 'FAILED: train does not say that SIGTERM stopped it'; failed=$((failed + 1)); }
+done=$((done + 2))
+
 # Fine-tuning: what the trainer sees.
 printf '{"prompt": "the cat", "completion": "sat", "lang": "en", "task": "t", "id": 1}\n{"messages": [{"role": "user", "content": "<EOS><BOS>"}, {"role": "assistant", "content": "mat"}]}\n{"messages": [{"role": "user", "content": "a"}]}\n' >chat.jsonl
 config ', "max_position_embeddings": 32, "bos_token_id": 1, "eos_token_id": 2' | sed 's/"vocab_size": 97/"vocab_size": 280/; s/"bam"/"cohere"/' >dense.json
