@@ -69,6 +69,7 @@ wrong 2 'key=value' estimate --config c.json --set novalue
 for key in hidden_size num_hidden_layers num_attention_heads num_key_value_heads vocab_size head_dim; do
   for value in 0 -32 9223372036854775807 '"32"' 32.5 true; do wrong 3 "c.json: $key: .*${value#-}" estimate --config c.json --set "$key=$value"; done
 done
+wrong 3 'c.json: hidden_size: .*0' --set hidden_size=0 estimate --config c.json --set num_experts=4
 wrong 3 'num_hidden_layers: .*1000000000' estimate --config c.json --set num_hidden_layers=1000000000
 wrong 3 'num_experts_per_tok' estimate --config c.json --set num_experts_per_tok=2
 wrong 3 'num_key_value_heads' estimate --config c.json --set num_key_value_heads=3
@@ -193,6 +194,21 @@ mkdir bare
 cp tiny/checkpoints/step-00000001/config.json tiny/checkpoints/step-00000001/model.safetensors bare
 wrong 3 'bare: wanted tokenizer.json' generate --model bare --prompt a
 wrong 3 'absent' generate --model absent --prompt a
+
+# One batch, never over the model that computes it.
+printf '[[1, 2, 3]]' >rows.json
+right '"loss": ' forward --model tiny --ids rows.json --out rows.safetensors --json
+wrong 2 'lies in the folder of --model' forward --model tiny --ids rows.json --out tiny/checkpoints/../checkpoints/step-00000001/model.safetensors
+
+# A signal that was ignored from the start stays ignored; the others save and stop.
+(trap '' HUP; exec "$bam" train tiny.toml --out nohup --set train.steps=1000000 --quiet >out 2>err) &
+pid=$!
+for second in 1 2 3 4 5 6 7 8 9 10; do [ -s nohup/events.jsonl ] || sleep 1; done
+grep -q '^SigIgn:.*[13579bdf]$' /proc/$pid/status || { echo 'FAILED: nohup bam train minds SIGHUP'; failed=$((failed + 1)); }
+kill $pid
+wait $pid
+[ $? -eq 143 ] || { echo 'FAILED: train does not say that SIGTERM stopped it'; failed=$((failed + 1)); }
+done=$((done + 2))
 
 # Fine-tuning: what the trainer sees.
 printf '{"prompt": "the cat", "completion": "sat", "lang": "en", "task": "t", "id": 1}\n{"messages": [{"role": "user", "content": "<EOS><BOS>"}, {"role": "assistant", "content": "mat"}]}\n{"messages": [{"role": "user", "content": "a"}]}\n' >chat.jsonl

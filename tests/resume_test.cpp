@@ -50,12 +50,28 @@ TEST_CASE("training: a crash loses the steps since the last checkpoint and nothi
     CHECK_THROWS_AS(b.run(out, {"train.checkpoint_every=5"}, false, {}, events), Crash);
     // A torn line, and a staged checkpoint that was never finished.
     io::write_file_atomic(out + "/metrics.jsonl", io::read_file(out + "/metrics.jsonl") + "{\"step\": ");
-    std::filesystem::create_directories(out + "/checkpoints/.step-00000015.tmp");
+    std::filesystem::create_directories(out + "/checkpoints/.step-00000015.tmp-1-2-3");
     std::string notes;
     RunResult r = b.resumed(out, notes, {"train.checkpoint_every=5"});
     CHECK(has(notes, "resuming from") == (crash > 5));
     CHECK(r.hash == wanted_hash());
     CHECK(losses_of(out).size() == 20);
+    CHECK_FALSE(io::exists(out + "/checkpoints/.step-00000015.tmp-1-2-3"));
+  }
+}
+
+TEST_CASE("training: a tokenizer that is gone or another meanwhile is saved as it was read") {
+  Bench& b = bench();
+  for (bool gone : {true, false}) {
+    std::string out = b.fresh(), file = b.f / "moved.json", text = io::read_file(b.f / "tokenizer.json");
+    io::write_file_atomic(file, text);
+    RunEvents events;
+    events.step = [&](std::int64_t, std::int64_t, const StepResult&, double, double) {
+      if (gone) std::filesystem::remove(file);
+      else io::write_file_atomic(file, "{}");
+    };
+    b.run(out, {"model.tokenizer=" + file}, false, 1, events);
+    CHECK(io::read_file(out + "/checkpoints/step-00000001/tokenizer.json") == text);
   }
 }
 
@@ -69,7 +85,13 @@ TEST_CASE("training: a signal saves and stops") {
   CHECK(r.stopped_by == 15);
   CHECK(r.steps == 6);
   CHECK(checkpoints_of(out) == Set{"step-00000006"});
+  // Only a run that is complete has ended.
+  auto last_event = [&] { return std::string(lines_of(out + "/events.jsonl").back().at("event").as_string("event")); };
+  CHECK(last_event() == "stopped");
+  b.run(out, {}, true, 7);
+  CHECK(last_event() == "stopped");
   CHECK(b.run(out, {}, true).hash == wanted_hash());
+  CHECK(last_event() == "end");
 }
 
 TEST_CASE("training: settings do not change under a run; its length may, and is recorded") {
@@ -123,6 +145,19 @@ TEST_CASE("training: a run folder that is in use or done is not touched") {
   CHECK(Run(b.config(), force, {}).execute().steps == 1);
   CHECK(checkpoints_of(out) == Set{"step-00000001"});
   CHECK(losses_of(out).size() == 1);
+}
+
+TEST_CASE("training: --force deletes nothing before all input has been read, and never what the run starts from") {
+  Bench& b = bench();
+  std::string out = b.fresh();
+  b.run(out, {}, false, 1);
+  RunOptions force{out, false, true, 1, "test"};
+  CHECK(has(error_of(ErrorKind::input, [&] { Run(b.config({"data.0.path=absent.jsonl"}), force, {}).execute(); }), "absent.jsonl"));
+  CHECK(checkpoints_of(out) == Set{"step-00000001"});
+  RunConfig itself = b.config();
+  itself.model = {"", out + "/../" + io::name_of_file(out), b.f / "tokenizer.json"};
+  CHECK(has(error_of(ErrorKind::usage, [&] { Run(itself, force, {}).execute(); }), "out.input: " + out + ": model.init_from lies in --out"));
+  CHECK(checkpoints_of(out) == Set{"step-00000001"});
 }
 
 TEST_CASE("training: a loss that is not finite stops the run; what is on disk stays") {
@@ -185,6 +220,43 @@ TEST_CASE("training: a damaged checkpoint is named and the one before is used") 
   CHECK(has(message, "checkpoint.damaged: "));
   CHECK(has(message, "step-00000003/model.safetensors: SHA-256"));
   CHECK(io::exists(out + "/checkpoints/step-00000003/model.safetensors"));
+}
+
+TEST_CASE("training: a checkpoint that is set aside replaces none that was before") {
+  Bench& b = bench();
+  std::string out = b.fresh(), notes;
+  b.run(out, {"train.checkpoint_every=1"}, false, 2);
+  for (const char* name : {"damaged-step-00000002", "damaged-step-00000002-2"}) io::make_folder(out + "/checkpoints/" + name);
+  flip_byte(out + "/checkpoints/step-00000002/model.safetensors");
+  b.resumed(out, notes);
+  CHECK(has(notes, "step-00000002 is now " + out + "/checkpoints/damaged-step-00000002-3\n"));
+  CHECK(checkpoints_of(out) == Set{"damaged-step-00000002", "damaged-step-00000002-2", "damaged-step-00000002-3", "step-00000001", "step-00000020"});
+}
+
+TEST_CASE("training: a folder beside the checkpoints with a name that only begins like theirs is left alone") {
+  Bench& b = bench();
+  std::string out = b.fresh();
+  b.run(out, {}, false, 1);
+  std::filesystem::copy(out + "/checkpoints/step-00000001", out + "/checkpoints/step-00000001-kept", std::filesystem::copy_options::recursive);
+  io::write_file_atomic(out + "/checkpoints/step-00000001-kept/config.json", "{}");
+  CHECK(io::name_of_file(io::resolve_model_folder(out)) == "step-00000001");
+  b.run(out, {"train.keep_checkpoints=1"}, true, 2);
+  CHECK(checkpoints_of(out) == Set{"step-00000001-kept", "step-00000002"});
+}
+
+TEST_CASE("training: a newest checkpoint of a newer format, or one that cannot be read just now, stays the newest") {
+  Bench& b = bench();
+  std::string out = b.fresh();
+  b.run(out, {"train.checkpoint_every=1"}, false, 2);
+  const std::string file = out + "/checkpoints/step-00000002/state.json";
+  io::Json state = io::parse_json(io::read_file(file), "state.json");
+  state.set("format", 2);
+  io::write_file_atomic(file, io::dump(state));
+  CHECK(has(error_of(ErrorKind::input, [&] { b.run(out, {}, true); }), "step-00000002: has format 2, this program reads 1"));
+  std::filesystem::remove(file);
+  std::filesystem::create_symlink("/proc/self/mem", file);  // reading it is an error of the device
+  CHECK(has(error_of(ErrorKind::io, [&] { b.run(out, {}, true); }), "file.read: "));
+  CHECK(checkpoints_of(out) == Set{"step-00000001", "step-00000002"});
 }
 
 TEST_CASE("training: a checkpoint whose router counts are not of the model's experts is damaged") {

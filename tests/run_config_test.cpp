@@ -200,6 +200,23 @@ TEST_CASE("run file: unknown keys suggest the nearest") {
   unknown("lr = 1\n" + bare, "/r/run.toml:1: lr is no key");
 }
 
+TEST_CASE("run file: keys of many parts are refused before anything walks them; dots elsewhere are no parts") {
+  std::string key = "a";
+  for (int i = 0; i < 60000; ++i) key += ".a";
+  for (const std::string& line : {key + " = 1", "[" + key + "]", "[[" + key + "]]", "x = {" + key + " = 1}", "x = {s = \"\"\"a\"\"\"\", " + key + " = 1}"}) {
+    std::string message = refused(bare + line + "\n");
+    CAPTURE(message);
+    CHECK(message.starts_with("toml.depth: /r/run.toml:9: wanted keys of at most 8 parts"));
+  }
+  CHECK(refused(smallest, {key + "=1"}, ErrorKind::usage).starts_with("flag.value: --set: "));
+  CHECK(has(refused(smallest, {"train.lr={" + key + "=1}"}), "train.lr: wanted a number"));
+  // As deep as the parser takes values.
+  std::string deep = "1";
+  for (int i = 0; i < 250; ++i) deep = "{a.a.a.a.a.a.a.a = " + deep + "}";
+  CHECK(has(refused(bare + "lr = " + deep + "\n"), "train.lr: wanted a number"));
+  parse(bare + "# a.a.a.a.a.a.a.a.a.a\nfreeze = [\"a.a.a.a.a.a.a.a.a\", 'a.a.a.a.a.a.a.a.a.a\\', \"\"\"\\n a.a.a.a.a.a.a.a.a \\\" a.a.a.a.a.a.a.a.a\"\"\"]\n");
+}
+
 TEST_CASE("run file: wrong types and ranges name file and line") {
   auto wrong = [](const char* line, const char* wanted) {
     std::string message = refused(bare + line + "\n");
@@ -227,6 +244,9 @@ TEST_CASE("run file: wrong types and ranges name file and line") {
   wrong("freeze = [\"x\", 1]", ":9: train.freeze: wanted an array of strings");
   wrong("keep_checkpoints = 0", ":9: train.keep_checkpoints: wanted");
   wrong("gradient_leaves = 5", "train.gradient_leaves: wanted a divisor of batch 12, got 5");
+  wrong("beta1 = 1", ":9: train.beta1: wanted a number from 0 to 0.9999999, got 1");
+  wrong("beta2 = 0.99999999", ":9: train.beta2: wanted a number from 0 to 0.9999999, got ");
+  wrong("adam_eps = 0", ":9: train.adam_eps: wanted a number from 1e-30 to 1, got 0");
   wrong("moments = \"bf16\"\nbeta2 = 0.999", "train.moments: wanted \"fp32\" where beta2 is above 0.992");
   wrong("moments = \"fp16\"", ":9: train.moments: wanted \"fp32\" or \"bf16\"");
   wrong("warmup = 101", "train.warmup: wanted at most the 100 steps, got 101");

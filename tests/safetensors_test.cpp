@@ -232,6 +232,16 @@ TEST_CASE("safetensors: damaged files are refused") {
   CHECK(has(error_of(ErrorKind::input, [] { SafetensorsFile x("/nowhere/x.safetensors"); }), "file.missing"));
 }
 
+TEST_CASE("safetensors: a header's length may look like the start of another kind of file") {
+  for (std::size_t n : {640u, 896u, 1152u, 1408u, 66176u, 0x8b1fu}) {  // a pickle's, and gzip's
+    CAPTURE(n);
+    std::string header = "{" + entry("a", "F32", "[2]", 0, 8) + "}";
+    header.resize(n, ' ');
+    CHECK(opened(header, "12345678") == "");
+  }
+  CHECK(has(opened(std::string("\x80\x02") + std::string(60, 'x')), "a Python pickle"));
+}
+
 TEST_CASE("safetensors: any one damaged byte of a header is refused or read, never worse") {
   TemporaryFolder f;
   const std::string good = raw("{" + entry("a", "F32", "[2]", 0, 8) + "," + entry("b", "U8", "[3]", 8, 11) + "}", "12345678abc");

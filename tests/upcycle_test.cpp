@@ -194,6 +194,8 @@ TEST_CASE("upcycle: bam with shared keys and values, a sequential block and a ti
   CHECK(t.experts == layers * 4 * (2 + 3));
   CHECK(t.means == layers * (2 + 2) + 2);  // k, v, two norms; final norm, embedding
   CHECK(values_of(m).contains("model.layers.1.self_attn.k_proj.weight"));
+  o.sequential = true;  // as the parents are: their second norm is kept
+  CHECK(check_all(upcycle(parents.pointers, o), parents, o).means == t.means);
 }
 
 TEST_CASE("upcycle: btx, and further experts that are the seed's") {

@@ -30,6 +30,7 @@ std::vector<std::vector<T>> read_rows(const std::string& file, std::int64_t most
 void run(const Common& common, const ForwardFlags& flags) {
   if (common.out.empty()) fail(ErrorKind::usage, "flag.missing", "bam forward: wanted --out OUT.safetensors");
   io::ModelFolder model = io::load_model(flags.model);
+  if (io::lies_in(common.out, model.path)) fail(ErrorKind::usage, "out.input", common.out, ": --out lies in the folder of --model; name another place");
   auto ids = read_rows<std::int32_t>(flags.ids, INT32_MAX);
   std::vector<std::vector<std::int64_t>> docs;
   if (!flags.docs.empty()) docs = read_rows<std::int64_t>(flags.docs, INT32_MAX);

@@ -33,7 +33,8 @@ void add_common_flags(CLI::App& app, Common& c) {
   auto group = [](CLI::Option* o) { o->group("Common"); };
   if (free("--dtype")) group(choice_flag(app, "--dtype", c.dtype, {"fp32", "bf16"}, "Type of the computation (default fp32)"));
   if (free("--config")) group(app.add_option("--config", c.config, "A config file")->type_name("FILE"));
-  if (free("--set")) group(app.add_option("--set", c.set, "Overrides one key of the config; may be repeated")->type_name("KEY=VALUE")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll));
+  auto set = [&c](const std::vector<std::string>& more) { c.set.insert(c.set.end(), more.begin(), more.end()); };  // before the verb, then behind it
+  if (free("--set")) group(app.add_option_function<std::vector<std::string>>("--set", set, "Overrides one key of the config; may be repeated")->type_name("KEY=VALUE")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll));
   if (free("--out")) group(app.add_option("--out", c.out, "Where results go")->type_name("PATH"));
   if (free("--seed")) group(integer_flag<std::uint64_t>(app, "--seed", c.seed, 0, UINT64_MAX, "Seed of all randomness"));
   if (free("--threads")) group(integer_flag<std::int64_t>(app, "--threads", c.threads, 1, 1024, "Threads, 1 to 1024 (default: all processors); never changes results"));

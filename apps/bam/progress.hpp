@@ -20,7 +20,8 @@ inline void on_signal(int s) {
 }
 
 inline void catch_signals() {
-  for (int s : {SIGINT, SIGTERM, SIGHUP}) std::signal(s, on_signal);
+  for (int s : {SIGINT, SIGTERM, SIGHUP})
+    if (std::signal(s, on_signal) == SIG_IGN) std::signal(s, SIG_IGN);  // nohup's, say
 }
 
 inline std::string duration(double seconds) {

@@ -41,7 +41,7 @@ void run(const Common& common, const UpcycleFlags& f) {
     ModelConfig c = upcycled_config(seed.model, static_cast<std::int64_t>(paths.size()), o);
     std::vector<std::string> names;
     for (auto& t : tensor_shapes(c)) names.push_back(t.name);
-    auto plan = upcycle_plan(names, static_cast<std::int64_t>(paths.size()), o);
+    auto plan = upcycle_plan(seed.model, names, static_cast<std::int64_t>(paths.size()), o);
     if (common.json) return print_json(provenance_json(plan, o));
     Table table;
     table.add({"tensor", "rule", "parents"});

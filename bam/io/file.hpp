@@ -352,6 +352,14 @@ inline bool is_folder(const std::string& path) {
   return !path.empty() && !detail::has_nul(path) && ::stat(path.c_str(), &s) == 0 && S_ISDIR(s.st_mode);
 }
 
+// Whether path is that folder or lies in it, whatever the names; neither need be there.
+inline bool lies_in(const std::string& path, const std::string& folder) {
+  std::error_code ignored;
+  auto real = [&](const std::string& p) { return std::filesystem::weakly_canonical(std::filesystem::absolute(p, ignored), ignored); };
+  const std::filesystem::path inner = real(path), outer = real(folder);
+  return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
+}
+
 // The folder with all above it; one that is there already is fine. Something else of that name: kind io.
 inline void make_folder(const std::string& path) {
   if (path.empty() || detail::has_nul(path)) fail(ErrorKind::io, "file.path", detail::shown(path), ": wanted the path of a folder");

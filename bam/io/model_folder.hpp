@@ -20,6 +20,11 @@ struct ModelFolder {
   bool has_tokenizer = false;
 };
 
+// A run's checkpoint: step- and digits. Copies that somebody keeps beside them under longer names are none.
+inline bool is_checkpoint_name(std::string_view name) {
+  return name.size() > 5 && name.starts_with("step-") && name.find_first_not_of("0123456789", 5) == name.npos;
+}
+
 // DIR itself when it holds config.json; else, for a run folder, its newest complete checkpoint.
 inline std::string resolve_model_folder(const std::string& path) {
   namespace fs = std::filesystem;
@@ -30,7 +35,7 @@ inline std::string resolve_model_folder(const std::string& path) {
   if (fs::is_directory(fs::path(path) / "checkpoints", ec))
     for (auto& entry : fs::directory_iterator(fs::path(path) / "checkpoints", ec)) {
       std::string name = entry.path().filename().string();
-      if (name.starts_with("step-") && fs::exists(entry.path() / "config.json", ec) && (newest.empty() || name > newest.filename().string())) newest = entry.path();
+      if (is_checkpoint_name(name) && fs::exists(entry.path() / "config.json", ec) && (newest.empty() || name > newest.filename().string())) newest = entry.path();
     }
   if (newest.empty())
     fail(ErrorKind::input, "model.folder", printable(path, 4096), ": wanted a model folder (config.json) or a run folder with a checkpoint, found neither");
@@ -59,12 +64,12 @@ inline void write_file(const std::string& path, std::string_view text) {
   file.finish();
 }
 
-// Writes config.json, model.safetensors (F32), the tokenizer at `tokenizer` (a file; empty: none) and the manifest into a
+// Writes config.json, model.safetensors (F32), the tokenizer.json `tokenizer` (its content; empty: none) and the manifest into a
 // folder that is being staged.
 inline void write_model(const std::string& folder, const ConfigFile& config, const Decoder& decoder, const std::string& tokenizer, const Json& manifest) {
   write_file(folder + "/config.json", dump(model_config_json(config), 2) + "\n");
   save_parameters(folder + "/model.safetensors", decoder.parameters());
-  if (!tokenizer.empty()) write_file(folder + "/tokenizer.json", read_file(tokenizer));
+  if (!tokenizer.empty()) write_file(folder + "/tokenizer.json", tokenizer);
   write_file(folder + "/bam_manifest.json", dump(manifest, 2) + "\n");
 }
 

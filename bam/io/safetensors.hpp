@@ -107,10 +107,12 @@ class SafetensorsFile {
   explicit SafetensorsFile(const std::string& path) : file_(path), where_(printable(path, 4096)) {
     std::span<const std::byte> all = file_.bytes();
     std::string_view text = file_.text();
-    if (std::string_view kind = kind_of(text.substr(0, 1024)); !kind.empty()) refuse("safetensors.kind", "wanted safetensors, this is ", kind);
+    std::uint64_t n = UINT64_MAX;
+    if (all.size() >= 8) std::memcpy(&n, all.data(), 8);
+    // A length may look like the start of another kind: 640 like a pickle's.
+    const bool ours = all.size() > 8 && n <= all.size() - 8 && text[8] == '{';
+    if (std::string_view kind = ours ? "" : kind_of(text.substr(0, 1024)); !kind.empty()) refuse("safetensors.kind", "wanted safetensors, this is ", kind);
     if (all.size() < 8) refuse("safetensors.short", "wanted at least 8 bytes, got ", all.size());
-    std::uint64_t n;
-    std::memcpy(&n, all.data(), 8);
     if (n > most_header_bytes || n > all.size() - 8)
       refuse("safetensors.header", "the header would have ", n, " bytes, the file has ", all.size() - 8, " behind the length (and ", most_header_bytes, " is the most)");
     std::string_view header = text.substr(8, n);

@@ -72,11 +72,14 @@ class Sha256 {
   std::uint64_t length_ = 0;
 };
 
+inline std::string sha256(std::string_view bytes) {
+  Sha256 h;
+  h.update(bytes.data(), bytes.size());
+  return h.hex();
+}
 inline std::string sha256_file(const std::string& path) {
   MappedFile file(path);
-  Sha256 h;
-  h.update(file.bytes().data(), file.bytes().size());
-  return h.hex();
+  return sha256(file.text());
 }
 
 }  // namespace bam::io

@@ -24,7 +24,37 @@ struct TomlAssumption {
 
 namespace bam::io {
 
+// What walks a table calls itself for each part of a key. The parser limits values within values, not these.
+inline constexpr std::int64_t most_key_parts = 8;
+
+namespace detail {
+// The place in a TOML text where a key has more parts than that, or npos.
+inline std::size_t long_key(std::string_view text) {
+  std::int64_t dots = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '#') {
+      i = std::min(text.find('\n', i), text.size()) - 1;
+    } else if (c == '"' || c == '\'') {
+      const std::string end(text.substr(i).starts_with(std::string(3, c)) ? 3 : 1, c);
+      for (i += end.size(); i < text.size() && !text.substr(i).starts_with(end) && (end.size() == 3 || text[i] != '\n'); ++i) i += c == '"' && text[i] == '\\';
+      i += end.size() - 1;
+      for (int more = 0; end.size() == 3 && more < 2 && i + 1 < text.size() && text[i + 1] == c; ++more) ++i;  // quotes at its end
+    } else if (c == '.') {
+      if (++dots == most_key_parts) return i;
+    } else if (c == '=') {
+      dots = -(std::int64_t{1} << 60);  // a value comes
+    } else if (std::string_view("\n,{}[]").find(c) != std::string_view::npos) {
+      dots = 0;
+    }
+  }
+  return text.npos;
+}
+}  // namespace detail
+
 inline toml::table parse_toml(const std::string& text, const std::string& file) {
+  if (std::size_t at = detail::long_key(text); at != text.npos)
+    fail(ErrorKind::input, "toml.depth", printable(file, 4096), ":", std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n') + 1, ": wanted keys of at most ", most_key_parts, " parts, this one has more");
   try {
     return toml::parse(text, file);
   } catch (const toml::parse_error& e) {
@@ -157,9 +187,11 @@ inline void apply_set(toml::table& table, const std::string& text) {
   std::size_t eq = text.find('=');
   if (eq == text.npos || eq == 0) fail(ErrorKind::usage, "flag.value", "--set: wanted key=value, got '", printable(text, 100), "'");
   std::string key = text.substr(0, eq), value = text.substr(eq + 1);
+  if (std::count(key.begin(), key.end(), '.') >= most_key_parts) fail(ErrorKind::usage, "flag.value", "--set: wanted a key of at most ", most_key_parts, " parts, got '", printable(key, 100), "'");
   toml::table parsed;
+  const std::string line = "x = " + value + "\n";
   try {
-    parsed = toml::parse("x = " + value + "\n");
+    if (detail::long_key(line) == line.npos) parsed = toml::parse(line);
   } catch (const toml::parse_error&) {
   } catch (const detail::TomlAssumption&) {
   }

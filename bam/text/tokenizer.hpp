@@ -53,7 +53,8 @@ class Tokenizer {
     std::int32_t id;
   };
 
-  static Tokenizer load(const std::string& file) { return parse(io::parse_json(io::read_file(file, std::uint64_t{1} << 28), file), file); }
+  static constexpr std::uint64_t most_bytes = std::uint64_t{1} << 28;
+  static Tokenizer load(const std::string& file) { return parse(io::parse_json(io::read_file(file, most_bytes), file), file); }
   static Tokenizer parse(const io::Json& json, const std::string& where);
 
   std::int64_t vocab_size() const { return static_cast<std::int64_t>(tokens_.size()); }

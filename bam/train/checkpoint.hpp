@@ -8,6 +8,7 @@
 
 #include "../io/file.hpp"
 #include "../io/hash.hpp"
+#include "../io/model_folder.hpp"
 #include "../nn/parameter.hpp"
 #include "../optim/adamw.hpp"
 
@@ -68,7 +69,7 @@ inline std::vector<std::string> step_folders(const std::string& checkpoints) {
   std::vector<std::string> folders;
   std::error_code ec;
   for (auto& e : std::filesystem::directory_iterator(checkpoints, ec))
-    if (e.path().filename().string().starts_with("step-")) folders.push_back(e.path().string());
+    if (io::is_checkpoint_name(e.path().filename().string())) folders.push_back(e.path().string());
   std::sort(folders.rbegin(), folders.rend());
   return folders;
 }
@@ -79,6 +80,15 @@ inline void prune(const std::string& checkpoints, std::int64_t keep, std::int64_
   std::error_code ec;
   for (std::size_t i = static_cast<std::size_t>(keep); i < folders.size(); ++i)
     if (best < 0 || !folders[i].ends_with("/" + step_folder(best))) std::filesystem::remove_all(folders[i], ec);
+}
+
+// What a run left that was killed while it saved. Only under the run's lock: nobody is writing there.
+inline void remove_unfinished(const std::string& checkpoints) {
+  std::vector<std::filesystem::path> left;
+  std::error_code ec;
+  for (auto& e : std::filesystem::directory_iterator(checkpoints, ec))
+    if (const std::string name = e.path().filename().string(); name.starts_with(".") && name.find(".tmp-") != name.npos) left.push_back(e.path());
+  for (const auto& path : left) std::filesystem::remove_all(path, ec);
 }
 
 // checkpoints/best: a link to the folder of that step, or nothing where there is none. Replaced at once.
@@ -97,9 +107,10 @@ inline void link_best(const std::string& checkpoints, std::int64_t step) {
 
 // Out of the way of the checkpoints to come: it would count as the newest, and its step could not be saved again. Returns its new name.
 inline std::string set_aside(const std::string& folder) {
-  std::filesystem::path from(folder), to = from.parent_path() / ("damaged-" + from.filename().string());
+  const std::filesystem::path from(folder), first = from.parent_path() / ("damaged-" + from.filename().string());
+  std::filesystem::path to = first;
   std::error_code ec;
-  std::filesystem::remove_all(to, ec);
+  for (int n = 2; std::filesystem::exists(std::filesystem::symlink_status(to, ec)); ++n) to = first.string() + "-" + std::to_string(n);
   std::filesystem::rename(from, to, ec);
   if (ec) fail(ErrorKind::io, "checkpoint.damaged", folder, ": cannot be renamed to ", to.string(), ": ", ec.message());
   return to.string();

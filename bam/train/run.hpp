@@ -57,15 +57,15 @@ class Run {
     const bool ours = !fs::exists(out, ec);
     io::make_folder((out / "checkpoints").string());
     io::FileLock lock(options_.out);
-    if (started && options_.force && !options_.resume)
-      for (auto& e : fs::directory_iterator(out / "checkpoints", ec)) fs::remove_all(e.path(), ec);
-
+    detail::remove_unfinished(checkpoints());
     try {
       load();
     } catch (...) {
       if (ours) fs::remove_all(out, ec);  // bad input leaves nothing behind
       throw;
     }
+    if (started && options_.force && !options_.resume)  // not before all that takes its place has been read
+      for (auto& e : fs::directory_iterator(out / "checkpoints", ec)) fs::remove_all(e.path(), ec);
     std::string before, changed;
     if (options_.resume && fs::exists(out / "resolved.toml", ec)) changed = changed_settings(before = io::read_file((out / "resolved.toml").string()));
     bool resumed = options_.resume && started && resume();
@@ -142,6 +142,7 @@ class Run {
     std::string tokenizer_file = c.model.tokenizer;
     if (!c.model.init_from.empty()) {
       io::ModelFolder m = io::load_model(c.model.init_from);
+      if (io::lies_in(m.path, options_.out)) fail(ErrorKind::usage, "out.input", options_.out, ": model.init_from lies in --out, whose checkpoints come and go; name another --out");
       config_file_ = std::move(m.config);
       model_ = std::move(m.decoder);
       if (tokenizer_file.empty() && m.has_tokenizer) tokenizer_file = m.path + "/tokenizer.json";
@@ -153,8 +154,8 @@ class Run {
     }
     if (tokenizer_file.empty()) fail(ErrorKind::input, "run.tokenizer", "[model] tokenizer: wanted a tokenizer.json, got none");
     if (io::is_folder(tokenizer_file)) tokenizer_file += "/tokenizer.json";
-    tokenizer_file_ = tokenizer_file;
-    tokenizer_.emplace(text::Tokenizer::load(tokenizer_file));
+    tokenizer_json_ = io::read_file(tokenizer_file, text::Tokenizer::most_bytes);
+    tokenizer_.emplace(text::Tokenizer::parse(io::parse_json(tokenizer_json_, tokenizer_file), tokenizer_file));
     if (tokenizer_->vocab_size() > config_file_.model.vocab_size)
       fail(ErrorKind::input, "run.vocabulary", tokenizer_file, ": has ", tokenizer_->vocab_size(), " ids, the model's vocab_size is ", config_file_.model.vocab_size);
     if (!config_file_.bos_token_id && tokenizer_->bos_id() >= 0) config_file_.bos_token_id = tokenizer_->bos_id();
@@ -190,11 +191,12 @@ class Run {
     if (model_->device() == Device::cpu) manifest_.set("isa", cpu::name_of(cpu::isa()));
     else manifest_.set("device", describe(model_->device()));
     manifest_.set("seed", static_cast<std::int64_t>(c.train.seed));
-    manifest_.set("tokenizer", io::sha256_file(tokenizer_file));
+    manifest_.set("tokenizer", io::sha256(tokenizer_json_));
     manifest_.set("data", data_->manifest());
   }
 
-  // Newest first; a damaged one is named, set aside, and the one before taken.
+  // Newest first; a damaged one is named, set aside, and the one before taken. What is whole and cannot be read by this program, with
+  // these settings or just now is an error: its steps are not to be lost.
   bool resume() {
     std::string damage;
     std::vector<std::string> damaged;
@@ -206,7 +208,7 @@ class Run {
         truncate_metrics(step_);
         return true;
       } catch (const Error& e) {
-        if (e.id() == "checkpoint.other") throw;
+        if (e.id() == "checkpoint.other" || e.id() == "checkpoint.format" || e.kind() == ErrorKind::io || e.kind() == ErrorKind::limit) throw;
         damage += str(damage.empty() ? "" : "; ", e.what());
         damaged.push_back(folder);
         note(str("warning: ", folder, " cannot be used: ", e.what()));
@@ -220,7 +222,7 @@ class Run {
     io::Json state = io::parse_json(io::read_file(folder + "/state.json"), folder + "/state.json");
     std::int64_t format = state.at("format").as_int("state.json: format");
     if (format != checkpoint_format)
-      fail(ErrorKind::input, "checkpoint.format", folder, ": has format ", format, ", this program reads ", checkpoint_format);
+      fail(ErrorKind::input, "checkpoint.format", folder, ": has format ", format, ", this program reads ", checkpoint_format, "; resume with the version that wrote it");
     const io::Json& files = state.at("files");
     for (const char* name : {"config.json", "model.safetensors", "optimizer.safetensors", "tokenizer.json"}) {
       std::string found = io::sha256_file(folder + "/" + name), wanted(files.at(name).as_string("state.json: files"));
@@ -269,7 +271,7 @@ class Run {
     const std::string& at = staged.path();
     io::Json model_manifest = manifest_;
     model_manifest.set("step", step_);
-    io::write_model(at, config_file_, *model_, tokenizer_file_, model_manifest);
+    io::write_model(at, config_file_, *model_, tokenizer_json_, model_manifest);
     io::save_parameters(at + "/optimizer.safetensors", detail::moment_views(parameters_, *optimizer_));
     io::Json state = io::Json::object(), files = io::Json::object(), routers = io::Json::array({});
     state.set("format", checkpoint_format);
@@ -350,7 +352,8 @@ class Run {
     result.final_nll = last_nll_;
     result.peak_bytes = Allocator::get(model_->device()).stats().peak;
     result.hash = detail::final_hash(hash_, *optimizer_, parameters_);
-    event(events, "end", result.hash);
+    if (step_ >= t.steps || validation_.exhausted()) event(events, "end", result.hash);
+    else if (!result.stopped_by) event(events, "stopped", "--stop-at");
     return result;
   }
 
@@ -454,7 +457,7 @@ class Run {
   RunEvents events_;
   io::ConfigFile config_file_;
   std::unique_ptr<Decoder> model_;
-  std::string tokenizer_file_;
+  std::string tokenizer_json_;  // as it was read: the file may be gone at a save
   std::optional<text::Tokenizer> tokenizer_;
   std::int32_t bos_ = 1, eos_ = 2;
   std::optional<text::DataStream> data_;

@@ -178,9 +178,10 @@ inline RunConfig parse_run_config(const std::string& text, const std::string& fi
   detail::read_word(t, given, "schedule", o.schedule, {{"constant", ScheduleKind::constant}, {"cosine", ScheduleKind::cosine}, {"wsd", ScheduleKind::wsd}});
   t.read("warmup", o.warmup, 0, many);
   t.read("decay_steps", o.decay_steps, 0, many);
-  t.read("beta1", o.beta1, 0, 1);
-  t.read("beta2", o.beta2, 0, 1);
-  t.read("adam_eps", o.adam_eps, 0, 1);
+  // In float too a beta is below 1 and eps above 0: else 0 / 0.
+  t.read("beta1", o.beta1, 0, 0.9999999);
+  t.read("beta2", o.beta2, 0, 0.9999999);
+  t.read("adam_eps", o.adam_eps, 1e-30, 1);
   detail::read_word(t, given, "moments", o.bf16_moments, {{"fp32", false}, {"bf16", true}});
   if (o.bf16_moments && o.beta2 > AdamWOptions::most_beta2_of_bf16) t.wrong("moments", *given.get("moments"), str("\"fp32\" where beta2 is above ", AdamWOptions::most_beta2_of_bf16, ": a step would change less than bf16 can tell"));
   t.read("weight_decay", o.weight_decay, 0, 1e6);

@@ -67,7 +67,7 @@ inline UpcycleReport upcycle_folders(const std::vector<std::string>& paths, cons
   manifest.set("tensors", provenance_json(plan, o));
   // Never a run folder: its checkpoints may be the only ones.
   io::StagedDirectory staged(out, replace ? "bam_manifest.json" : "");
-  io::write_model(staged.path(), config, mixture, models[0].has_tokenizer ? models[0].path + "/tokenizer.json" : "", manifest);
+  io::write_model(staged.path(), config, mixture, models[0].has_tokenizer ? io::read_file(models[0].path + "/tokenizer.json") : "", manifest);
   staged.commit();
 
   return {count_parameters(mixture.config()), identity};

@@ -29,7 +29,7 @@ struct UpcycleOptions {
   std::int64_t top_k = 1;
   bool norm_topk_prob = false;
   AttentionRouting attention_routing = AttentionRouting::soft;
-  bool sequential = false;  // attention, then FFN; the second norm starts as the first
+  bool sequential = false;  // attention, then FFN; the second norm of parents that have one norm starts as the first
   std::uint64_t router_seed = 0;
 };
 
@@ -65,7 +65,7 @@ inline ModelConfig upcycled_config(const ModelConfig& dense, std::int64_t models
 }
 
 // The init map: one entry per tensor, in the mixture's order. Decides everything; upcycle only carries it out.
-inline std::vector<Provenance> upcycle_plan(const std::vector<std::string>& names, std::int64_t models, const UpcycleOptions& o) {
+inline std::vector<Provenance> upcycle_plan(const ModelConfig& dense, const std::vector<std::string>& names, std::int64_t models, const UpcycleOptions& o) {
   std::vector<Provenance> plan;
   std::vector<std::int64_t> all;
   for (std::int64_t i = 0; i < models; ++i) all.push_back(i);
@@ -85,7 +85,7 @@ inline std::vector<Provenance> upcycle_plan(const std::vector<std::string>& name
     } else if (models == 1) {
       p.rule = "copy";
     }
-    if (auto at = name.find(".post_attention_layernorm."); o.sequential && at != std::string::npos) p.source = name.substr(0, at) + ".input_layernorm.weight";
+    if (auto at = name.find(".post_attention_layernorm."); dense.parallel_block && at != std::string::npos) p.source = name.substr(0, at) + ".input_layernorm.weight";
     plan.push_back(p);
   }
   return plan;
@@ -152,7 +152,7 @@ inline Decoder upcycle(const std::vector<const Decoder*>& dense, const UpcycleOp
   std::vector<Parameter> parameters = mixture.parameters();
   std::vector<std::string> names;
   for (const Parameter& p : parameters) names.push_back(p.name);
-  std::vector<Provenance> plan = upcycle_plan(names, models, o);
+  std::vector<Provenance> plan = upcycle_plan(dense[0]->config(), names, models, o);
   for (std::size_t i = 0; i < plan.size(); ++i) {
     Parameter& p = parameters[i];
     const Provenance& from = plan[i];
