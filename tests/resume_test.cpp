@@ -156,7 +156,7 @@ TEST_CASE("training: --force deletes nothing before all input has been read, and
   CHECK(checkpoints_of(out) == Set{"step-00000001"});
   RunConfig itself = b.config();
   itself.model = {"", out + "/../" + io::name_of_file(out), b.f / "tokenizer.json"};
-  CHECK(has(error_of(ErrorKind::usage, [&] { Run(itself, force, {}).execute(); }), "out.input: " + out + ": model.init_from lies in --out"));
+  CHECK(has(error_of(ErrorKind::usage, [&] { Run(itself, force, {}).execute(); }), "out.input: " + out + ": model.init_from is a checkpoint of --out"));
   CHECK(checkpoints_of(out) == Set{"step-00000001"});
 }
 

@@ -142,7 +142,7 @@ class Run {
     std::string tokenizer_file = c.model.tokenizer;
     if (!c.model.init_from.empty()) {
       io::ModelFolder m = io::load_model(c.model.init_from);
-      if (io::lies_in(m.path, options_.out)) fail(ErrorKind::usage, "out.input", options_.out, ": model.init_from lies in --out, whose checkpoints come and go; name another --out");
+      if (io::lies_in(m.path, checkpoints())) fail(ErrorKind::usage, "out.input", options_.out, ": model.init_from is a checkpoint of --out, and those come and go; name another --out");
       config_file_ = std::move(m.config);
       model_ = std::move(m.decoder);
       if (tokenizer_file.empty() && m.has_tokenizer) tokenizer_file = m.path + "/tokenizer.json";
