@@ -211,6 +211,20 @@ TEST_CASE("file: lists are sorted, filtered, without folders and hidden names") 
   CHECK(has(error_of([&] { list_files(f / "no"); }, ErrorKind::input), "file.missing"));
 }
 
+TEST_CASE("file: what lies in a folder, by any name") {
+  Folder f;
+  make_folder(f / "a/b");
+  std::filesystem::create_directory_symlink(f / "a/b", f / "link");
+  for (const char* path : {"a", "a/", "a/new", "a/b/../b/new/x", "link/x"}) {
+    CAPTURE(path);
+    CHECK(lies_in(f / path, f / "a"));
+  }
+  for (const char* path : {"", "ab", "a/../c", "a/b/../../x"}) {
+    CAPTURE(path);
+    CHECK_FALSE(lies_in(f / path, f / "a"));
+  }
+}
+
 TEST_CASE("file: one holder of a lock, named to the second; a dead one's is free") {
   Folder f;
   {
