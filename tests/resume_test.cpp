@@ -267,10 +267,32 @@ TEST_CASE("training: a checkpoint whose router counts are not of the model's exp
   io::Json state = io::parse_json(io::read_file(file), "state.json");
   REQUIRE(state.at("router_counts").size() > 0);
   state.set("router_counts", io::Json::array({io::Json::array({1})}));
+  state.erase("sha256");  // as of an older checkpoint
   io::write_file_atomic(file, io::dump(state));
   CHECK(b.resumed(out, notes).hash == wanted_hash());
   CHECK(has(notes, "router_counts has 1 experts for router 0"));
   CHECK(has(notes, "resuming from " + out + "/checkpoints/step-00000005"));
+}
+
+TEST_CASE("training: a state.json that was changed is damaged") {
+  Bench& b = bench();
+  for (const char* key : {"updates", "step", "hash"}) {
+    CAPTURE(key);
+    std::string out = b.fresh(), notes;
+    b.run(out, {"train.checkpoint_every=5"}, false, 10);
+    const std::string file = out + "/checkpoints/step-00000010/state.json";
+    io::Json state = io::parse_json(io::read_file(file), "state.json");
+    if (std::string_view(key) == "hash") state.set(key, "00");
+    else state.set(key, 9);
+    io::write_file_atomic(file, io::dump(state, 2));
+    CHECK(b.resumed(out, notes).hash == wanted_hash());
+    CHECK(has(notes, "state.json: SHA-256 of its content is "));
+  }
+  std::string out = b.fresh(), notes;
+  b.run(out, {"train.checkpoint_every=5"}, false, 10);
+  std::filesystem::rename(out + "/checkpoints/step-00000010", out + "/checkpoints/step-00000011");
+  CHECK(b.resumed(out, notes).hash == wanted_hash());
+  CHECK(has(notes, "step is 10, other than the folder's name"));
 }
 
 TEST_CASE("training: with one checkpoint kept, a damaged one never outlives a good one") {

@@ -231,24 +231,25 @@ inline Tokenizer Tokenizer::parse(const io::Json& json, const std::string& where
     bool special;
   };
   std::vector<Entry> entries;
-  std::unordered_map<std::string_view, std::int32_t> ids;
+  std::unordered_map<std::string_view, std::size_t> place;  // in entries, of the vocabulary
   const std::int64_t max_id = std::int64_t{1} << 24;
   for (auto [token, value] : model.at("vocab", where).members(where + ": model.vocab")) {
     auto id = static_cast<std::int32_t>(value.as_int(str(where, ": id of '", printable(token), "'"), 0, max_id));
+    place.emplace(token, entries.size());
     entries.push_back({token, id, false});
-    ids.emplace(token, id);
   }
   if (const io::Json* added = json.find("added_tokens"); added && !added->is_null())
     for (const io::Json& a : added->items(where + ": added_tokens")) {
       std::string_view content = a.at("content", where).as_string(where + ": added_tokens: content");
       auto id = static_cast<std::int32_t>(a.at("id", where).as_int(where + ": added_tokens: id", 0, max_id));
       if (content.empty()) fail(ErrorKind::input, "tokenizer.special", where, ": added_tokens: id ", id, " has an empty content; wanted some text");
-      if (auto it = ids.find(content); it != ids.end() && it->second != id)
-        fail(ErrorKind::input, "tokenizer.id", where, ": '", printable(content), "' has id ", it->second, " in the vocabulary and ", id, " among the added tokens");
-      if (!ids.contains(content)) entries.push_back({content, id, true});
-      else
-        for (Entry& e : entries)
-          if (e.id == id) e.special = true;
+      if (const auto it = place.find(content); it == place.end()) {
+        entries.push_back({content, id, true});
+      } else {
+        Entry& e = entries[it->second];
+        if (e.id != id) fail(ErrorKind::input, "tokenizer.id", where, ": '", printable(content), "' has id ", e.id, " in the vocabulary and ", id, " among the added tokens");
+        e.special = true;
+      }
       t.specials_.push_back({std::string(content), id});
     }
   t.tokens_.resize(entries.size());
@@ -290,10 +291,10 @@ inline Tokenizer Tokenizer::parse(const io::Json& json, const std::string& where
       right = m.at(1).as_string(at);
     }
     joined.assign(left).append(right);
-    auto l = ids.find(left), r = ids.find(right), both = ids.find(joined);
-    if (l == ids.end() || r == ids.end() || both == ids.end())
+    const auto l = place.find(left), r = place.find(right), both = place.find(joined);
+    if (l == place.end() || r == place.end() || both == place.end())
       fail(ErrorKind::input, "tokenizer.merge", at, ": '", printable(left), "' and '", printable(right), "': these or what they make is not in the vocabulary");
-    t.merges_.set(l->second, r->second, rank++, both->second);
+    t.merges_.set(entries[l->second].id, entries[r->second].id, rank++, entries[both->second].id);
   }
   return t;
 }

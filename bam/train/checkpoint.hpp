@@ -8,7 +8,9 @@
 
 #include "../io/file.hpp"
 #include "../io/hash.hpp"
+#include "../io/json.hpp"
 #include "../io/model_folder.hpp"
+#include "../io/sha256.hpp"
 #include "../nn/parameter.hpp"
 #include "../optim/adamw.hpp"
 
@@ -80,6 +82,12 @@ inline void prune(const std::string& checkpoints, std::int64_t keep, std::int64_
   std::error_code ec;
   for (std::size_t i = static_cast<std::size_t>(keep); i < folders.size(); ++i)
     if (best < 0 || !folders[i].ends_with("/" + step_folder(best))) std::filesystem::remove_all(folders[i], ec);
+}
+
+// SHA-256 of what a state.json says beside it.
+inline std::string state_hash(io::Json state) {
+  state.erase("sha256");
+  return io::sha256(io::dump(state));
 }
 
 // What a run left that was killed while it saved. Only under the run's lock: nobody is writing there.

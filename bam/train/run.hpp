@@ -223,6 +223,8 @@ class Run {
     std::int64_t format = state.at("format").as_int("state.json: format");
     if (format != checkpoint_format)
       fail(ErrorKind::input, "checkpoint.format", folder, ": has format ", format, ", this program reads ", checkpoint_format, "; resume with the version that wrote it");
+    if (const io::Json* wanted = state.find("sha256"); wanted && wanted->as_string("state.json: sha256") != detail::state_hash(state))  // an older checkpoint has none
+      fail(ErrorKind::input, "checkpoint.damaged", folder, "/state.json: SHA-256 of its content is ", detail::state_hash(state), ", wanted ", wanted->as_string("state.json: sha256"));
     const io::Json& files = state.at("files");
     for (const char* name : {"config.json", "model.safetensors", "optimizer.safetensors", "tokenizer.json"}) {
       std::string found = io::sha256_file(folder + "/" + name), wanted(files.at(name).as_string("state.json: files"));
@@ -235,6 +237,7 @@ class Run {
           fail(ErrorKind::input, "checkpoint.other", folder, ": was made with another ", key, "; --force goes on all the same");
       }
     std::int64_t step = state.at("step").as_int("state.json: step", 0);
+    if (detail::step_folder(step) != io::name_of_file(folder)) fail(ErrorKind::input, "checkpoint.damaged", folder, "/state.json: step is ", step, ", other than the folder's name");
     io::ConfigFile saved = io::read_model_config(folder + "/config.json");
     if (io::dump(io::model_config_json(saved)) != io::dump(io::model_config_json(config_file_)))
       fail(ErrorKind::input, "checkpoint.other", folder, ": its config.json describes another model than the run file; start a new run");
@@ -291,6 +294,7 @@ class Run {
     state.set("manifest", manifest_);
     for (const char* file : {"config.json", "model.safetensors", "optimizer.safetensors", "tokenizer.json"}) files.set(file, io::sha256_file(at + "/" + file));
     state.set("files", std::move(files));
+    state.set("sha256", detail::state_hash(io::parse_json(io::dump(state), "state.json")));
     io::write_file(at + "/state.json", io::dump(state, 2) + "\n");
     staged.commit();
     detail::prune(checkpoints(), config_.train.keep_checkpoints, config_.train.best ? validation_.best_step() : -1);
