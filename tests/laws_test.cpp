@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "reference.hpp"
+#include "support.hpp"
 
 namespace bam::laws_test {
 
@@ -349,6 +350,17 @@ TEST_CASE("laws of single ops: softmax, norms, dropout, ties") {
     CHECK(ties[1][1] != 0);
     CHECK(ties[1] == Floats{0, ties[1][1], ties[1][1], 0, ties[1][1]});
   });
+}
+
+TEST_CASE("what ops refuse, with place and values") {
+  auto refused = [](auto&& f) { return test::error_of(ErrorKind::usage, f); };
+  const Tensor x = zeros({2, 3});
+  for (std::int64_t axis : {-3, 2}) {
+    const std::string told = " axis " + std::to_string(axis) + " of shape (2, 3)";
+    CHECK(refused([&] { slice(x, axis, 0, 1); }) == "axis.range: slice:" + told);
+    CHECK(refused([&] { concat({x, x}, axis); }) == "axis.range: concat:" + told);
+    CHECK(refused([&] { sum(x, {axis}); }) == "axis.range: sum:" + told);
+  }
 }
 
 TEST_CASE("NaN and infinity come through; a row that sees nothing is 0") {

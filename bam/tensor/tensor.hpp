@@ -1,6 +1,7 @@
 // A tensor is a value: shape, dtype, device and shared storage, always dense and row-major. Copies alias. Beside the storage it
 // carries its gradient, so that a gradient lives as long as what it belongs to and no longer.
 #pragma once
+#include <concepts>
 #include <cstring>
 #include <initializer_list>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/bf16.hpp"
 #include "../core/dtype.hpp"
 #include "../core/error.hpp"
 #include "../core/math.hpp"
@@ -276,8 +278,12 @@ constexpr DType dtype_of() {
   if constexpr (std::is_same_v<T, float>) return DType::f32;
   else if constexpr (std::is_same_v<T, double>) return DType::f64;
   else if constexpr (std::is_same_v<T, std::int32_t>) return DType::i32;
-  else if constexpr (std::is_same_v<T, std::int64_t>) return DType::i64;
-  else return DType::u8;
+  else if constexpr (std::is_same_v<T, std::uint8_t>) return DType::u8;
+  else if constexpr (std::is_same_v<T, Bf16>) return DType::bf16;
+  else {
+    static_assert(std::signed_integral<T> && sizeof(T) == 8, "tensor: wanted float, double, Bf16, std::uint8_t, or integers of 4 or 8 bytes with a sign");
+    return DType::i64;
+  }
 }
 }  // namespace detail
 
