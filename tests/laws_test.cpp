@@ -353,6 +353,7 @@ TEST_CASE("laws of single ops: softmax, norms, dropout, ties") {
 }
 
 TEST_CASE("what ops refuse, with place and values") {
+  using test::has;
   auto refused = [](auto&& f) { return test::error_of(ErrorKind::usage, f); };
   const Tensor x = zeros({2, 3});
   for (std::int64_t axis : {-3, 2}) {
@@ -360,6 +361,64 @@ TEST_CASE("what ops refuse, with place and values") {
     CHECK(refused([&] { slice(x, axis, 0, 1); }) == "axis.range: slice:" + told);
     CHECK(refused([&] { concat({x, x}, axis); }) == "axis.range: concat:" + told);
     CHECK(refused([&] { sum(x, {axis}); }) == "axis.range: sum:" + told);
+  }
+
+  CHECK(refused([&] { matmul(zeros({2, 3, 4, 5}), zeros({3, 2, 5, 4})); }) == "matmul.batch: matmul: batches of (2, 3, 4, 5) and (3, 2, 5, 4)");
+  CHECK(refused([&] { matmul(zeros({2, 1, 4, 5}), zeros({2, 5, 4})); }) == "matmul.batch: matmul: batches of (2, 1, 4, 5) and (2, 5, 4)");
+  CHECK(matmul(zeros({1, 2, 4, 5}), zeros({2, 5, 4})).shape() == Shape{1, 2, 4, 4});
+  CHECK(matmul(zeros({0, 4, 5}), zeros({5, 4})).shape() == Shape{0, 4, 4});
+  CHECK(matmul(zeros({1, 4, 5}), zeros({0, 5, 4})).shape() == Shape{0, 4, 4});
+
+  // each query in one segment; each key too, where gradients are wanted
+  const AttentionShape shape{4, 2, 2, 0, true, 0};
+  const Tensor qkv = zeros({4, 16});
+  auto seen = [&](const Tensor& t, const std::vector<Segment>& list, const Tensor& gates = {}) { return refused([&] { attention(t, gates, shape, list); }); };
+  const std::string begins = "attention.segment: attention: a segment begins at ", key = "attention.segment: attention: segments end at ";
+  CHECK(seen(qkv, {{2, 2, 2, 2}, {0, 0, 0, 0}, {0, 2, 0, 2}}) == "");
+  CHECK(seen(qkv, {{0, 2, 0, 2}, {0, 2, 2, 2}}) == begins + "query 0, those before it end at 2");
+  CHECK(seen(qkv, {{0, 1, 0, 1}, {3, 1, 3, 1}}) == begins + "query 3, those before it end at 1");
+  CHECK(seen(qkv, {{0, 3, 0, 4}}) == key + "query 3 of 4");
+  CHECK(seen(qkv, {{0, 2, 0, 2}, {2, 2, 0, 2}}) == "");
+  {
+    Tape tape;
+    const Tensor p = parameter(qkv.clone());
+    CHECK(seen(qkv, {{0, 2, 0, 2}, {2, 2, 0, 2}}) == "");
+    CHECK(seen(p, {{2, 2, 2, 2}, {0, 2, 0, 2}}) == "");
+    CHECK(seen(p, {{0, 2, 0, 2}, {2, 2, 0, 2}}) == begins + "key 0, those before it end at 2");
+    CHECK(seen(p, {{0, 2, 0, 4}, {2, 2, 0, 4}}) == begins + "key 0, those before it end at 4");
+  }
+  CHECK(seen(qkv, {{0, 4, 0, 4}}, zeros({4, 3})) == "attention.gates: attention: gates are (4, 3) for 4 rows and 4 heads");
+  CHECK(has(seen(qkv, {{0, 4, 0, 4}}, zeros({4, 0})), "attention.gates"));
+
+  const Tensor at_rows = tensor(std::vector<std::int64_t>{0, 1, 2, 3});
+  auto cached = [&](Shape k, Shape v, const Tensor& gates) {
+    KvCache cache{zeros(k), zeros(v)};
+    return refused([&] { cached_attention(qkv, gates, shape, {{{0, 4, 0, 4}}}, cache, at_rows); });
+  };
+  CHECK(cached({9, 4}, {9, 4}, zeros({4, 2})) == "");
+  for (std::int64_t g : {0, 3, 8}) CHECK(cached({9, 4}, {9, 4}, zeros({4, g})) == "attention.gates: attention: gates are (4, " + std::to_string(g) + ") for 4 rows and 4 heads");
+  CHECK(cached({9, 4}, {9, 4}, zeros({3, 2})) == "attention.gates: attention: gates are (3, 2) for 4 rows and 4 heads");
+  CHECK(cached({9, 3}, {9, 3}, {}) == "attention.cache: attention: a cache of (9, 3) and (9, 3), wanted rows of 4");
+  CHECK(cached({9, 4}, {8, 4}, {}) == "attention.cache: attention: a cache of (9, 4) and (8, 4), wanted rows of 4");
+
+  for (std::int32_t position : {-1, 5}) {
+    const Rope turn{rope_table(5, 2, 10000), tensor(std::vector<std::int32_t>{4, 0, position, 1})};
+    const std::string told = "rope.position: rope: position " + std::to_string(position) + " at 2 of a table of 5 rows";
+    CHECK(refused([&] { rope(qkv, turn); }) == told);
+    CHECK(refused([&] { qkv_projection(qkv, zeros({16, 16}), turn, 6); }) == told);
+  }
+}
+
+TEST_CASE("matmul: the gradient of an operand that an empty batch repeats is 0") {
+  for (bool transposed : {false, true}) {
+    Tensor a = parameter(zeros({0, 2, 3})), b = parameter(ones(transposed ? Shape{4, 3} : Shape{3, 4}));
+    auto all = b.gradient()->target(12).first;
+    std::fill(all, all + 12, 7.0f);
+    b.gradient()->clear(true);  // keeps its memory, which holds 7
+    Tape tape;
+    Tensor y = matmul(a, b, false, transposed), dy = zeros({0, 2, 4});
+    tape.backward(std::span(&y, 1), std::span<const Tensor>(&dy, 1));
+    CHECK(floats(b.grad()) == Floats(12, 0.0f));
   }
 }
 
