@@ -1,7 +1,10 @@
 // The laws that ops keep: fused = unfused, packed = alone, cut = whole, cached = at once; and how NaN and infinity go through.
 #include <array>
+#include <atomic>
 #include <functional>
+#include <new>
 #include <numeric>
+#include <stdexcept>
 
 #include "reference.hpp"
 #include "support.hpp"
@@ -363,6 +366,9 @@ TEST_CASE("what ops refuse, with place and values") {
     CHECK(refused([&] { sum(x, {axis}); }) == "axis.range: sum:" + told);
   }
 
+  CHECK(refused([&] { x.size(-3); }) == "axis.range: tensor: axis -3 of shape (2, 3)");
+  CHECK(refused([&] { x.data<double>(); }) == "dtype.access: tensor: (2, 3) holds F32");
+
   CHECK(refused([&] { matmul(zeros({2, 3, 4, 5}), zeros({3, 2, 5, 4})); }) == "matmul.batch: matmul: batches of (2, 3, 4, 5) and (3, 2, 5, 4)");
   CHECK(refused([&] { matmul(zeros({2, 1, 4, 5}), zeros({2, 5, 4})); }) == "matmul.batch: matmul: batches of (2, 1, 4, 5) and (2, 5, 4)");
   CHECK(matmul(zeros({1, 2, 4, 5}), zeros({2, 5, 4})).shape() == Shape{1, 2, 4, 4});
@@ -420,6 +426,57 @@ TEST_CASE("matmul: the gradient of an operand that an empty batch repeats is 0")
     tape.backward(std::span(&y, 1), std::span<const Tensor>(&dy, 1));
     CHECK(floats(b.grad()) == Floats(12, 0.0f));
   }
+}
+
+TEST_CASE("threads: an exception of a body is thrown by parallel, and the pool goes on") {
+  for (int workers : {1, 4}) {
+    cpu::ThreadPool pool(workers);
+    std::atomic<int> ran{0};
+    auto run = [&](std::int64_t bad) {
+      auto body = [&](std::int64_t i) {
+        if (i >= bad) throw std::runtime_error("body");
+        ++ran;
+      };
+      pool.parallel(1000, [](void* f, std::int64_t i, int) { (*static_cast<decltype(body)*>(f))(i); }, &body);
+    };
+    for (int round = 0; round < 50; ++round) {
+      CHECK_THROWS_WITH_AS(run(round), "body", std::runtime_error);
+      CHECK(ran.exchange(0) <= round);
+      run(1000);
+      CHECK(ran.exchange(0) == 1000);
+    }
+  }
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // whose operator new ends the program
+TEST_CASE("threads: scratch that there is no memory for leaves the block that was") {
+  cpu::ThreadPool pool(1);
+  void* const small = pool.scratch(0, 100);
+  CHECK_THROWS_AS(pool.scratch(0, std::size_t{1} << 62), std::bad_alloc);
+  CHECK(pool.scratch(0, 100) == small);
+  CHECK_THROWS_AS(pool.scratch(0, std::size_t{1} << 62), std::bad_alloc);
+}
+#endif
+
+TEST_CASE("adamw: a weight decay that is set later counts, on matrices") {
+  auto trained = [](double first, double later) {
+    std::vector<Tensor> w{parameter(ones({3, 5})), parameter(ones({5}))};
+    AdamWOptions o;
+    o.weight_decay = first;
+    AdamW optimizer(w, o);
+    optimizer.options().weight_decay = later;
+    for (Tensor& t : w) {
+      auto g = t.gradient()->target(t.numel()).first;
+      std::fill(g, g + t.numel(), 0.5f);
+    }
+    optimizer.step();
+    return std::pair(floats(w[0]), floats(w[1]));
+  };
+  const auto with = trained(0.5, 0.5), without = trained(0, 0);
+  CHECK(trained(0, 0.5) == with);
+  CHECK(trained(0.5, 0) == without);
+  CHECK(with.first != without.first);
+  CHECK(with.second == without.second);
 }
 
 TEST_CASE("NaN and infinity come through; a row that sees nothing is 0") {

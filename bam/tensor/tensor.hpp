@@ -124,7 +124,7 @@ class Tensor {
   // Axis i; negative counts from the end.
   std::int64_t size(std::int64_t i) const {
     std::int64_t axis = i < 0 ? i + rank() : i;
-    check(axis >= 0 && axis < rank(), "axis.range", "tensor: axis ", i, " of shape ", to_string(shape_));
+    if (axis < 0 || axis >= rank()) [[unlikely]] refuse_axis(i);
     return shape_[static_cast<std::size_t>(axis)];
   }
   std::int64_t numel() const { return numel_; }
@@ -237,9 +237,16 @@ class Tensor {
  private:
   template <class T>
   void check_access() const {
-    check(sizeof(T) == size_of(dtype_), "dtype.access", "tensor: ", to_string(shape_), " holds ", name_of(dtype_));
+    if (sizeof(T) != size_of(dtype_)) [[unlikely]] refuse_access();
   }
-  void check_here() const { check(device() == Device::cpu, "device.access", "tensor: ", to_string(shape_), " lies on ", name_of(device()), "; to(bam::Device::cpu) copies it here"); }
+  void check_here() const {
+    if (device() != Device::cpu) [[unlikely]] refuse_here();
+  }
+  // Apart from the checks, which loops call for every element: their text costs more than all else.
+  [[noreturn, gnu::noinline, gnu::cold]] void refuse_axis(std::int64_t i) const { fail(ErrorKind::usage, "axis.range", "tensor: axis ", i, " of shape ", to_string(shape_)); }
+  [[noreturn, gnu::noinline, gnu::cold]] void refuse_access() const { fail(ErrorKind::usage, "dtype.access", "tensor: ", to_string(shape_), " holds ", name_of(dtype_)); }
+  [[noreturn, gnu::noinline, gnu::cold]] void refuse_here() const { fail(ErrorKind::usage, "device.access", "tensor: ", to_string(shape_), " lies on ", name_of(device()), "; to(bam::Device::cpu) copies it here"); }
+
   Shape shape_;
   DType dtype_ = DType::f32;
   std::int64_t numel_ = 0;
