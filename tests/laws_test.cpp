@@ -1,9 +1,13 @@
 // The laws that ops keep: fused = unfused, packed = alone, cut = whole, cached = at once; and how NaN and infinity go through.
 #include <array>
+#include <atomic>
 #include <functional>
+#include <new>
 #include <numeric>
+#include <stdexcept>
 
 #include "reference.hpp"
+#include "support.hpp"
 
 namespace bam::laws_test {
 
@@ -349,6 +353,130 @@ TEST_CASE("laws of single ops: softmax, norms, dropout, ties") {
     CHECK(ties[1][1] != 0);
     CHECK(ties[1] == Floats{0, ties[1][1], ties[1][1], 0, ties[1][1]});
   });
+}
+
+TEST_CASE("what ops refuse, with place and values") {
+  using test::has;
+  auto refused = [](auto&& f) { return test::error_of(ErrorKind::usage, f); };
+  const Tensor x = zeros({2, 3});
+  for (std::int64_t axis : {-3, 2}) {
+    const std::string told = " axis " + std::to_string(axis) + " of shape (2, 3)";
+    CHECK(refused([&] { slice(x, axis, 0, 1); }) == "axis.range: slice:" + told);
+    CHECK(refused([&] { concat({x, x}, axis); }) == "axis.range: concat:" + told);
+    CHECK(refused([&] { sum(x, {axis}); }) == "axis.range: sum:" + told);
+  }
+
+  CHECK(refused([&] { x.size(-3); }) == "axis.range: tensor: axis -3 of shape (2, 3)");
+  CHECK(refused([&] { x.data<double>(); }) == "dtype.access: tensor: (2, 3) holds F32");
+
+  CHECK(refused([&] { matmul(zeros({2, 3, 4, 5}), zeros({3, 2, 5, 4})); }) == "matmul.batch: matmul: batches of (2, 3, 4, 5) and (3, 2, 5, 4)");
+  CHECK(refused([&] { matmul(zeros({2, 1, 4, 5}), zeros({2, 5, 4})); }) == "matmul.batch: matmul: batches of (2, 1, 4, 5) and (2, 5, 4)");
+  CHECK(matmul(zeros({1, 2, 4, 5}), zeros({2, 5, 4})).shape() == Shape{1, 2, 4, 4});
+  CHECK(matmul(zeros({0, 4, 5}), zeros({5, 4})).shape() == Shape{0, 4, 4});
+  CHECK(matmul(zeros({1, 4, 5}), zeros({0, 5, 4})).shape() == Shape{0, 4, 4});
+
+  // each query in one segment; each key too, where gradients are wanted
+  const AttentionShape shape{4, 2, 2, 0, true, 0};
+  const Tensor qkv = zeros({4, 16});
+  auto seen = [&](const Tensor& t, const std::vector<Segment>& list, const Tensor& gates = {}) { return refused([&] { attention(t, gates, shape, list); }); };
+  const std::string begins = "attention.segment: attention: a segment begins at ", key = "attention.segment: attention: segments end at ";
+  CHECK(seen(qkv, {{2, 2, 2, 2}, {0, 0, 0, 0}, {0, 2, 0, 2}}) == "");
+  CHECK(seen(qkv, {{0, 2, 0, 2}, {0, 2, 2, 2}}) == begins + "query 0, those before it end at 2");
+  CHECK(seen(qkv, {{0, 1, 0, 1}, {3, 1, 3, 1}}) == begins + "query 3, those before it end at 1");
+  CHECK(seen(qkv, {{0, 3, 0, 4}}) == key + "query 3 of 4");
+  CHECK(seen(qkv, {{0, 2, 0, 2}, {2, 2, 0, 2}}) == "");
+  {
+    Tape tape;
+    const Tensor p = parameter(qkv.clone());
+    CHECK(seen(qkv, {{0, 2, 0, 2}, {2, 2, 0, 2}}) == "");
+    CHECK(seen(p, {{2, 2, 2, 2}, {0, 2, 0, 2}}) == "");
+    CHECK(seen(p, {{0, 2, 0, 2}, {2, 2, 0, 2}}) == begins + "key 0, those before it end at 2");
+    CHECK(seen(p, {{0, 2, 0, 4}, {2, 2, 0, 4}}) == begins + "key 0, those before it end at 4");
+  }
+  CHECK(seen(qkv, {{0, 4, 0, 4}}, zeros({4, 3})) == "attention.gates: attention: gates are (4, 3) for 4 rows and 4 heads");
+  CHECK(has(seen(qkv, {{0, 4, 0, 4}}, zeros({4, 0})), "attention.gates"));
+
+  const Tensor at_rows = tensor(std::vector<std::int64_t>{0, 1, 2, 3});
+  auto cached = [&](Shape k, Shape v, const Tensor& gates) {
+    KvCache cache{zeros(k), zeros(v)};
+    return refused([&] { cached_attention(qkv, gates, shape, {{{0, 4, 0, 4}}}, cache, at_rows); });
+  };
+  CHECK(cached({9, 4}, {9, 4}, zeros({4, 2})) == "");
+  for (std::int64_t g : {0, 3, 8}) CHECK(cached({9, 4}, {9, 4}, zeros({4, g})) == "attention.gates: attention: gates are (4, " + std::to_string(g) + ") for 4 rows and 4 heads");
+  CHECK(cached({9, 4}, {9, 4}, zeros({3, 2})) == "attention.gates: attention: gates are (3, 2) for 4 rows and 4 heads");
+  CHECK(cached({9, 3}, {9, 3}, {}) == "attention.cache: attention: a cache of (9, 3) and (9, 3), wanted rows of 4");
+  CHECK(cached({9, 4}, {8, 4}, {}) == "attention.cache: attention: a cache of (9, 4) and (8, 4), wanted rows of 4");
+
+  for (std::int32_t position : {-1, 5}) {
+    const Rope turn{rope_table(5, 2, 10000), tensor(std::vector<std::int32_t>{4, 0, position, 1})};
+    const std::string told = "rope.position: rope: position " + std::to_string(position) + " at 2 of a table of 5 rows";
+    CHECK(refused([&] { rope(qkv, turn); }) == told);
+    CHECK(refused([&] { qkv_projection(qkv, zeros({16, 16}), turn, 6); }) == told);
+  }
+}
+
+TEST_CASE("matmul: the gradient of an operand that an empty batch repeats is 0") {
+  for (bool transposed : {false, true}) {
+    Tensor a = parameter(zeros({0, 2, 3})), b = parameter(ones(transposed ? Shape{4, 3} : Shape{3, 4}));
+    auto all = b.gradient()->target(12).first;
+    std::fill(all, all + 12, 7.0f);
+    b.gradient()->clear(true);  // keeps its memory, which holds 7
+    Tape tape;
+    Tensor y = matmul(a, b, false, transposed), dy = zeros({0, 2, 4});
+    tape.backward(std::span(&y, 1), std::span<const Tensor>(&dy, 1));
+    CHECK(floats(b.grad()) == Floats(12, 0.0f));
+  }
+}
+
+TEST_CASE("threads: an exception of a body is thrown by parallel, and the pool goes on") {
+  for (int workers : {1, 4}) {
+    cpu::ThreadPool pool(workers);
+    std::atomic<int> ran{0};
+    auto run = [&](std::int64_t bad) {
+      auto body = [&](std::int64_t i) {
+        if (i >= bad) throw std::runtime_error("body");
+        ++ran;
+      };
+      pool.parallel(1000, [](void* f, std::int64_t i, int) { (*static_cast<decltype(body)*>(f))(i); }, &body);
+    };
+    for (int round = 0; round < 50; ++round) {
+      CHECK_THROWS_WITH_AS(run(round), "body", std::runtime_error);
+      CHECK(ran.exchange(0) <= round);
+      run(1000);
+      CHECK(ran.exchange(0) == 1000);
+    }
+  }
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // whose operator new ends the program
+TEST_CASE("threads: scratch that there is no memory for leaves the block that was") {
+  cpu::ThreadPool pool(1);
+  void* const small = pool.scratch(0, 100);
+  CHECK_THROWS_AS(pool.scratch(0, std::size_t{1} << 62), std::bad_alloc);
+  CHECK(pool.scratch(0, 100) == small);
+  CHECK_THROWS_AS(pool.scratch(0, std::size_t{1} << 62), std::bad_alloc);
+}
+#endif
+
+TEST_CASE("adamw: a weight decay that is set later counts, on matrices") {
+  auto trained = [](double first, double later) {
+    std::vector<Tensor> w{parameter(ones({3, 5})), parameter(ones({5}))};
+    AdamWOptions o;
+    o.weight_decay = first;
+    AdamW optimizer(w, o);
+    optimizer.options().weight_decay = later;
+    for (Tensor& t : w) {
+      auto g = t.gradient()->target(t.numel()).first;
+      std::fill(g, g + t.numel(), 0.5f);
+    }
+    optimizer.step();
+    return std::pair(floats(w[0]), floats(w[1]));
+  };
+  const auto with = trained(0.5, 0.5), without = trained(0, 0);
+  CHECK(trained(0, 0.5) == with);
+  CHECK(trained(0.5, 0) == without);
+  CHECK(with.first != without.first);
+  CHECK(with.second == without.second);
 }
 
 TEST_CASE("NaN and infinity come through; a row that sees nothing is 0") {

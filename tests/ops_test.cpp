@@ -694,6 +694,9 @@ TEST_CASE("fill and copy of every element type") {
     turned(std::int32_t{1});
     turned(std::int64_t{1});
     turned(1.0);
+    turned(1LL);  // no std::int64_t, which is a long, but as wide
+    CHECK(tensor(std::vector<long long>{1, -2}).dtype() == DType::i64);
+    CHECK(tensor(std::vector<Bf16>{to_bf16(1.5f), to_bf16(-2)}).rounded(DType::f32).values()[1] == -2);
   });
 }
 

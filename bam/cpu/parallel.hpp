@@ -5,10 +5,12 @@
 #include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <new>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "../core/error.hpp"
@@ -33,7 +35,9 @@ class ThreadPool {
   }
 
   // Runs body(context, i, worker) for each i in [0, n); the caller is worker 0. One job at a time: callers queue.
-  // A nested call from inside a body runs its tasks itself.
+  // A nested call from inside a body runs its tasks itself. That holds for bodies that use no scratch; ops and kernels use it, also
+  // outside of a job: they are called from one thread at a time and not from inside a body.
+  // The first exception of a body ends the job, and is thrown here when no body runs any more.
   void parallel(std::int64_t n, Exec::Body body, void* context) {
     if (inside() || n <= 1 || threads_.empty()) {
       for (std::int64_t i = 0; i < n; ++i) body(context, i, worker_index());
@@ -56,13 +60,18 @@ class ThreadPool {
     for (int spin = 0; running_.load(std::memory_order_acquire) != 0; ++spin)
       if (spin < spin_limit) __builtin_ia32_pause();
       else std::this_thread::yield();
+    if (failed_.load(std::memory_order_relaxed)) {
+      failed_.store(false, std::memory_order_relaxed);
+      std::rethrow_exception(std::exchange(failure_, nullptr));
+    }
   }
 
   void* scratch(int worker, std::size_t bytes) {
     Scratch& s = scratch_[static_cast<std::size_t>(worker)];
     if (s.size < bytes) {
-      s.size = (bytes + 4095) / 4096 * 4096;
-      s.block.reset(static_cast<std::byte*>(::operator new(s.size, std::align_val_t{64})));
+      const std::size_t size = (bytes + 4095) / 4096 * 4096;
+      s.block.reset(static_cast<std::byte*>(::operator new(size, std::align_val_t{64})));
+      s.size = size;
     }
     return s.block.get();
   }
@@ -93,7 +102,12 @@ class ThreadPool {
   }
 
   void claim(int worker) {
-    for (std::int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < n_;) body_(context_, i, worker);
+    try {
+      for (std::int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < n_;) body_(context_, i, worker);
+    } catch (...) {
+      next_.store(n_, std::memory_order_relaxed);  // no further tasks
+      if (!failed_.exchange(true, std::memory_order_relaxed)) failure_ = std::current_exception();
+    }
   }
 
   void work(int worker, std::uint64_t seen) {
@@ -139,6 +153,8 @@ class ThreadPool {
   std::atomic<bool> stopping_{false};
   std::atomic<std::int64_t> next_{0};
   std::atomic<int> running_{0};
+  std::atomic<bool> failed_{false};
+  std::exception_ptr failure_;  // of who set failed_; read when running_ is 0
   Exec::Body body_ = nullptr;
   void* context_ = nullptr;
   std::int64_t n_ = 0;

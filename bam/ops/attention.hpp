@@ -2,6 +2,7 @@
 // whole soft mixture of attention (BAM, arXiv 2408.08274). qkv (N, (heads + 2 kv_heads) D) = [q | k | v],
 // gates (N, G), out (N, heads D); qkv and out in F32 or BF16. Forward saves qkv, gates, out and the log-sum-exp of each row.
 #pragma once
+#include <algorithm>
 #include <memory>
 
 #include "rope.hpp"
@@ -77,15 +78,34 @@ inline AttentionArgs attention_args(const AttentionShape& shape, const Segments&
   a.out_row = a.dout_row = shape.heads * shape.head_dim;
   return a;
 }
-inline void check_segments(const Segments& segments, std::int64_t q_rows, std::int64_t k_rows) {
+// Each row is in the range of one segment.
+inline void check_cover(const char* of, const Segments& segments, std::int64_t Segment::*begin, std::int64_t Segment::*length, std::int64_t rows) {
+  std::vector<Segment> list;
+  for (const Segment& s : segments.list())
+    if (s.*length > 0) list.push_back(s);
+  auto before = [=](const Segment& a, const Segment& b) { return a.*begin < b.*begin; };
+  if (!std::is_sorted(list.begin(), list.end(), before)) std::sort(list.begin(), list.end(), before);
   std::int64_t covered = 0;
-  for (const Segment& s : segments.list()) {
-    check(s.q_begin >= 0 && s.q_length >= 0 && s.q_begin + s.q_length <= q_rows && s.k_begin >= 0 && s.k_length >= s.q_length &&
-              s.k_begin + s.k_length <= k_rows,
-          "attention.segment", "attention: segment (", s.q_begin, ", ", s.q_length, ", ", s.k_begin, ", ", s.k_length, ") of ", q_rows, " queries and ", k_rows, " keys");
-    covered += s.q_length;
+  for (const Segment& s : list) {
+    check(s.*begin == covered, "attention.segment", "attention: a segment begins at ", of, s.*begin, ", those before it end at ", covered);
+    covered += s.*length;
   }
-  check(covered == q_rows, "attention.segment", "attention: segments cover ", covered, " of ", q_rows, " queries");
+  check(covered == rows, "attention.segment", "attention: segments end at ", of, covered, " of ", rows);
+}
+// own_keys: none shares its keys with another, which gradients need.
+inline void check_segments(const Segments& segments, std::int64_t q_rows, std::int64_t k_rows, bool own_keys) {
+  for (const Segment& s : segments.list())
+    check(s.q_begin >= 0 && s.q_length >= 0 && s.q_begin <= q_rows - s.q_length && s.k_begin >= 0 && s.k_length >= s.q_length && s.k_begin <= k_rows - s.k_length,
+          "attention.segment", "attention: segment (", s.q_begin, ", ", s.q_length, ", ", s.k_begin, ", ", s.k_length, ") of ", q_rows, " queries and ", k_rows, " keys");
+  check_cover("query ", segments, &Segment::q_begin, &Segment::q_length, q_rows);
+  if (own_keys) check_cover("key ", segments, &Segment::k_begin, &Segment::k_length, k_rows);
+}
+inline void set_gates(AttentionArgs& a, const Tensor& gates) {
+  if (!gates.defined()) return;
+  check(gates.rows() == a.rows && gates.columns() > 0 && a.heads % gates.columns() == 0, "attention.gates", "attention: gates are ", to_string(gates.shape()), " for ", a.rows, " rows and ", a.heads, " heads");
+  a.gate = gates.address();
+  a.gate_row = gates.columns();
+  a.heads_per_gate = a.heads / gates.columns();
 }
 }  // namespace detail
 
@@ -95,14 +115,11 @@ inline Tensor attention(const Tensor& qkv, const Tensor& gates, const AttentionS
   check(qkv.columns() == width, "attention.shape", "attention: qkv has ", qkv.columns(), " columns, wanted ", width);
   const Device device = detail::device_of("attention", qkv, gates);
   AttentionArgs a = detail::attention_args(shape, segments, n, device, qkv.dtype());
-  detail::check_segments(segments, n, n);
+  const bool recorded = Tape::active() && (qkv.wants_grad() || gates.wants_grad());
+  detail::check_segments(segments, n, n, recorded);
+  if (turned.table.defined()) detail::check_rope(turned, n);
   a.key_rows = n;
-  if (gates.defined()) {
-    check(gates.rows() == n && shape.heads % gates.columns() == 0, "attention.gates", "attention: gates are ", to_string(gates.shape()), " for ", n, " rows and ", shape.heads, " heads");
-    a.gate = gates.address();
-    a.gate_row = gates.columns();
-    a.heads_per_gate = shape.heads / gates.columns();
-  }
+  detail::set_gates(a, gates);
   Tensor out({n, shape.heads * d}, qkv.dtype(), device), lse({shape.heads, n}, DType::f32, device);
   const std::int64_t k_at = shape.heads * d, v_at = k_at + shape.kv_heads * d;
   a.q = qkv.raw();
@@ -141,20 +158,17 @@ inline Tensor cached_attention(const Tensor& qkv, const Tensor& gates, const Att
   check(cache_row.numel() == n, "attention.cache", "attention: ", cache_row.numel(), " cache rows for ", n, " tokens");
   const Device device = detail::device_of("attention", qkv, gates, cache.k, cache.v);
   AttentionArgs a = detail::attention_args(shape, segments, n, device, qkv.dtype());
-  detail::check_segments(segments, n, cache.k.rows());
+  check(cache.k.rank() > 0 && cache.k.columns() == kv && cache.v.shape() == cache.k.shape(), "attention.cache", "attention: a cache of ", to_string(cache.k.shape()), " and ", to_string(cache.v.shape()), ", wanted rows of ", kv);
+  detail::check_segments(segments, n, cache.k.rows(), false);
   std::int64_t k_at = shape.heads * d;
   check(cache.k.dtype() == qkv.dtype() && cache.v.dtype() == qkv.dtype(), "attention.cache", "attention: a cache of ", name_of(cache.k.dtype()), " for qkv of ", name_of(qkv.dtype()));
+  detail::set_gates(a, gates);
   const std::int64_t size = size_of(qkv.dtype()), *at = cache_row.data<std::int64_t>();
   for (std::int64_t i = 0; i < n; ++i) check(at[i] >= 0 && at[i] < cache.k.rows(), "attention.cache", "attention: cache row ", at[i], " of ", cache.k.rows());
   for (std::int64_t i = 0, run; i < n; i += run) {  // rows that follow each other at one go
     for (run = 1; i + run < n && at[i + run] == at[i] + run;) ++run;
     for (auto [to, from] : {std::pair(&cache.k, k_at), std::pair(&cache.v, k_at + kv)})
       copy_rows(element(to->raw(), at[i] * kv, a.dtype), device, kv * size, element(qkv.raw(), i * width + from, a.dtype), device, width * size, kv * size, run);
-  }
-  if (gates.defined()) {
-    a.gate = gates.address();
-    a.gate_row = gates.columns();
-    a.heads_per_gate = shape.heads / gates.columns();
   }
   Tensor out({n, shape.heads * d}, qkv.dtype(), device), lse({shape.heads, n}, DType::f32, device);
   a.q = qkv.raw();

@@ -8,6 +8,12 @@
 namespace bam {
 
 namespace detail {
+// Axis i of x from the front; a negative one counts from the end.
+inline std::int64_t axis_of(const char* op, const Tensor& x, std::int64_t i) {
+  const std::int64_t axis = i < 0 ? i + x.rank() : i;
+  if (axis < 0 || axis >= x.rank()) fail(ErrorKind::usage, "axis.range", op, ": axis ", i, " of shape ", to_string(x.shape()));
+  return axis;
+}
 // One axis of x, which stays with size 1: op of its elements, times factor.
 inline Tensor reduce_axis(const Tensor& x, std::int64_t axis, Reduce op, float factor) {
   ReduceArgs a;

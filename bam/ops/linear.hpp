@@ -129,19 +129,21 @@ inline Tensor linear_add(const Tensor& residual, const Tensor& x1, const Tensor&
   return y;
 }
 
-// a (..., M, K) times b (..., K, N), transposed on request; batch axes are equal or those of one operand are all 1.
+// a (..., M, K) times b (..., K, N), transposed on request; batch axes are equal, but for ones in front, or those of one operand are all 1.
 inline Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a = false, bool transpose_b = false) {
   check(a.rank() >= 2 && b.rank() >= 2, "matmul.rank", "matmul: wanted matrices, got ", to_string(a.shape()), " and ", to_string(b.shape()));
   auto matrix = [](const Tensor& t) { return t.size(-1) * t.size(-2); };
   std::int64_t M = a.size(transpose_a ? -1 : -2), K = a.size(transpose_a ? -2 : -1);
   std::int64_t N = b.size(transpose_b ? -2 : -1), K2 = b.size(transpose_b ? -1 : -2);
   check(K == K2, "matmul.shape", "matmul: inner sizes ", K, " and ", K2, " of ", to_string(a.shape()), " and ", to_string(b.shape()));
-  std::int64_t batch_a = 1, batch_b = 1;
-  for (std::int64_t i = 0; i < a.rank() - 2; ++i) batch_a *= a.size(i);
-  for (std::int64_t i = 0; i < b.rank() - 2; ++i) batch_b *= b.size(i);
-  check(batch_a == batch_b || batch_a == 1 || batch_b == 1, "matmul.batch", "matmul: batches of ", to_string(a.shape()), " and ", to_string(b.shape()));
-  std::int64_t batch = batch_a == 1 ? batch_b : batch_a;
-  Shape shape = batch_a == 1 && b.rank() > a.rank() ? b.shape() : batch_a >= batch_b ? a.shape() : b.shape();
+  auto batch_of = [](const Tensor& t) {  // batch axes without ones in front: none, where all are 1
+    const auto end = t.shape().end() - 2;
+    return Shape(std::find_if(t.shape().begin(), end, [](std::int64_t d) { return d != 1; }), end);
+  };
+  const Shape batch_a = batch_of(a), batch_b = batch_of(b);
+  check(batch_a == batch_b || batch_a.empty() || batch_b.empty(), "matmul.batch", "matmul: batches of ", to_string(a.shape()), " and ", to_string(b.shape()));
+  const std::int64_t batch = numel(batch_a.empty() ? batch_b : batch_a);
+  Shape shape = batch_a.empty() && (!batch_b.empty() || b.rank() > a.rank()) ? b.shape() : a.shape();
   shape[shape.size() - 2] = M;
   shape[shape.size() - 1] = N;
   const Device device = detail::device_of("matmul", a, b);
@@ -153,6 +155,7 @@ inline Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a = false,
     args.batch_a = sa;
     args.batch_b = sb;
     args.batch_c = sc;
+    if (n == 0 && sc == 0) args.batch = 1, args.K = 0;  // a sum of nothing
     if (sc != 0 || n <= 1) return kernel::gemm(args, device);
     args.batch = 1;  // a repeated operand's gradient is a sum over the batch, in order
     for (std::int64_t i = 0; i < n; ++i) {
@@ -162,7 +165,7 @@ inline Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a = false,
       kernel::gemm(args, device);
     }
   };
-  std::int64_t sa = batch_a == 1 ? 0 : matrix(a), sb = batch_b == 1 ? 0 : matrix(b), sy = M * N;
+  std::int64_t sa = batch_a.empty() ? 0 : matrix(a), sb = batch_b.empty() ? 0 : matrix(b), sy = M * N;
   std::int64_t lda = a.size(-1), ldb = b.size(-1);
   product(batch, M, N, K, a.address(), lda, transpose_a, sa, b.address(), ldb, transpose_b, sb, y.address(), N, sy, Write::overwrite);
   record({a, b}, {y}, [=, g = y.gradient()] {

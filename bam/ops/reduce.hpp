@@ -9,10 +9,7 @@ namespace detail {
 inline std::vector<std::int64_t> axes_of(const char* op, const Tensor& x, std::vector<std::int64_t> axes) {
   if (axes.empty())
     for (std::int64_t i = 0; i < x.rank(); ++i) axes.push_back(i);
-  for (auto& i : axes) {
-    if (i < 0) i += x.rank();
-    check(i >= 0 && i < x.rank(), "axis.range", op, ": axis ", i, " of shape ", to_string(x.shape()));
-  }
+  for (auto& i : axes) i = axis_of(op, x, i);
   std::sort(axes.begin(), axes.end());
   check(std::adjacent_find(axes.begin(), axes.end()) == axes.end(), "axis.twice", op, ": an axis is named twice");
   return axes;

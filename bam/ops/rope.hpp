@@ -32,6 +32,10 @@ struct Rope {
 namespace detail {
 inline void check_rope(const Rope& rope, std::int64_t rows) {
   check(rope.positions.numel() == rows && rope.positions.dtype() == DType::i32, "rope.positions", "rope: ", rope.positions.numel(), " positions for ", rows, " rows");
+  if (rope.positions.device() != Device::cpu) return;  // what lies on a device is not read back for a check
+  const std::int64_t most = rope.table.rows();
+  const std::span<const std::int32_t> positions = rope.positions.values<std::int32_t>();
+  for (std::size_t i = 0; i < positions.size(); ++i) check(positions[i] >= 0 && positions[i] < most, "rope.position", "rope: position ", positions[i], " at ", i, " of a table of ", most, " rows");
 }
 }  // namespace detail
 

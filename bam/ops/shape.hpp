@@ -73,7 +73,7 @@ inline Tensor transpose(const Tensor& x) {
 
 // Elements begin .. end of one axis.
 inline Tensor slice(const Tensor& x, std::int64_t axis, std::int64_t begin, std::int64_t end) {
-  if (axis < 0) axis += x.rank();
+  axis = detail::axis_of("slice", x, axis);
   std::int64_t size = x.size(axis);
   check(begin >= 0 && begin <= end && end <= size, "slice.range", "slice: ", begin, " .. ", end, " of ", size);
   Shape shape = x.shape(), stride = detail::dense_strides(shape);
@@ -89,7 +89,7 @@ inline Tensor slice(const Tensor& x, std::int64_t axis, std::int64_t begin, std:
 // Joins along one axis; the other axes agree.
 inline Tensor concat(const std::vector<Tensor>& parts, std::int64_t axis) {
   check(!parts.empty(), "concat.empty", "concat: no tensors");
-  if (axis < 0) axis += parts[0].rank();
+  axis = detail::axis_of("concat", parts[0], axis);
   auto i = static_cast<std::size_t>(axis);
   Shape shape = parts[0].shape();
   std::int64_t total = 0;

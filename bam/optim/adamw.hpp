@@ -1,4 +1,4 @@
-// AdamW (Loshchilov & Hutter 2019) with decoupled decay, groups, and clipping by global norm. A step consumes gradients.
+// AdamW (Loshchilov & Hutter 2019) with decoupled decay and clipping by global norm. A step consumes gradients.
 #pragma once
 #include <cmath>
 #include <utility>
@@ -10,7 +10,7 @@ namespace bam {
 
 struct AdamWOptions {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.95, eps = 1e-8;
-  double weight_decay = 0;  // on matrices only, unless a parameter's group says otherwise
+  double weight_decay = 0;  // on matrices only
   double clip = 0;          // largest global gradient norm; 0: no clipping
   DType moments = DType::f32;  // or bf16: 4 bytes a parameter less
   static constexpr double most_beta2_of_bf16 = 0.992;  // above, what a step adds to the second moment is less than bf16 can tell
@@ -20,7 +20,7 @@ class AdamW {
  public:
   // Tensors of rank 1 get no weight decay.
   AdamW(std::vector<Tensor> tensors, AdamWOptions options) : options_(options) {
-    for (Tensor& t : tensors) add(whole("", t), options.weight_decay != 0 && t.rank() > 1, false);
+    for (Tensor& t : tensors) add(whole("", t), t.rank() > 1, false);
   }
   // frozen(name): left out of the update and of the gradient norm.
   AdamW(const std::vector<Parameter>& parameters, AdamWOptions options, const std::function<bool(const std::string&)>& frozen = {}) : options_(options) {
@@ -60,7 +60,7 @@ class AdamW {
     return std::sqrt(total);
   }
 
-  // Updates and empties the gradients; returns their norm before clipping. Parameters without a gradient stay as they are.
+  // Updates and empties the gradients; returns their norm before clipping, or 0 without clipping, which alone needs it. Parameters without a gradient stay as they are.
   double step() {
     double norm = options_.clip > 0 ? gradient_norm() : 0;
     step(norm);

@@ -1,6 +1,7 @@
 // A tensor is a value: shape, dtype, device and shared storage, always dense and row-major. Copies alias. Beside the storage it
 // carries its gradient, so that a gradient lives as long as what it belongs to and no longer.
 #pragma once
+#include <concepts>
 #include <cstring>
 #include <initializer_list>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/bf16.hpp"
 #include "../core/dtype.hpp"
 #include "../core/error.hpp"
 #include "../core/math.hpp"
@@ -122,7 +124,7 @@ class Tensor {
   // Axis i; negative counts from the end.
   std::int64_t size(std::int64_t i) const {
     std::int64_t axis = i < 0 ? i + rank() : i;
-    check(axis >= 0 && axis < rank(), "axis.range", "tensor: axis ", i, " of shape ", to_string(shape_));
+    if (axis < 0 || axis >= rank()) [[unlikely]] refuse_axis(i);
     return shape_[static_cast<std::size_t>(axis)];
   }
   std::int64_t numel() const { return numel_; }
@@ -235,9 +237,16 @@ class Tensor {
  private:
   template <class T>
   void check_access() const {
-    check(sizeof(T) == size_of(dtype_), "dtype.access", "tensor: ", to_string(shape_), " holds ", name_of(dtype_));
+    if (sizeof(T) != size_of(dtype_)) [[unlikely]] refuse_access();
   }
-  void check_here() const { check(device() == Device::cpu, "device.access", "tensor: ", to_string(shape_), " lies on ", name_of(device()), "; to(bam::Device::cpu) copies it here"); }
+  void check_here() const {
+    if (device() != Device::cpu) [[unlikely]] refuse_here();
+  }
+  // Apart from the checks, which loops call for every element: their text costs more than all else.
+  [[noreturn, gnu::noinline, gnu::cold]] void refuse_axis(std::int64_t i) const { fail(ErrorKind::usage, "axis.range", "tensor: axis ", i, " of shape ", to_string(shape_)); }
+  [[noreturn, gnu::noinline, gnu::cold]] void refuse_access() const { fail(ErrorKind::usage, "dtype.access", "tensor: ", to_string(shape_), " holds ", name_of(dtype_)); }
+  [[noreturn, gnu::noinline, gnu::cold]] void refuse_here() const { fail(ErrorKind::usage, "device.access", "tensor: ", to_string(shape_), " lies on ", name_of(device()), "; to(bam::Device::cpu) copies it here"); }
+
   Shape shape_;
   DType dtype_ = DType::f32;
   std::int64_t numel_ = 0;
@@ -276,8 +285,12 @@ constexpr DType dtype_of() {
   if constexpr (std::is_same_v<T, float>) return DType::f32;
   else if constexpr (std::is_same_v<T, double>) return DType::f64;
   else if constexpr (std::is_same_v<T, std::int32_t>) return DType::i32;
-  else if constexpr (std::is_same_v<T, std::int64_t>) return DType::i64;
-  else return DType::u8;
+  else if constexpr (std::is_same_v<T, std::uint8_t>) return DType::u8;
+  else if constexpr (std::is_same_v<T, Bf16>) return DType::bf16;
+  else {
+    static_assert(std::signed_integral<T> && sizeof(T) == 8, "tensor: wanted float, double, Bf16, std::uint8_t, or integers of 4 or 8 bytes with a sign");
+    return DType::i64;
+  }
 }
 }  // namespace detail
 
