@@ -158,7 +158,7 @@ std::string row(std::string_view head_html, const Cells&... cells) {
   return str("<tr>", th(head_html, "scope=row"), cells..., "</tr>\n");
 }
 inline std::string heads(std::initializer_list<std::string_view> names) {
-  static constexpr std::string_view words[] = {"size", "verdict", "domain", "matched", "hash", "check", "setting", "split", "trained on", "tested on", "languages", "what the value is"};  // columns of text
+  static constexpr std::string_view words[] = {"size", "verdict", "domain", "matched", "hash", "check", "setting", "split", "trained on", "tested on", "over languages (replicates)", "what the value is"};  // columns of text
   std::string s = "<thead><tr>";
   for (auto n : names) s += th(n, std::find(std::begin(words), std::end(words), n) != std::end(words) ? "scope=col class=words" : "scope=col");
   return s + "</tr></thead>";
