@@ -275,6 +275,7 @@ class Results {
     }
     Bounds bounds() const {
       if (share) return wilson_of_share(mean(), static_cast<double>(items()));
+      if (items() < 2) return {};  // one item has no spread; these scores lie between 0 and 1
       const double half = z95 * stderr_value / static_cast<double>(cells);
       return {mean() - half, mean() + half};
     }
